@@ -1,0 +1,1 @@
+//! Feed handlers: decoding is a pure function, the I/O loop stands beside it.

@@ -1,0 +1,1 @@
+//! The detection engine and its detectors: pure, deterministic, no I/O.

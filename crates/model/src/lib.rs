@@ -1,0 +1,1 @@
+//! The nouns of the market: event, order, hit, alert, price, quantity, time, and their versioned codec.

@@ -1,0 +1,1 @@
+//! Recent (today in memory), history (Delta Lake) and SQL over both.
