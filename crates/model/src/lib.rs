@@ -1,1 +1,27 @@
-//! The nouns of the market: event, order, hit, alert, price, quantity, time, and their versioned codec.
+//! The nouns of the market and how they are written down: time, price, quantity, orders, hits,
+//! alerts, dead letters and the versioned codec of what goes into the journal.
+//!
+//! Invariant: nothing here does I/O, reads a clock or uses a float where a number is kept. Every
+//! value that exists is valid: a [`Quantity`] is never negative, a code of an [`OrderBatch`] always
+//! points into its dictionary, a text is UTF-8 within its length limit.
+
+mod batch;
+mod codec;
+mod dead_letter;
+mod fixed;
+mod hit;
+mod order;
+mod text;
+mod time;
+
+pub use batch::{OrderBatch, RowRef};
+pub use codec::{
+    Bucket, CodecError, DetectorConfig, FORMAT_VERSION, Origin, decode_bucket, decode_config,
+    encode_bucket, encode_config, frame_kind,
+};
+pub use dead_letter::{DeadLetter, RAW_BYTES_MAX};
+pub use fixed::{Decimal, NumberError, Price, Quantity};
+pub use hit::{EVIDENCE_MAX, Hit, Id, Measure};
+pub use order::{EventType, Order, RowError, Side};
+pub use text::{Interner, ORDER_ID_BYTES_MAX, SYM_BYTES_MAX, TRADER_BYTES_MAX, TextColumn};
+pub use time::{Date, Time, TimeError, TimeSpan};

@@ -1,0 +1,366 @@
+//! The versioned binary form of what goes into the journal's frames.
+//!
+//! Invariant: what is written once can be read for ever: a change of layout takes a new
+//! [`FORMAT_VERSION`] and keeps the old reader; `tests/fixtures/` holds one frozen sample a version.
+//! Decoding never panics and never allocates more than the payload's length justifies.
+//!
+//! Layout of version 1, little endian. A text is a `u16` length and UTF-8 bytes.
+//!
+//! ```text
+//! bucket: u8 version, text producer, u64 batch, u32 orders n, u32 dead letters m,
+//!         u32 syms, texts; u32 traders, texts;
+//!         n × i64 time, n × u32 sym, n × u8 event type, n × u32 trader, n × u8 side,
+//!         n × i64 price, n × i64 quantity, n × text order id;
+//!         m × (text source, u64 line, text column, text reason, text raw)
+//! config: u8 version, JSON
+//! clear:  u8 version
+//! ```
+
+use crate::batch::{OrderBatch, RowRef};
+use crate::dead_letter::{DeadLetter, RAW_BYTES_MAX};
+use crate::fixed::{Price, Quantity};
+use crate::order::{EventType, RowError, Side};
+use crate::text::{SYM_BYTES_MAX, TRADER_BYTES_MAX};
+use crate::time::Time;
+
+/// Version that is written.
+pub const FORMAT_VERSION: u8 = 1;
+
+/// Longest producer name, in bytes.
+const PRODUCER_BYTES_MAX: usize = 64;
+
+/// The `kind` numbers of the journal's frames.
+pub mod frame_kind {
+    /// Orders and dead letters that were published together.
+    pub const BUCKET: u16 = 1;
+    /// The detectors' configuration from here on.
+    pub const DETECTOR_CONFIG: u16 = 2;
+    /// All detectors' windows are emptied here.
+    pub const CLEAR: u16 = 3;
+}
+
+/// Who published a bucket, and which of its buckets it is: a bucket that was sent twice because an
+/// answer was lost is recognised by it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Origin {
+    /// Name of the producer, unique to one run of a feed; empty when it does not retry.
+    pub producer: String,
+    /// Number of the bucket, ascending from 1.
+    pub batch: u64,
+}
+
+/// Orders and dead letters that were published together. Sequence numbers go to the orders in
+/// order, then to the dead letters.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Bucket {
+    /// Who published it.
+    pub origin: Origin,
+    /// The orders.
+    pub orders: OrderBatch,
+    /// Rows that could not be used.
+    pub dead_letters: Vec<DeadLetter>,
+}
+
+impl Bucket {
+    /// Sequence numbers that it takes.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        self.orders.len() as u64 + self.dead_letters.len() as u64
+    }
+
+    /// Whether it holds nothing.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.count() == 0
+    }
+}
+
+/// The detectors' configuration, as canonical JSON.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DetectorConfig {
+    /// One object, a key a detector.
+    pub json: String,
+}
+
+/// Why bytes are not a payload of this format.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CodecError {
+    /// Written by a newer program.
+    #[error("payload format {0} is unknown: this program reads up to {FORMAT_VERSION}; update it")]
+    Version(u8),
+    /// Ends too early.
+    #[error("payload ends early at byte {at}")]
+    Short {
+        /// Offset in the payload.
+        at: usize,
+    },
+    /// Bytes left over.
+    #[error("payload has {0} bytes too many")]
+    Long(usize),
+    /// A value that cannot be.
+    #[error("payload is wrong at byte {at}: {what}")]
+    Value {
+        /// Offset in the payload.
+        at: usize,
+        /// What is wrong.
+        what: &'static str,
+    },
+    /// A row that cannot be.
+    #[error("payload's row {row}: {error}")]
+    Row {
+        /// Row, from 0.
+        row: usize,
+        /// What is wrong.
+        error: RowError,
+    },
+}
+
+/// Appends the binary form of a bucket to `out`.
+pub fn encode_bucket(bucket: &Bucket, out: &mut Vec<u8>) {
+    let orders = &bucket.orders;
+    out.push(FORMAT_VERSION);
+    put_text(out, &bucket.origin.producer);
+    out.extend_from_slice(&bucket.origin.batch.to_le_bytes());
+    put_u32(out, orders.len());
+    put_u32(out, bucket.dead_letters.len());
+    for dictionary in [orders.syms(), orders.traders()] {
+        put_u32(out, dictionary.len());
+        dictionary.iter().for_each(|text| put_text(out, text));
+    }
+    put_all(out, orders.times(), |time| time.nanos().to_le_bytes());
+    put_all(out, orders.sym_codes(), |code| code.to_le_bytes());
+    put_all(out, orders.event_types(), |&kind| [kind as u8]);
+    put_all(out, orders.trader_codes(), |code| code.to_le_bytes());
+    put_all(out, orders.sides(), |&side| [side as u8]);
+    put_all(out, orders.prices(), |price| price.units().to_le_bytes());
+    put_all(out, orders.quantities(), |quantity| {
+        quantity.units().to_le_bytes()
+    });
+    orders
+        .order_ids()
+        .iter()
+        .for_each(|text| put_text(out, text));
+    for letter in &bucket.dead_letters {
+        put_text(out, &letter.source);
+        out.extend_from_slice(&letter.line.to_le_bytes());
+        put_text(out, &letter.column);
+        put_text(out, &letter.reason);
+        put_text(out, &letter.raw);
+    }
+}
+
+/// Reads a bucket; its rows are not numbered yet.
+///
+/// # Errors
+/// [`CodecError`] names the offset and what is wrong.
+pub fn decode_bucket(payload: &[u8]) -> Result<Bucket, CodecError> {
+    let mut input = Input::versioned(payload)?;
+    let producer = input.text(PRODUCER_BYTES_MAX)?.to_owned();
+    let batch = u64::from_le_bytes(input.array()?);
+    let (rows, letters) = (input.u32()? as usize, input.u32()? as usize);
+    let syms = input.dictionary(SYM_BYTES_MAX)?;
+    let traders = input.dictionary(TRADER_BYTES_MAX)?;
+    let columns = Columns {
+        time: input.column(rows)?,
+        sym: input.column(rows)?,
+        event_type: input.column(rows)?,
+        trader: input.column(rows)?,
+        side: input.column(rows)?,
+        price: input.column(rows)?,
+        quantity: input.column(rows)?,
+    };
+    let mut orders = OrderBatch::default();
+    for row in 0..rows {
+        let at = input.at;
+        let order_id = input.bytes_of_text()?;
+        let row_ref = columns.row(row, &syms, &traders, order_id);
+        let row_ref = row_ref.ok_or(CodecError::Value {
+            at,
+            what: "a row with an unknown code",
+        })?;
+        orders
+            .push(&row_ref)
+            .map_err(|error| CodecError::Row { row, error })?;
+    }
+    let mut dead_letters = Vec::new();
+    for _ in 0..letters {
+        dead_letters.push(input.dead_letter()?);
+    }
+    input.end()?;
+    Ok(Bucket {
+        origin: Origin { producer, batch },
+        orders,
+        dead_letters,
+    })
+}
+
+/// Appends the binary form of the detectors' configuration to `out`.
+pub fn encode_config(config: &DetectorConfig, out: &mut Vec<u8>) {
+    out.push(FORMAT_VERSION);
+    out.extend_from_slice(config.json.as_bytes());
+}
+
+/// Reads the detectors' configuration.
+///
+/// # Errors
+/// [`CodecError`] when the version is unknown or the text is not UTF-8.
+pub fn decode_config(payload: &[u8]) -> Result<DetectorConfig, CodecError> {
+    let input = Input::versioned(payload)?;
+    match std::str::from_utf8(input.rest()) {
+        Ok(json) => Ok(DetectorConfig {
+            json: json.to_owned(),
+        }),
+        Err(_) => Err(CodecError::Value {
+            at: 1,
+            what: "not UTF-8",
+        }),
+    }
+}
+
+/// The fixed-width columns of a bucket, still as bytes.
+struct Columns<'a> {
+    time: &'a [[u8; 8]],
+    sym: &'a [[u8; 4]],
+    event_type: &'a [[u8; 1]],
+    trader: &'a [[u8; 4]],
+    side: &'a [[u8; 1]],
+    price: &'a [[u8; 8]],
+    quantity: &'a [[u8; 8]],
+}
+
+impl Columns<'_> {
+    /// `None` when a code, an event type, a side or a quantity cannot be.
+    fn row<'t>(
+        &self,
+        row: usize,
+        syms: &[&'t [u8]],
+        traders: &[&'t [u8]],
+        order_id: &'t [u8],
+    ) -> Option<RowRef<'t, [u8]>> {
+        let code = |column: &[[u8; 4]]| Some(u32::from_le_bytes(*column.get(row)?) as usize);
+        let number = |column: &[[u8; 8]]| Some(i64::from_le_bytes(*column.get(row)?));
+        Some(RowRef {
+            time: Time::from_nanos(number(self.time)?),
+            sym: syms.get(code(self.sym)?)?,
+            event_type: EventType::from_number(self.event_type.get(row)?[0])?,
+            trader: traders.get(code(self.trader)?)?,
+            side: Side::from_number(self.side.get(row)?[0])?,
+            order_id,
+            price: Price::from_units(number(self.price)?),
+            quantity: Quantity::from_units(number(self.quantity)?).ok()?,
+        })
+    }
+}
+
+/// A payload that is being read.
+struct Input<'a> {
+    payload: &'a [u8],
+    at: usize,
+}
+
+impl<'a> Input<'a> {
+    fn versioned(payload: &'a [u8]) -> Result<Self, CodecError> {
+        match payload.first() {
+            Some(&FORMAT_VERSION) => Ok(Self { payload, at: 1 }),
+            Some(&other) => Err(CodecError::Version(other)),
+            None => Err(CodecError::Short { at: 0 }),
+        }
+    }
+
+    fn rest(&self) -> &'a [u8] {
+        self.payload.get(self.at..).unwrap_or_default()
+    }
+
+    fn take(&mut self, length: usize) -> Result<&'a [u8], CodecError> {
+        let short = CodecError::Short {
+            at: self.payload.len(),
+        };
+        let end = self.at.checked_add(length).ok_or(short.clone())?;
+        let bytes = self.payload.get(self.at..end).ok_or(short)?;
+        self.at = end;
+        Ok(bytes)
+    }
+
+    fn array<const N: usize>(&mut self) -> Result<[u8; N], CodecError> {
+        let at = self.at;
+        self.take(N)?
+            .try_into()
+            .map_err(|_| CodecError::Short { at })
+    }
+
+    fn u32(&mut self) -> Result<u32, CodecError> {
+        Ok(u32::from_le_bytes(self.array()?))
+    }
+
+    fn column<const N: usize>(&mut self, rows: usize) -> Result<&'a [[u8; N]], CodecError> {
+        let length = rows
+            .checked_mul(N)
+            .ok_or(CodecError::Short { at: self.at })?;
+        Ok(self.take(length)?.as_chunks().0)
+    }
+
+    fn bytes_of_text(&mut self) -> Result<&'a [u8], CodecError> {
+        let length = u16::from_le_bytes(self.array()?);
+        self.take(usize::from(length))
+    }
+
+    fn text(&mut self, max: usize) -> Result<&'a str, CodecError> {
+        let at = self.at;
+        let bytes = self.bytes_of_text()?;
+        if bytes.len() > max {
+            return Err(CodecError::Value {
+                at,
+                what: "a text that is too long",
+            });
+        }
+        std::str::from_utf8(bytes).map_err(|_| CodecError::Value {
+            at,
+            what: "not UTF-8",
+        })
+    }
+
+    fn dictionary(&mut self, max: usize) -> Result<Vec<&'a [u8]>, CodecError> {
+        // Grows with what is really there: a count alone must not allocate.
+        let mut texts = Vec::new();
+        for _ in 0..self.u32()? {
+            texts.push(self.text(max)?.as_bytes());
+        }
+        Ok(texts)
+    }
+
+    fn dead_letter(&mut self) -> Result<DeadLetter, CodecError> {
+        Ok(DeadLetter {
+            source: self.text(RAW_BYTES_MAX)?.to_owned(),
+            line: u64::from_le_bytes(self.array()?),
+            column: self.text(RAW_BYTES_MAX)?.to_owned(),
+            reason: self.text(RAW_BYTES_MAX)?.to_owned(),
+            // U+FFFD takes three bytes for one that was not UTF-8, but `DeadLetter` cuts again.
+            raw: self.text(RAW_BYTES_MAX)?.to_owned(),
+        })
+    }
+
+    fn end(&self) -> Result<(), CodecError> {
+        match self.rest().len() {
+            0 => Ok(()),
+            left => Err(CodecError::Long(left)),
+        }
+    }
+}
+
+fn put_u32(out: &mut Vec<u8>, count: usize) {
+    // A batch is far below 2^32 rows: the journal's limit on a frame sees to it.
+    out.extend_from_slice(&(count as u32).to_le_bytes());
+}
+
+/// Texts are cut to their limits (at most 1 KiB) before they get here, so a `u16` holds the length.
+fn put_text(out: &mut Vec<u8>, text: &str) {
+    out.extend_from_slice(&(text.len() as u16).to_le_bytes());
+    out.extend_from_slice(text.as_bytes());
+}
+
+fn put_all<T, const N: usize>(out: &mut Vec<u8>, column: &[T], bytes: impl Fn(&T) -> [u8; N]) {
+    out.reserve(column.len() * N);
+    column
+        .iter()
+        .for_each(|value| out.extend_from_slice(&bytes(value)));
+}

@@ -1,0 +1,142 @@
+//! The journal's payload format: round trips, frozen fixtures and hostile bytes.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
+
+use proptest::prelude::*;
+use tapewatch_model::{
+    Bucket, CodecError, DeadLetter, DetectorConfig, EventType, OrderBatch, Origin, Price, Quantity,
+    RowRef, Side, Time, decode_bucket, decode_config, encode_bucket, encode_config,
+};
+
+fn sample() -> Bucket {
+    let mut orders = OrderBatch::default();
+    let kinds = [
+        EventType::New,
+        EventType::Amended,
+        EventType::Cancelled,
+        EventType::Filled,
+    ];
+    for (i, event_type) in kinds.into_iter().enumerate() {
+        let row = RowRef::<[u8]> {
+            time: Time::from_nanos(1_429_272_000_000_000_000 + i as i64),
+            sym: if i < 3 { b"SNDL" } else { "Ünï".as_bytes() },
+            event_type,
+            trader: b"SpoofingTrader",
+            side: if i % 2 == 0 { Side::Buy } else { Side::Sell },
+            order_id: if i == 1 { b"" } else { b"SPG-Oid10" },
+            price: Price::parse(b"-1.25").unwrap(),
+            quantity: Quantity::parse(b"1000.00000001").unwrap(),
+        };
+        orders.push(&row).unwrap();
+    }
+    let letter = DeadLetter::new("orders.csv", 7, "side", "unknown side \"X\"", b"a,b,\xff");
+    let origin = Origin {
+        producer: "feed-1".to_owned(),
+        batch: 42,
+    };
+    Bucket {
+        origin,
+        orders,
+        dead_letters: vec![letter],
+    }
+}
+
+#[test]
+fn frozen_bucket_of_version_1() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/bucket-v1.bin");
+    let mut bytes = Vec::new();
+    encode_bucket(&sample(), &mut bytes);
+    if std::env::var_os("TAPEWATCH_WRITE_FIXTURES").is_some() {
+        std::fs::write(path, &bytes).unwrap();
+    }
+    let frozen = std::fs::read(path).unwrap();
+    assert_eq!(
+        decode_bucket(&frozen).unwrap(),
+        sample(),
+        "the old format must stay readable"
+    );
+    assert_eq!(
+        bytes, frozen,
+        "what is written changed: take a new FORMAT_VERSION"
+    );
+}
+
+#[test]
+fn every_cut_and_every_flip_is_an_error_or_a_bucket() {
+    let mut bytes = Vec::new();
+    encode_bucket(&sample(), &mut bytes);
+    for length in 0..bytes.len() {
+        assert!(decode_bucket(&bytes[..length]).is_err(), "cut to {length}");
+        let mut flipped = bytes.clone();
+        flipped[length] ^= 0xff;
+        let _ = decode_bucket(&flipped);
+    }
+    bytes.push(0);
+    assert_eq!(decode_bucket(&bytes), Err(CodecError::Long(1)));
+}
+
+#[test]
+fn a_count_alone_does_not_allocate() {
+    // version, no producer, batch, then four billion rows and letters that are not there
+    let mut bytes = vec![1, 0, 0];
+    bytes.extend_from_slice(&[0; 8]);
+    bytes.extend_from_slice(&[0xff; 8]);
+    bytes.extend_from_slice(&[0; 8]);
+    assert!(matches!(
+        decode_bucket(&bytes),
+        Err(CodecError::Short { .. })
+    ));
+}
+
+#[test]
+fn newer_versions_are_refused_with_advice() {
+    let error = decode_bucket(&[9, 0, 0]).unwrap_err();
+    assert_eq!(error, CodecError::Version(9));
+    assert!(error.to_string().contains("update"), "{error}");
+}
+
+#[test]
+fn config_round_trip() {
+    let config = DetectorConfig {
+        json: r#"{"spoofing":{"lookback":"25s"}}"#.to_owned(),
+    };
+    let mut bytes = Vec::new();
+    encode_config(&config, &mut bytes);
+    assert_eq!(decode_config(&bytes), Ok(config));
+    assert!(decode_config(&[1, 0xff]).is_err());
+}
+
+proptest! {
+    #[test]
+    fn any_bytes_are_a_bucket_or_an_error(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
+        let _ = decode_bucket(&bytes);
+        let mut versioned = vec![1];
+        versioned.extend_from_slice(&bytes);
+        let _ = decode_bucket(&versioned);
+    }
+
+    #[test]
+    fn any_bucket_survives(
+        rows in proptest::collection::vec(
+            (any::<i64>(), "[A-Z]{1,4}", 1_u8..=4, "\\PC{1,8}", 1_u8..=2, "\\PC{0,9}", any::<i64>(), 0..i64::MAX),
+            0..50,
+        ),
+        batch: u64,
+    ) {
+        let mut bucket = Bucket { origin: Origin { producer: String::new(), batch }, ..Bucket::default() };
+        for (time, sym, kind, trader, side, id, price, quantity) in &rows {
+            bucket.orders.push(&RowRef {
+                time: Time::from_nanos(*time),
+                sym: sym.as_bytes(),
+                event_type: EventType::from_number(*kind).unwrap(),
+                trader: trader.as_bytes(),
+                side: Side::from_number(*side).unwrap(),
+                order_id: id.as_bytes(),
+                price: Price::from_units(*price),
+                quantity: Quantity::from_units(*quantity).unwrap(),
+            }).unwrap();
+        }
+        let mut bytes = Vec::new();
+        encode_bucket(&bucket, &mut bytes);
+        prop_assert_eq!(decode_bucket(&bytes).unwrap(), bucket);
+    }
+}
