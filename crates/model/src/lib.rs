@@ -11,6 +11,7 @@ mod dead_letter;
 mod fixed;
 mod hit;
 mod order;
+mod source;
 mod text;
 mod time;
 
@@ -23,5 +24,6 @@ pub use dead_letter::{DeadLetter, RAW_BYTES_MAX};
 pub use fixed::{Decimal, NumberError, Price, Quantity};
 pub use hit::{EVIDENCE_MAX, Hit, Id, Measure};
 pub use order::{EventType, Order, RowError, Side};
+pub use source::{OrderSource, Progress, SourceError};
 pub use text::{Interner, ORDER_ID_BYTES_MAX, SYM_BYTES_MAX, TRADER_BYTES_MAX, TextColumn};
 pub use time::{Date, Time, TimeError, TimeSpan};

@@ -1,0 +1,45 @@
+//! What every source of orders looks like to the engine and the journal: batches, one after another.
+//!
+//! Invariant: a row of the source appears exactly once, as an order or as a dead letter, in source
+//! order, whatever the batch size; orders are numbered by their data row in the source, from 1,
+//! refused rows counted too.
+
+use crate::batch::OrderBatch;
+use crate::dead_letter::DeadLetter;
+
+/// How far a source has been read, in its own bytes (of an unknown total: 0).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Progress {
+    /// Bytes (or, where a source has no bytes, rows) read.
+    pub done: u64,
+    /// Bytes (or rows) in all.
+    pub total: u64,
+}
+
+/// A source cannot be read on; a single bad row is a [`DeadLetter`] instead.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{source_name}: {message}")]
+pub struct SourceError {
+    /// File or other name of the source.
+    pub source_name: String,
+    /// What is wrong, where, and what to do.
+    pub message: String,
+}
+
+/// A source of orders.
+pub trait OrderSource {
+    /// Clears `orders` and reads up to `rows_max` (at least 1) rows of the source into it and
+    /// `dead_letters` (which is appended to). `false` when nothing was left to read.
+    ///
+    /// # Errors
+    /// [`SourceError`] when the source itself fails.
+    fn next_batch(
+        &mut self,
+        rows_max: usize,
+        orders: &mut OrderBatch,
+        dead_letters: &mut Vec<DeadLetter>,
+    ) -> Result<bool, SourceError>;
+
+    /// How far it has been read.
+    fn progress(&self) -> Progress;
+}
