@@ -1,1 +1,17 @@
 //! The detection engine and its detectors: pure, deterministic, no I/O.
+//!
+//! Invariant: what comes out is a function of the events, in their order, and of the configuration.
+//! Batch sizes, the number of shards and restarts in between change no byte of it (the detector
+//! modes that are defined over buckets say so in their documentation).
+
+mod config;
+mod detector;
+mod engine;
+mod kdb_cache;
+mod registry;
+mod window;
+
+pub use config::{ConfigError, DetectConfig};
+pub use detector::{DetectorInfo, ParamInfo};
+pub use engine::{Counters, Engine, Shard, merge_shards};
+pub use registry::detectors;

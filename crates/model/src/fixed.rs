@@ -9,8 +9,6 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::time::serde_as_text;
-
 /// Why a text or a float is not a number of the wanted kind.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NumberError {
@@ -334,7 +332,35 @@ impl FromStr for Quantity {
     }
 }
 
-serde_as_text!(Price, Quantity);
+/// Written as text, so that no reader rounds them; read from text, whole numbers and floats.
+macro_rules! serde_fixed {
+    ($name:ty) => {
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
+            }
+        }
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                #[derive(Deserialize)]
+                #[serde(untagged)]
+                enum Form<'a> {
+                    Whole(i64),
+                    Float(f64),
+                    Text(std::borrow::Cow<'a, str>),
+                }
+                let number = match Form::deserialize(deserializer)? {
+                    Form::Whole(pieces) => Self::parse(pieces.to_string().as_bytes()),
+                    Form::Float(value) => Self::from_f64(value),
+                    Form::Text(text) => Self::parse(text.as_bytes()),
+                };
+                number.map_err(serde::de::Error::custom)
+            }
+        }
+    };
+}
+serde_fixed!(Price);
+serde_fixed!(Quantity);
 
 impl Serialize for Decimal {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {

@@ -432,7 +432,6 @@ macro_rules! serde_as_text {
         }
     )*};
 }
-pub(crate) use serde_as_text;
 serde_as_text!(Time, Date, TimeSpan);
 
 #[cfg(test)]

@@ -1,0 +1,305 @@
+//! The detectors' parameters: checked, completed with defaults, and named by a digest.
+//!
+//! Invariant: a [`DetectConfig`] is always valid and whole; equal parameters, however they were
+//! written, have the same canonical text and the same version.
+
+use serde_json::{Map, Value};
+use tapewatch_model::Id;
+
+use crate::registry::REGISTRY;
+
+/// Why a configuration is refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ConfigError {
+    /// No detector has this name.
+    #[error("unknown detector {name:?}: there are {known}")]
+    UnknownDetector {
+        /// The name.
+        name: String,
+        /// Those that exist.
+        known: String,
+    },
+    /// A parameter is unknown or its value is wrong.
+    #[error("detector {detector}: {reason}")]
+    Param {
+        /// The detector.
+        detector: &'static str,
+        /// What is wrong.
+        reason: String,
+    },
+    /// Not of the form wanted.
+    #[error("{0}")]
+    Form(String),
+}
+
+/// The parameters of all detectors that run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DetectConfig {
+    detectors: Map<String, Value>,
+}
+
+impl Default for DetectConfig {
+    /// All detectors with their defaults.
+    fn default() -> Self {
+        // Defaults are valid: a test builds every one of them.
+        Self::from_json(&Value::Object(Map::new())).unwrap_or(Self {
+            detectors: Map::new(),
+        })
+    }
+}
+
+impl DetectConfig {
+    /// Reads `{"spoofing": {"lookback": "10s"}}`: what is not named keeps its default, and
+    /// `"enabled": false` switches a detector off.
+    ///
+    /// # Errors
+    /// [`ConfigError`] names the detector and the parameter.
+    pub fn from_json(json: &Value) -> Result<Self, ConfigError> {
+        let Value::Object(given) = json else {
+            let form = "the detectors' configuration must be a table, one entry a detector";
+            return Err(ConfigError::Form(form.to_owned()));
+        };
+        for name in given.keys() {
+            known(name)?;
+        }
+        let mut detectors = Map::new();
+        for registration in REGISTRY {
+            let id = registration.info.id;
+            let param = |reason: String| ConfigError::Param {
+                detector: id,
+                reason,
+            };
+            let mut params = match given.get(id) {
+                None => Map::new(),
+                Some(Value::Object(params)) => params.clone(),
+                Some(_) => return Err(param("its configuration must be a table".to_owned())),
+            };
+            match params.remove("enabled") {
+                None | Some(Value::Bool(true)) => {}
+                Some(Value::Bool(false)) => continue,
+                Some(other) => return Err(param(format!("enabled = {other}: true or false"))),
+            }
+            detectors.insert(
+                id.to_owned(),
+                Value::Object((registration.complete)(&params)?),
+            );
+        }
+        Ok(Self { detectors })
+    }
+
+    /// Reads the canonical text, as kept in the journal: detectors that it does not name are off.
+    ///
+    /// # Errors
+    /// [`ConfigError`] when it is not JSON or a parameter is wrong.
+    pub fn from_canonical(text: &str) -> Result<Self, ConfigError> {
+        let mut json: Value = serde_json::from_str(text)
+            .map_err(|error| ConfigError::Form(format!("configuration is not JSON: {error}")))?;
+        if let Value::Object(map) = &mut json {
+            for registration in REGISTRY {
+                let off = || serde_json::json!({ "enabled": false });
+                map.entry(registration.info.id).or_insert_with(off);
+            }
+        }
+        Self::from_json(&json)
+    }
+
+    /// Sets one parameter from text, as in `--set spoofing.lookback=10s`.
+    ///
+    /// # Errors
+    /// [`ConfigError`] when there is no such parameter or the value is wrong; nothing changes then.
+    pub fn set(&mut self, assignment: &str) -> Result<(), ConfigError> {
+        let form =
+            || ConfigError::Form(format!("{assignment:?}: expected detector.parameter=value"));
+        let (path, value) = assignment.split_once('=').ok_or_else(form)?;
+        let (detector, param) = path.trim().split_once('.').ok_or_else(form)?;
+        known(detector)?;
+        let value = value.trim();
+        // Numbers and booleans as such, all else as text.
+        let value = match serde_json::from_str(value) {
+            Ok(scalar @ (Value::Number(_) | Value::Bool(_))) => scalar,
+            _ => Value::String(value.to_owned()),
+        };
+        let mut all = self.with_disabled();
+        if let Some(Value::Object(params)) = all.get_mut(detector) {
+            if param != "enabled" {
+                params.remove("enabled");
+            }
+            params.insert(param.to_owned(), value);
+        }
+        *self = Self::from_json(&Value::Object(all))?;
+        Ok(())
+    }
+
+    /// Switches off every detector but those named.
+    ///
+    /// # Errors
+    /// [`ConfigError::UnknownDetector`]; nothing changes then.
+    pub fn only(&mut self, names: &[String]) -> Result<(), ConfigError> {
+        for name in names {
+            known(name)?;
+        }
+        let mut all = self.with_disabled();
+        all.retain(|name, _| names.contains(name));
+        for registration in REGISTRY {
+            let off = || serde_json::json!({ "enabled": false });
+            all.entry(registration.info.id).or_insert_with(off);
+        }
+        for name in names {
+            if let Some(Value::Object(params)) = all.get_mut(name) {
+                params.remove("enabled");
+            }
+        }
+        *self = Self::from_json(&Value::Object(all))?;
+        Ok(())
+    }
+
+    /// The parameters as canonical JSON: keys sorted, defaults filled in.
+    #[must_use]
+    pub fn canonical(&self) -> String {
+        Value::Object(self.detectors.clone()).to_string()
+    }
+
+    /// The parameters of one detector; `None` when it is off.
+    #[must_use]
+    pub fn params(&self, detector: &str) -> Option<&Map<String, Value>> {
+        self.detectors.get(detector).and_then(Value::as_object)
+    }
+
+    /// The version of one detector's parameters: a digest of their canonical text.
+    #[must_use]
+    pub fn version(&self, detector: &str) -> Id {
+        let text = self
+            .detectors
+            .get(detector)
+            .map(Value::to_string)
+            .unwrap_or_default();
+        Id::of(text.as_bytes())
+    }
+
+    fn with_disabled(&self) -> Map<String, Value> {
+        let mut all = self.detectors.clone();
+        for registration in REGISTRY {
+            let off = || serde_json::json!({ "enabled": false });
+            all.entry(registration.info.id).or_insert_with(off);
+        }
+        all
+    }
+}
+
+fn known(name: &str) -> Result<(), ConfigError> {
+    if REGISTRY
+        .iter()
+        .any(|registration| registration.info.id == name)
+    {
+        return Ok(());
+    }
+    let known: Vec<_> = REGISTRY
+        .iter()
+        .map(|registration| registration.info.id)
+        .collect();
+    Err(ConfigError::UnknownDetector {
+        name: name.to_owned(),
+        known: known.join(", "),
+    })
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn json(text: &str) -> Value {
+        serde_json::from_str(text).unwrap()
+    }
+
+    #[test]
+    fn documented_defaults_are_the_defaults() {
+        let config = DetectConfig::default();
+        for registration in REGISTRY {
+            let info = registration.info;
+            let params = config.params(info.id).unwrap();
+            let documented: Vec<_> = info.params.iter().map(|param| param.name).collect();
+            let mut sorted = documented.clone();
+            sorted.sort_unstable();
+            assert_eq!(params.keys().collect::<Vec<_>>(), sorted, "{}", info.id);
+            for param in info.params {
+                let mut changed = config.clone();
+                changed
+                    .set(&format!("{}.{}={}", info.id, param.name, param.default))
+                    .unwrap();
+                assert_eq!(changed, config, "{}.{}", info.id, param.name);
+            }
+        }
+    }
+
+    #[test]
+    fn however_written_the_same_parameters_have_the_same_version() {
+        let plain = DetectConfig::default();
+        for text in [
+            r#"{"spoofing":{"lookback":"0D00:00:25.0000000"}}"#,
+            r#"{"spoofing":{"cancel_quantity":4000}}"#,
+            r#"{"spoofing":{"cancel_quantity":"4000.00","enabled":true}}"#,
+        ] {
+            assert_eq!(
+                DetectConfig::from_json(&json(text)).unwrap(),
+                plain,
+                "{text}"
+            );
+        }
+        let other = DetectConfig::from_json(&json(r#"{"spoofing":{"lookback":"26s"}}"#)).unwrap();
+        assert_ne!(other.version("spoofing"), plain.version("spoofing"));
+        assert_eq!(
+            DetectConfig::from_canonical(&other.canonical()).unwrap(),
+            other
+        );
+    }
+
+    #[test]
+    fn off_stays_off() {
+        let mut config = DetectConfig::default();
+        config.set("spoofing.enabled=false").unwrap();
+        assert_eq!(config.params("spoofing"), None);
+        assert_eq!(
+            DetectConfig::from_canonical(&config.canonical()).unwrap(),
+            config
+        );
+        config.only(&["spoofing".to_owned()]).unwrap();
+        assert_eq!(config, DetectConfig::default());
+    }
+
+    #[test]
+    fn wrong_parameters_are_refused_by_name() {
+        for (text, expected) in [
+            (r#"[]"#, "must be a table"),
+            (
+                r#"{"spoof":{}}"#,
+                "unknown detector \"spoof\": there are spoofing",
+            ),
+            (
+                r#"{"spoofing":{"lookbak":"1s"}}"#,
+                "detector spoofing: unknown field `lookbak`",
+            ),
+            (r#"{"spoofing":{"lookback":"1"}}"#, "not a time span"),
+            (r#"{"spoofing":{"lookback":"0s"}}"#, "lookback"),
+            (r#"{"spoofing":{"cancel_quantity":-1}}"#, "is negative"),
+            (r#"{"spoofing":{"cancel_count":-1}}"#, "cancel_count"),
+            (r#"{"spoofing":{"mode":"fast"}}"#, "unknown variant `fast`"),
+            (r#"{"spoofing":{"enabled":1}}"#, "true or false"),
+        ] {
+            let error = DetectConfig::from_json(&json(text))
+                .unwrap_err()
+                .to_string();
+            assert!(error.contains(expected), "{text}: {error}");
+        }
+        for assignment in [
+            "spoofing",
+            "spoofing.lookback",
+            "lookback=1s",
+            "spoofing.x=1",
+        ] {
+            let mut config = DetectConfig::default();
+            assert!(config.set(assignment).is_err(), "{assignment}");
+            assert_eq!(config, DetectConfig::default());
+        }
+    }
+}

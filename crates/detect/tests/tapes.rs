@@ -1,0 +1,151 @@
+//! Runs every tape under `tests/tapes/<detector>/`: events in, exactly these hits out.
+//!
+//! A tape is a text file. `#` begins a comment. Lines, in any number and order:
+//!
+//! ```text
+//! set lookback=25s                  a parameter of the detector
+//! event 0 cancelled S 1100 [id]     at 0 s: a row of SYM/TRADER; `|` before it joins the bucket before
+//! expect wj: 25=4400/4 26=5500/5    in this mode (or `all`): hits, time=measure/measure…, in order
+//! ```
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic
+)]
+
+use std::fs;
+use std::path::Path;
+
+use tapewatch_detect::{DetectConfig, Engine, Shard, detectors};
+use tapewatch_model::{EventType, Hit, OrderBatch, Price, Quantity, RowRef, Side, Time};
+
+#[derive(Default)]
+struct Tape {
+    settings: Vec<String>,
+    buckets: Vec<OrderBatch>,
+    expected: Vec<(String, String)>,
+}
+
+fn time_of(seconds: &str) -> Time {
+    let price = Price::parse(seconds.as_bytes()).expect("seconds with up to 9 decimals");
+    Time::from_nanos(1_429_272_000_000_000_000 + price.units())
+}
+
+fn read(path: &Path) -> Tape {
+    let mut tape = Tape::default();
+    let mut seq = 0;
+    for line in fs::read_to_string(path).unwrap().lines() {
+        let line = line.split('#').next().unwrap().trim();
+        let (joined, line) = match line.strip_prefix('|') {
+            Some(rest) => (true, rest.trim()),
+            None => (false, line),
+        };
+        let words: Vec<_> = line.split_whitespace().collect();
+        match words.as_slice() {
+            [] => {}
+            ["set", setting] => tape.settings.push((*setting).to_owned()),
+            ["event", time, kind, side, quantity, rest @ ..] => {
+                if !joined {
+                    let mut bucket = OrderBatch::default();
+                    bucket.number_from(seq + 1);
+                    tape.buckets.push(bucket);
+                }
+                seq += 1;
+                let row = RowRef::<[u8]> {
+                    time: time_of(time),
+                    sym: b"SYM",
+                    event_type: EventType::parse(kind.as_bytes()).expect("event type"),
+                    trader: b"TRADER",
+                    side: Side::parse(side.as_bytes()).expect("side"),
+                    order_id: rest.first().unwrap_or(&"").as_bytes(),
+                    price: Price::parse(b"1.25").unwrap(),
+                    quantity: Quantity::parse(quantity.as_bytes()).expect("quantity"),
+                };
+                tape.buckets
+                    .last_mut()
+                    .expect("`|` needs a bucket")
+                    .push(&row)
+                    .unwrap();
+            }
+            ["expect", mode, hits @ ..] => {
+                let mode = mode.strip_suffix(':').expect("expect MODE:");
+                let modes = if mode == "all" {
+                    vec!["seq", "wj1", "wj"]
+                } else {
+                    vec![mode]
+                };
+                let hits = hits.join(" ");
+                tape.expected
+                    .extend(modes.iter().map(|mode| ((*mode).to_owned(), hits.clone())));
+            }
+            _ => panic!("{}: {line:?} is no line of a tape", path.display()),
+        }
+    }
+    tape
+}
+
+fn render(hits: &[Hit]) -> String {
+    let hit = |hit: &Hit| {
+        let nanos = hit.order.time.nanos() - 1_429_272_000_000_000_000;
+        let measures: Vec<_> = hit.measures.iter().map(|m| m.value.to_string()).collect();
+        format!("{}={}", Price::from_units(nanos), measures.join("/"))
+    };
+    hits.iter().map(hit).collect::<Vec<_>>().join(" ")
+}
+
+fn run(detector: &str, tape: &Tape, mode: &str) -> Vec<Hit> {
+    let mut config = DetectConfig::default();
+    config.only(&[detector.to_owned()]).unwrap();
+    for setting in &tape.settings {
+        config.set(&format!("{detector}.{setting}")).unwrap();
+    }
+    config.set(&format!("{detector}.mode={mode}")).unwrap();
+    let mut engine = Engine::new(&config, Shard::WHOLE).unwrap();
+    let mut hits = Vec::new();
+    tape.buckets
+        .iter()
+        .for_each(|bucket| engine.apply(bucket, &mut hits));
+    hits
+}
+
+#[test]
+fn every_tape_gives_exactly_its_hits() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/tapes");
+    for detector in detectors() {
+        let mut files: Vec<_> = fs::read_dir(root.join(detector.id))
+            .expect("every detector has a folder of tapes")
+            .map(|entry| entry.unwrap().path())
+            .filter(|path| {
+                path.extension()
+                    .is_some_and(|extension| extension == "tape")
+            })
+            .collect();
+        files.sort();
+        assert!(!files.is_empty(), "{} has no tape", detector.id);
+        for path in files {
+            let tape = read(&path);
+            assert!(
+                !tape.expected.is_empty(),
+                "{} expects nothing",
+                path.display()
+            );
+            for (mode, expected) in &tape.expected {
+                let hits = run(detector.id, &tape, mode);
+                assert_eq!(
+                    &render(&hits),
+                    expected,
+                    "{} in mode {mode}",
+                    path.display()
+                );
+                for hit in &hits {
+                    assert_eq!(hit.evidence.len() as u64, hit.evidence_total);
+                    assert!(
+                        hit.evidence.contains(&hit.order.seq),
+                        "a hit rests on its own event"
+                    );
+                }
+            }
+        }
+    }
+}
