@@ -1,0 +1,194 @@
+//! `cargo xtask test`: every check and every test, in the order in which a failure is cheapest.
+
+use std::path::Path;
+use std::time::Duration;
+
+use crate::args::Args;
+use crate::failure::{Failure, Outcome};
+use crate::server::Server;
+use crate::steps::Steps;
+use crate::workspace::Workspace;
+use crate::{codegen, demo, prepare, process, readme, tidy, ui};
+
+/// One step; `slow` ones are left out by `--fast`.
+struct Step {
+    title: &'static str,
+    slow: bool,
+    run: fn(&Workspace) -> Outcome<()>,
+}
+
+const STEPS: &[Step] = &[
+    Step {
+        title: "prepare",
+        slow: true,
+        run: prepare::everything,
+    },
+    Step {
+        title: "fmt",
+        slow: false,
+        run: fmt,
+    },
+    Step {
+        title: "deny",
+        slow: false,
+        run: deny,
+    },
+    Step {
+        title: "tidy",
+        slow: false,
+        run: tidy::check,
+    },
+    Step {
+        title: "ui",
+        slow: true,
+        run: web_application,
+    },
+    Step {
+        title: "clippy",
+        slow: false,
+        run: clippy,
+    },
+    Step {
+        title: "build",
+        slow: false,
+        run: build,
+    },
+    Step {
+        title: "codegen",
+        slow: false,
+        run: codegen::check,
+    },
+    Step {
+        title: "cargo test",
+        slow: false,
+        run: cargo_test,
+    },
+    Step {
+        title: "browser",
+        slow: true,
+        run: browser,
+    },
+    Step {
+        title: "readme",
+        slow: true,
+        run: readme::check,
+    },
+    Step {
+        title: "demo",
+        slow: true,
+        run: demo::smoke,
+    },
+];
+
+/// Runs the steps and prints the table, also after a failure.
+pub(crate) fn run(mut args: Args) -> Outcome<()> {
+    let fast = args.flag("--fast");
+    args.finish()?;
+    let workspace = Workspace::find()?;
+    let chosen: Vec<&Step> = STEPS.iter().filter(|step| !(fast && step.slow)).collect();
+    let mut steps = Steps::new(chosen.len());
+    let mut outcome = Ok(());
+    for step in chosen {
+        outcome = steps.run(step.title, || (step.run)(&workspace));
+        if outcome.is_err() {
+            break;
+        }
+    }
+    print!("\n{}", steps.summary());
+    outcome
+}
+
+fn fmt(workspace: &Workspace) -> Outcome<()> {
+    process::run(process::cargo(&workspace.root).args(["fmt", "--all", "--check"]))
+        .map_err(|failure| Failure::new(format!("{failure}; run `cargo fmt --all`")))?;
+    // A detector is a module through the registry's macro, into which cargo fmt does not look.
+    let directory = "crates/detect/src/detectors";
+    let detectors = format!("rustfmt --edition 2024 --check {directory}/*.rs");
+    process::run(process::program_in("sh", &workspace.root).args(["-c", &detectors])).map_err(
+        |failure| {
+            Failure::new(format!(
+                "{failure}; run `rustfmt --edition 2024 {directory}/*.rs`"
+            ))
+        },
+    )
+}
+
+fn deny(workspace: &Workspace) -> Outcome<()> {
+    let Some(program) = prepare::cargo_deny(workspace) else {
+        println!("left out: cargo-deny is not installed; `cargo xtask test` installs it");
+        return Ok(());
+    };
+    process::run(process::program_in(program, &workspace.root).args([
+        "--workspace",
+        "check",
+        "bans",
+        "licenses",
+        "sources",
+    ]))
+}
+
+fn web_application(workspace: &Workspace) -> Outcome<()> {
+    ui::packages(workspace)?;
+    for script in ["lint", "test", "build"] {
+        ui::npm(workspace, &["run", script])?;
+    }
+    Ok(())
+}
+
+fn clippy(workspace: &Workspace) -> Outcome<()> {
+    needs_bundle(workspace)?;
+    process::run(process::cargo(&workspace.root).args([
+        "clippy",
+        "--workspace",
+        "--all-targets",
+        "--",
+        "-D",
+        "warnings",
+    ]))
+}
+
+/// Binaries and tests in one go: built apart, their dependencies would differ in features and compile twice.
+fn build(workspace: &Workspace) -> Outcome<()> {
+    needs_bundle(workspace)?;
+    process::run(process::cargo(&workspace.root).args(["build", "--workspace", "--all-targets"]))
+}
+
+fn cargo_test(workspace: &Workspace) -> Outcome<()> {
+    let mut command = process::cargo(&workspace.root);
+    command.args(["test", "--workspace"]);
+    if workspace.python().is_file() {
+        command.env("TAPEWATCH_PYTHON", workspace.python());
+    }
+    process::run(&mut command)
+}
+
+fn browser(workspace: &Workspace) -> Outcome<()> {
+    let data = workspace.scratch("browser-test")?;
+    let screenshots = workspace.scratch("screenshots")?;
+    let server = up(workspace, &data)?;
+    process::run(
+        process::program_in("node", &workspace.root)
+            .args(["ui/test/browser.mjs", "--url", &server.url(), "--out"])
+            .arg(&screenshots),
+    )?;
+    println!("screenshots in {}", screenshots.display());
+    server.stop()
+}
+
+/// The dev binary's `tapewatch up` on a free port.
+fn up(workspace: &Workspace, data: &Path) -> Outcome<Server> {
+    let mut command = process::program_in(workspace.dev_binary(), data);
+    command
+        .args(["up", "--listen", "127.0.0.1:0", "--data"])
+        .arg(data.join("data"));
+    Server::start(&mut command, Duration::from_secs(60))
+}
+
+fn needs_bundle(workspace: &Workspace) -> Outcome<()> {
+    if ui::is_built(workspace) {
+        return Ok(());
+    }
+    Err(Failure::new(
+        "ui/dist is missing, and the binary embeds it; run `cargo xtask demo` or `npm ci && npm run build` in ui/ once",
+    ))
+}
