@@ -1,0 +1,66 @@
+// Owns the columns of the orders grid and the alerts grid.
+import type { Alert, Order } from "../api/types";
+import type { GridColumn } from "../grid/types";
+
+/** A measure's or column's machine name in words: `cancel_quantity` as `cancel quantity`. */
+export function words(name: string): string {
+  return name.replaceAll("_", " ");
+}
+
+/** An event type with a mark in its colour. */
+export function EventType({ value }: { readonly value: string }) {
+  return <span className={`event event-${value}`}>{value}</span>;
+}
+
+const eventType = (value: string) => <EventType value={value} />;
+
+export const orderColumns: readonly GridColumn<Order>[] = [
+  { id: "seq", label: "seq", kind: "number", value: (row) => String(row.seq) },
+  { id: "time", label: "time (UTC)", kind: "time", value: (row) => row.time },
+  { id: "sym", label: "sym", kind: "text", value: (row) => row.sym },
+  { id: "event_type", label: "event type", kind: "text", value: (row) => row.event_type, render: eventType },
+  { id: "trader", label: "trader", kind: "text", value: (row) => row.trader },
+  { id: "side", label: "side", kind: "text", value: (row) => row.side },
+  { id: "order_id", label: "order id", kind: "text", value: (row) => row.order_id },
+  { id: "price", label: "price", kind: "number", value: (row) => row.price },
+  { id: "quantity", label: "quantity", kind: "number", value: (row) => row.quantity, sum: true },
+];
+
+const beforeMeasures: readonly GridColumn<Alert>[] = [
+  { id: "time", label: "time (UTC)", kind: "time", value: (row) => row.time },
+  { id: "sym", label: "sym", kind: "text", value: (row) => row.sym },
+  { id: "trader", label: "trader", kind: "text", value: (row) => row.trader },
+  { id: "side", label: "side", kind: "text", value: (row) => row.side },
+  { id: "detector", label: "detector", kind: "text", value: (row) => row.detector },
+  { id: "hits", label: "hits", kind: "number", value: (row) => String(row.hits), sum: true },
+];
+
+const afterMeasures: readonly GridColumn<Alert>[] = [
+  { id: "order_id", label: "order id", kind: "text", value: (row) => row.order_id },
+  { id: "price", label: "price", kind: "number", value: (row) => row.price },
+  { id: "quantity", label: "quantity", kind: "number", value: (row) => row.quantity, sum: true },
+  { id: "first_time", label: "first time (UTC)", kind: "time", value: (row) => row.first_time },
+  { id: "seq", label: "seq", kind: "number", value: (row) => String(row.seq) },
+  { id: "alert_id", label: "alert id", kind: "text", value: (row) => row.alert_id },
+];
+
+const fixedIds = new Set([...beforeMeasures, ...afterMeasures].map((column) => column.id));
+
+/** The names of all measures of these alerts, in the order they first come up. */
+export function measureNames(alerts: readonly Alert[]): string[] {
+  const names = new Set<string>();
+  for (const alert of alerts) for (const measure of alert.measures) names.add(measure.name);
+  return [...names];
+}
+
+/** The columns of the alerts grid with one column per measure. */
+export function alertColumns(measures: readonly string[]): readonly GridColumn<Alert>[] {
+  const columns = measures.map((name): GridColumn<Alert> => ({
+    id: fixedIds.has(name) ? `measure_${name}` : name,
+    label: words(name),
+    kind: "number",
+    value: (row) => row.measures.find((measure) => measure.name === name)?.value,
+    sum: true,
+  }));
+  return [...beforeMeasures, ...columns, ...afterMeasures];
+}
