@@ -106,8 +106,9 @@ impl OrderBatch {
     /// # Errors
     /// [`RowError`] when `sym` or `trader` is empty, or a text is too long or not UTF-8; the batch
     /// is unchanged then (a dictionary may know one text more).
+    #[inline]
     pub fn push(&mut self, row: &RowRef<'_, [u8]>) -> Result<(), RowError> {
-        let order_id = check_text("order_id", row.order_id, ORDER_ID_BYTES_MAX)
+        let order_id = check_length("order_id", row.order_id, ORDER_ID_BYTES_MAX)
             .and_then(|text| std::str::from_utf8(text).map_err(|_| not_utf8("order_id")))?;
         let sym = check_text("sym", row.sym, SYM_BYTES_MAX)?;
         let trader = check_text("trader", row.trader, TRADER_BYTES_MAX)?;
@@ -266,18 +267,36 @@ impl<'a> RowRef<'a> {
     }
 }
 
+#[inline]
 fn check_text<'a>(column: &'static str, text: &'a [u8], max: usize) -> Result<&'a [u8], RowError> {
     // An entity without an instrument or a trader would join strangers; an order may have no id.
-    if text.is_empty() && column != "order_id" {
+    if text.is_empty() {
         return Err(RowError::new(column, "is empty"));
     }
+    check_length(column, text, max)
+}
+
+#[inline]
+fn check_length<'a>(
+    column: &'static str,
+    text: &'a [u8],
+    max: usize,
+) -> Result<&'a [u8], RowError> {
     if text.len() > max {
-        let reason = format!("has {} bytes, at most {max} are allowed", text.len());
-        return Err(RowError::new(column, reason));
+        return Err(too_long(column, text.len(), max));
     }
     Ok(text)
 }
 
+#[cold]
+fn too_long(column: &'static str, length: usize, max: usize) -> RowError {
+    RowError::new(
+        column,
+        format!("has {length} bytes, at most {max} are allowed"),
+    )
+}
+
+#[cold]
 fn not_utf8(column: &'static str) -> RowError {
     RowError::new(column, "is not UTF-8")
 }

@@ -40,6 +40,7 @@ pub enum Side {
 impl EventType {
     /// Reads the reference's words, common spellings and FIX `ExecType` (tag 150).
     #[must_use]
+    #[inline]
     pub fn parse(text: &[u8]) -> Option<Self> {
         Some(match text {
             b"new" | b"New" | b"NEW" | b"0" => Self::New,
@@ -78,6 +79,7 @@ impl EventType {
 impl Side {
     /// Reads `B`/`S`, `buy`/`sell` and FIX `Side` (tag 54, 1 and 2).
     #[must_use]
+    #[inline]
     pub fn parse(text: &[u8]) -> Option<Self> {
         Some(match text {
             b"B" | b"b" | b"1" | b"buy" | b"Buy" | b"BUY" => Self::Buy,

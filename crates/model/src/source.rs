@@ -43,3 +43,18 @@ pub trait OrderSource {
     /// How far it has been read.
     fn progress(&self) -> Progress;
 }
+
+impl<S: OrderSource + ?Sized> OrderSource for Box<S> {
+    fn next_batch(
+        &mut self,
+        rows_max: usize,
+        orders: &mut OrderBatch,
+        dead_letters: &mut Vec<DeadLetter>,
+    ) -> Result<bool, SourceError> {
+        (**self).next_batch(rows_max, orders, dead_letters)
+    }
+
+    fn progress(&self) -> Progress {
+        (**self).progress()
+    }
+}

@@ -37,6 +37,7 @@ impl TextColumn {
 
     /// Appends a text. A column holds up to 4 GiB: a batch's limits on rows and on the length of a
     /// text keep it far below.
+    #[inline]
     pub fn push(&mut self, text: &str) {
         self.text.push_str(text);
         self.ends.push(self.text.len() as u32);
@@ -51,6 +52,16 @@ impl TextColumn {
             None => 0,
         };
         self.text.get(start..end)
+    }
+
+    #[inline]
+    fn bytes_at(&self, index: usize) -> Option<&[u8]> {
+        let end = *self.ends.get(index)? as usize;
+        let start = match index.checked_sub(1) {
+            Some(before) => *self.ends.get(before)? as usize,
+            None => 0,
+        };
+        self.text.as_bytes().get(start..end)
     }
 
     /// All texts in order.
@@ -120,6 +131,7 @@ impl Interner {
     ///
     /// # Errors
     /// When a text not seen before is not UTF-8.
+    #[inline]
     pub fn intern(&mut self, text: &[u8]) -> Result<u32, std::str::Utf8Error> {
         let hash = self.hasher.hash_one(text);
         if let Some(code) = self.find_hashed(hash, text) {
@@ -140,8 +152,9 @@ impl Interner {
         self.codes.clear();
     }
 
+    #[inline]
     fn find_hashed(&self, hash: u64, text: &[u8]) -> Option<u32> {
-        let same = |&code: &u32| self.get(code).is_some_and(|known| known.as_bytes() == text);
+        let same = |&code: &u32| self.texts.bytes_at(code as usize) == Some(text);
         self.codes.find(hash, same).copied()
     }
 }

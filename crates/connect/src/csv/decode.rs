@@ -1,0 +1,114 @@
+//! Makes an order of the fields of a row. Pure, but for the date that is kept from row to row.
+//!
+//! Invariant: the same fields give the same order or the same refusal, whatever came before. The
+//! first column that is wrong is told, in the order time, event type, side, price, quantity, and
+//! then the texts, which [`tapewatch_model::OrderBatch::push`] checks.
+
+use tapewatch_model::{EventType, OrderBatch, RowError, RowRef, Side};
+
+use super::fast::{NumberText, TimeReader, read_price, read_quantity};
+use super::framing::Fields;
+use super::header::Columns;
+
+const EVENT_TYPES: &str = "new, amended, cancelled or filled";
+/// Longest part of a value that is repeated in a reason.
+const SHOWN_CHARS_MAX: usize = 64;
+
+#[derive(Debug, Default)]
+pub(super) struct Decoder {
+    columns: Columns,
+    times: TimeReader,
+}
+
+impl Decoder {
+    pub(super) fn new(columns: Columns) -> Self {
+        Self {
+            columns,
+            times: TimeReader::default(),
+        }
+    }
+
+    /// Adds the row to `orders`; they are unchanged when it is refused.
+    #[inline]
+    pub(super) fn decode(
+        &mut self,
+        fields: Fields<'_>,
+        orders: &mut OrderBatch,
+    ) -> Result<(), RowError> {
+        let columns = &self.columns;
+        if fields.len() != columns.count {
+            return Err(wrong_count(fields.len(), columns.count));
+        }
+        let text = fields.get(columns.time);
+        let time = match self.times.read(text) {
+            Ok(time) => time,
+            Err(error) => return Err(wrong("time", &error, text)),
+        };
+        let text = fields.get(columns.event_type);
+        let Some(event_type) = EventType::parse(text) else {
+            return Err(unknown("event_type", "event type", text, EVENT_TYPES));
+        };
+        let text = fields.get(columns.side);
+        let Some(side) = Side::parse(text) else {
+            return Err(unknown("side", "side", text, "B or S"));
+        };
+        let number = number(fields, columns.price);
+        let price = match read_price(number) {
+            Ok(price) => price,
+            Err(error) => return Err(wrong("price", &error, number.text)),
+        };
+        let number = self::number(fields, columns.quantity);
+        let quantity = match read_quantity(number) {
+            Ok(quantity) => quantity,
+            Err(error) => return Err(wrong("quantity", &error, number.text)),
+        };
+        orders.push(&RowRef {
+            time,
+            sym: fields.get(columns.sym),
+            event_type,
+            trader: fields.get(columns.trader),
+            side,
+            order_id: fields.get(columns.order_id),
+            price,
+            quantity,
+        })
+    }
+}
+
+#[inline]
+fn number(fields: Fields<'_>, index: usize) -> NumberText<'_> {
+    NumberText {
+        text: fields.get(index),
+        word: fields.word(index),
+    }
+}
+
+#[cold]
+fn wrong_count(found: usize, expected: usize) -> RowError {
+    let fields = if found == 1 { "field" } else { "fields" };
+    RowError::new("row", format!("has {found} {fields}, {expected} expected"))
+}
+
+#[cold]
+fn wrong(column: &'static str, error: &impl std::fmt::Display, text: &[u8]) -> RowError {
+    match text {
+        [] => RowError::new(column, "is empty"),
+        _ => RowError::new(column, format!("{error}: {}", shown(text))),
+    }
+}
+
+#[cold]
+fn unknown(column: &'static str, what: &str, text: &[u8], known: &str) -> RowError {
+    match text {
+        [] => RowError::new(column, "is empty"),
+        _ => RowError::new(column, format!("unknown {what} {} ({known})", shown(text))),
+    }
+}
+
+/// In quotes, cut.
+fn shown(text: &[u8]) -> String {
+    let text = String::from_utf8_lossy(text);
+    let cut: String = text.chars().take(SHOWN_CHARS_MAX).collect();
+    let more = if cut.len() < text.len() { "…" } else { "" };
+    format!("{cut:?}{more}")
+}

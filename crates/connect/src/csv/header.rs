@@ -1,0 +1,117 @@
+//! Finds the columns of the order schema in a header line.
+//!
+//! Invariant: a [`Columns`] has every column of the schema exactly once.
+
+use super::framing::Fields;
+
+/// The columns in the words of the message to the user.
+pub(super) const NAMES: &str =
+    "the columns time, sym, event_type, trader, side, order_id, price and quantity";
+
+/// Canonical name, and its spellings after [`normalised`].
+const COLUMNS: [(&str, &[&str]); 8] = [
+    ("time", &["time"]),
+    ("sym", &["sym", "symbol", "instrument"]),
+    ("event_type", &["eventtype"]),
+    ("trader", &["trader"]),
+    ("side", &["side"]),
+    ("order_id", &["orderid", "clordid"]),
+    ("price", &["price", "px"]),
+    ("quantity", &["quantity", "qty", "orderqty"]),
+];
+
+/// Longest part of a header that is repeated in a message.
+const SHOWN_CHARS_MAX: usize = 300;
+
+/// Where the columns are.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Columns {
+    /// Fields in a row, unknown ones too.
+    pub(super) count: usize,
+    pub(super) time: usize,
+    pub(super) sym: usize,
+    pub(super) event_type: usize,
+    pub(super) trader: usize,
+    pub(super) side: usize,
+    pub(super) order_id: usize,
+    pub(super) price: usize,
+    pub(super) quantity: usize,
+}
+
+impl Columns {
+    /// Finds them by name; the message says which are missing or double, and what was found.
+    pub(super) fn find(header: Fields<'_>) -> Result<Self, String> {
+        let names: Vec<String> = header.iter().map(normalised).collect();
+        let mut places = [0; COLUMNS.len()];
+        let mut missing = Vec::new();
+        for (place, (name, spellings)) in places.iter_mut().zip(COLUMNS) {
+            let mut at = names
+                .iter()
+                .enumerate()
+                .filter(|(_, found)| spellings.contains(&found.as_str()))
+                .map(|(index, _)| index);
+            match (at.next(), at.next()) {
+                (Some(first), None) => *place = first,
+                (Some(first), Some(second)) => {
+                    let both = [first, second].map(|index| shown(header.get(index)));
+                    return Err(format!(
+                        "columns {} ({both}) both mean {name}: rename or remove one of them",
+                        [first + 1, second + 1].map(|n| n.to_string()).join(" and "),
+                        both = both.join(" and "),
+                    ));
+                }
+                (None, _) => missing.push(name),
+            }
+        }
+        if !missing.is_empty() {
+            let columns = if missing.len() == 1 {
+                "column"
+            } else {
+                "columns"
+            };
+            let found: Vec<_> = header.iter().map(String::from_utf8_lossy).collect();
+            return Err(format!(
+                "{columns} {} not found in the header {}: name {NAMES} there (any order, separated by commas)",
+                missing.join(", "),
+                shown(found.join(",").as_bytes()),
+            ));
+        }
+        let [
+            time,
+            sym,
+            event_type,
+            trader,
+            side,
+            order_id,
+            price,
+            quantity,
+        ] = places;
+        Ok(Self {
+            count: header.len(),
+            time,
+            sym,
+            event_type,
+            trader,
+            side,
+            order_id,
+            price,
+            quantity,
+        })
+    }
+}
+
+/// A column's name in lower case, without `_` and spaces.
+pub(crate) fn normalised(name: &[u8]) -> String {
+    String::from_utf8_lossy(name)
+        .chars()
+        .filter(|c| *c != '_' && !c.is_whitespace())
+        .flat_map(char::to_lowercase)
+        .collect()
+}
+
+fn shown(text: &[u8]) -> String {
+    let text = String::from_utf8_lossy(text);
+    let cut: String = text.chars().take(SHOWN_CHARS_MAX).collect();
+    let more = if cut.len() < text.len() { "…" } else { "" };
+    format!("{cut:?}{more}")
+}
