@@ -1,2 +1,71 @@
-//! The binary.
-fn main(){}
+//! The binary `tapewatch`: wiring of journal, engine, store and feeds; no rule logic.
+//!
+//! ```text
+//! main ─ cli ─┬─ up ─── recovery, pipeline (one thread: journal → fold → tables), api, jobs
+//!             ├─ feed ── a file to a running process
+//!             ├─ replay ─ the engine over a file or over what is stored
+//!             └─ query ── SQL and end of day
+//! ```
+
+mod alert_book;
+mod api;
+mod cli;
+mod clock;
+mod config;
+mod failure;
+mod feed;
+mod fold;
+mod hit_writer;
+mod jobs;
+mod logging;
+mod metrics;
+mod pipeline;
+mod progress;
+mod query;
+mod recovery;
+mod reference;
+mod replay;
+mod shared;
+mod source;
+mod thresholds;
+mod up;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use crate::cli::{Cli, Command, ConfigCommand};
+use crate::failure::Failure;
+
+fn main() -> ExitCode {
+    match run(Cli::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("tapewatch: {failure}");
+            ExitCode::from(failure.code())
+        }
+    }
+}
+
+fn run(command: Command) -> Result<(), Failure> {
+    match command {
+        Command::Up(args) => up::block_on(up::run(&args)),
+        Command::Feed(command) => up::block_on(feed::run(&command)),
+        Command::Replay(args) => replay::run(&args),
+        Command::Sql(args) => up::block_on(query::sql(&args)),
+        Command::Eod(args) => up::block_on(query::end_of_day(&args)),
+        Command::Config(ConfigCommand::Show(args)) => {
+            let mut config = config::Config::load(args.config.as_ref(), args.overrides())?;
+            config.set_detectors(&args.set)?;
+            print(&config.show()?)
+        }
+        Command::Reference(args) => print(&reference::page(args.page)?),
+    }
+}
+
+fn print(text: &str) -> Result<(), Failure> {
+    use std::io::Write as _;
+    std::io::stdout()
+        .write_all(text.as_bytes())
+        .map_err(Failure::run)
+}

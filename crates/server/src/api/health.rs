@@ -1,0 +1,41 @@
+//! Liveness, readiness and metrics.
+//!
+//! Invariant: `/readyz` is 200 exactly while rows are taken: after recovery, before the stop.
+
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::IntoResponse;
+
+use crate::api::error::ApiError;
+use crate::shared::Shared;
+
+/// The process runs.
+#[utoipa::path(get, path = "/healthz", tag = "health", responses((status = 200, description = "It runs.")))]
+pub(crate) async fn healthz() -> &'static str {
+    "ok\n"
+}
+
+/// The journal is read and rows are taken.
+#[utoipa::path(get, path = "/readyz", tag = "health",
+    responses((status = 200, description = "Ready."), (status = 503, description = "Not ready.")))]
+pub(crate) async fn readyz(State(shared): State<Shared>) -> impl IntoResponse {
+    if shared.is_ready() {
+        (StatusCode::OK, "ready\n")
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, "not ready\n")
+    }
+}
+
+/// Metrics in Prometheus's text form.
+#[utoipa::path(get, path = "/metrics", tag = "health",
+    responses((status = 200, description = "All metrics.", content_type = "text/plain")))]
+pub(crate) async fn metrics(State(shared): State<Shared>) -> Result<impl IntoResponse, ApiError> {
+    let text = shared.metrics.text().map_err(ApiError::internal)?;
+    Ok((
+        [(
+            header::CONTENT_TYPE,
+            "text/plain; version=0.0.4; charset=utf-8",
+        )],
+        text,
+    ))
+}

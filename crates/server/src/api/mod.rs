@@ -1,0 +1,93 @@
+//! The HTTP API under `/api/v1`, the health endpoints, the metrics and the web page.
+//!
+//! Invariant: every endpoint is in the generated OpenAPI document; every error has the one form
+//! `{"error": {"code", "message"}}`; every body and answer has a limit.
+
+mod alerts;
+mod error;
+mod health;
+mod ingest;
+mod orders;
+mod page;
+mod replay;
+mod sql;
+mod status;
+mod stream;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::http::{HeaderName, HeaderValue, header};
+use axum::response::IntoResponse;
+use axum::routing::get;
+use tower_http::set_header::SetResponseHeaderLayer;
+use tower_http::trace::TraceLayer;
+use utoipa::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+pub(crate) use ingest::{BUCKET_TYPE, IngestAnswer};
+
+use crate::shared::Shared;
+
+/// Largest body that is held in memory.
+const BODY_BYTES_MAX: usize = 64 << 20;
+
+#[derive(OpenApi)]
+#[openapi(info(
+    title = "Tapewatch",
+    description = "Order surveillance: publish orders, read alerts, ask SQL. Times are ISO 8601 UTC with nanoseconds; \
+        prices, quantities and measures are exact decimals as text."
+))]
+struct Document;
+
+fn api() -> OpenApiRouter<Shared> {
+    OpenApiRouter::with_openapi(Document::openapi())
+        .routes(routes!(status::status))
+        .routes(routes!(ingest::push))
+        .routes(routes!(ingest::publish))
+        .routes(routes!(ingest::clear))
+        .routes(routes!(orders::orders))
+        .routes(routes!(alerts::alerts))
+        .routes(routes!(alerts::alert))
+        .routes(routes!(stream::stream))
+        .routes(routes!(sql::sql))
+        .routes(routes!(replay::replay))
+        .routes(routes!(status::end_of_day))
+        .routes(routes!(health::healthz))
+        .routes(routes!(health::readyz))
+        .routes(routes!(health::metrics))
+}
+
+/// The OpenAPI document, as JSON text.
+pub(crate) fn openapi() -> Result<String, serde_json::Error> {
+    serde_json::to_string_pretty(&api().into_openapi())
+}
+
+/// Everything the process serves.
+pub(crate) fn router(shared: Shared) -> Router {
+    let (router, document) = api().split_for_parts();
+    router
+        .route("/api/v1/openapi.json", get(async move || axum::Json(document)))
+        .fallback(async |uri: axum::http::Uri| {
+            if uri.path().starts_with("/api/") {
+                error::ApiError::not_found(format!("there is no {}", uri.path())).into_response()
+            } else {
+                page::asset(&uri)
+            }
+        })
+        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .layer(always(header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
+        .layer(always(header::X_FRAME_OPTIONS, "DENY"))
+        .layer(always(header::REFERRER_POLICY, "no-referrer"))
+        .layer(always(
+            header::CONTENT_SECURITY_POLICY,
+            "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; \
+             connect-src 'self' ws: wss:; frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
+        ))
+        .layer(TraceLayer::new_for_http())
+        .with_state(shared)
+}
+
+fn always(name: HeaderName, value: &'static str) -> SetResponseHeaderLayer<HeaderValue> {
+    SetResponseHeaderLayer::overriding(name, HeaderValue::from_static(value))
+}

@@ -1,0 +1,85 @@
+//! A replay over the stored orders, as `tapewatch replay --from --to` does it.
+
+use axum::Json;
+use axum::body::{Body, Bytes};
+use axum::extract::State;
+use axum::http::header;
+use axum::response::IntoResponse;
+use futures::StreamExt;
+use serde::Deserialize;
+use tapewatch_detect::{DetectConfig, Engine, Shard};
+use tapewatch_model::{Hit, Time};
+use tapewatch_store::HistoryOrders;
+use utoipa::ToSchema;
+
+use crate::api::error::{ApiError, ErrorBody};
+use crate::shared::Shared;
+
+/// What to replay.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ReplayRequest {
+    /// First event time.
+    #[schema(value_type = String)]
+    from: Time,
+    /// End of the event times, itself not included.
+    #[schema(value_type = String)]
+    to: Time,
+    /// Only these detectors; all unless said.
+    #[serde(default)]
+    detectors: Vec<String>,
+    /// Parameters, as `spoofing.lookback=10s`; defaults unless said.
+    #[serde(default)]
+    set: Vec<String>,
+}
+
+/// Runs the detectors over the orders between two times, in the order in which they came, and
+/// answers the hits, one JSON object a line. Nothing is stored.
+#[utoipa::path(post, path = "/api/v1/replay", tag = "read", request_body = ReplayRequest,
+    responses((status = 200, description = "Hits, one JSON object a line.", content_type = "application/x-ndjson"),
+        (status = 400, body = ErrorBody)))]
+pub(crate) async fn replay(
+    State(shared): State<Shared>,
+    Json(request): Json<ReplayRequest>,
+) -> Result<impl IntoResponse, ApiError> {
+    let mut config = DetectConfig::default();
+    if !request.detectors.is_empty() {
+        config
+            .only(&request.detectors)
+            .map_err(ApiError::bad_request)?;
+    }
+    for assignment in &request.set {
+        config.set(assignment).map_err(ApiError::bad_request)?;
+    }
+    let engine = Engine::new(&config, Shard::WHOLE).map_err(ApiError::bad_request)?;
+    let orders = shared.store.history_orders(request.from, request.to).await;
+    let orders = orders.map_err(ApiError::bad_request)?;
+    let lines = futures::stream::try_unfold((orders, engine), next_lines);
+    // A body stream ends early on an error, which the reader sees as a broken answer.
+    let lines = lines.inspect(|lines| {
+        if let Err(error) = lines {
+            tracing::error!(%error, "a replay broke off");
+        }
+    });
+    Ok((
+        [(header::CONTENT_TYPE, "application/x-ndjson")],
+        Body::from_stream(lines),
+    ))
+}
+
+type State_ = (HistoryOrders, Engine);
+
+/// The hits of the next batch, as lines.
+async fn next_lines((mut orders, mut engine): State_) -> Result<Option<(Bytes, State_)>, String> {
+    let Some(batch) = orders.next().await.map_err(|error| error.to_string())? else {
+        return Ok(None);
+    };
+    let mut hits: Vec<Hit> = Vec::new();
+    engine.apply(&batch, &mut hits);
+    let mut lines = Vec::new();
+    for hit in &hits {
+        serde_json::to_writer(&mut lines, hit).map_err(|error| error.to_string())?;
+        lines.push(b'\n');
+    }
+    Ok(Some((Bytes::from(lines), (orders, engine))))
+}

@@ -1,0 +1,88 @@
+//! How the process stands, and the end of the day by hand.
+
+use std::sync::atomic::Ordering;
+
+use axum::Json;
+use axum::extract::State;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::api::error::{ApiError, ErrorBody};
+use crate::fold::lock;
+use crate::jobs::Job;
+use crate::shared::Shared;
+
+/// How the process stands.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Status {
+    version: &'static str,
+    /// Rows are taken.
+    ready: bool,
+    /// Order events, today's and past.
+    orders: u64,
+    hits: u64,
+    alerts: u64,
+    dead_letters: u64,
+    /// Order events that came after a newer one since the start of the journal.
+    late_rows: u64,
+    /// Order events in memory.
+    recent_orders: u64,
+    /// The sequence number that the next row gets.
+    next_seq: u64,
+    /// Feeds that run inside the process, newest first.
+    feeds: Vec<Job>,
+}
+
+/// How the process stands.
+#[utoipa::path(get, path = "/api/v1/status", tag = "operate", responses((status = 200, body = Status)))]
+pub(crate) async fn status(State(shared): State<Shared>) -> Json<Status> {
+    let counts = shared.store.counts();
+    Json(Status {
+        version: env!("CARGO_PKG_VERSION"),
+        ready: shared.is_ready(),
+        orders: counts.orders,
+        hits: counts.hits,
+        alerts: lock(&shared.book).total(),
+        dead_letters: counts.dead_letters,
+        late_rows: shared.live.late_rows.load(Ordering::Relaxed),
+        recent_orders: counts.recent_orders,
+        next_seq: shared.published.borrow().saturating_add(1),
+        feeds: shared.jobs.list(),
+    })
+}
+
+/// What an end of day moved to the history.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct EndOfDayAnswer {
+    /// Last sequence number that is in the history.
+    through_seq: u64,
+    orders: u64,
+    hits: u64,
+    dead_letters: u64,
+    /// Dates (UTC) of the partitions that got rows.
+    dates: Vec<String>,
+}
+
+/// Moves today's rows to the history now. Doing it again with nothing new changes nothing.
+#[utoipa::path(post, path = "/api/v1/eod", tag = "operate",
+    responses((status = 200, body = EndOfDayAnswer), (status = 500, body = ErrorBody), (status = 503, body = ErrorBody)))]
+pub(crate) async fn end_of_day(
+    State(shared): State<Shared>,
+) -> Result<Json<EndOfDayAnswer>, ApiError> {
+    if !shared.is_ready() {
+        return Err(ApiError::not_ready());
+    }
+    let report = shared.end_of_day(None).await.map_err(ApiError::internal)?;
+    Ok(Json(EndOfDayAnswer {
+        through_seq: report.orders.through,
+        orders: report.orders.rows,
+        hits: report.hits.rows,
+        dead_letters: report.dead_letters.rows,
+        dates: report
+            .orders
+            .dates
+            .iter()
+            .map(ToString::to_string)
+            .collect(),
+    }))
+}

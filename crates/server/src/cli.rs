@@ -1,0 +1,269 @@
+//! The command line.
+//!
+//! Invariant: what a flag says goes over environment, file and defaults; every command has examples.
+
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use serde_json::Value;
+use tapewatch_connect::Speed;
+use tapewatch_connect::pace::BUCKET_ROWS_MAX;
+use tapewatch_model::{Time, TimeSpan};
+use tapewatch_store::Format;
+
+use crate::config::{LogFormat, Overrides};
+
+/// Where a running process is looked for unless `--url` says.
+const DEFAULT_URL: &str = "http://127.0.0.1:9090";
+
+/// Order surveillance: from orders to explained alerts, live and over history.
+#[derive(Debug, Parser)]
+#[command(name = "tapewatch", version, about, long_about = None, arg_required_else_help = true)]
+#[command(
+    after_help = "Exit codes: 0 done, 1 a row was refused under --strict, 2 wrong usage or configuration, \
+    3 it failed while running."
+)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Runs everything in one process: journal, engine, tables, API and web page
+    #[command(
+        after_help = "Examples:\n  tapewatch up\n  tapewatch up --data /var/lib/tapewatch --fsync always\n  \
+        tapewatch up --set spoofing.lookback=10s --log-format json"
+    )]
+    Up(UpArgs),
+    /// Publishes a file of orders to a running process
+    #[command(subcommand)]
+    Feed(FeedCommand),
+    /// Runs the detectors over a file, or over what is stored; hits on standard output
+    #[command(
+        after_help = "Examples:\n  tapewatch replay orders.csv\n  tapewatch replay orders.parquet --threads 2 --format csv\n  \
+        tapewatch replay --from 2024-01-05 --to 2024-01-06 --set spoofing.cancel_count=5"
+    )]
+    Replay(ReplayArgs),
+    /// Asks SQL of today and the history
+    #[command(
+        after_help = "Examples:\n  tapewatch sql \"select * from orderAlerts\"\n  \
+        tapewatch sql --format csv \"select sym, count(*) from hits group by sym\"\n  \
+        tapewatch sql --data tapewatch-data \"select count(*) from orders\"\n\n\
+        Tables: orders, hits, alerts, dead_letters; the reference system's: \"order\", orderAlerts."
+    )]
+    Sql(SqlArgs),
+    /// Moves today's rows of a running process to the history now
+    #[command(after_help = "Example:\n  tapewatch eod")]
+    Eod(UrlArgs),
+    /// Shows the configuration
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Prints a reference page, as found in docs/reference
+    #[command(hide = true)]
+    Reference(ReferenceArgs),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConfigCommand {
+    /// Prints the configuration in force, as a file would say it; secrets are hidden
+    #[command(
+        after_help = "Examples:\n  tapewatch config show\n  TAPEWATCH_JOURNAL__FSYNC=always tapewatch config show"
+    )]
+    Show(UpArgs),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum FeedCommand {
+    /// Publishes a CSV file; columns are found by name
+    #[command(after_help = "Examples:\n  tapewatch feed csv orders.csv\n  \
+        tapewatch feed csv orders.csv --rows-per-bucket 2 --interval 1s\n  tapewatch feed csv orders.csv --speed 10x --strict")]
+    Csv(FeedArgs),
+    /// Publishes a Parquet file; columns are found by name
+    #[command(after_help = "Example:\n  tapewatch feed parquet orders.parquet --speed 60x")]
+    Parquet(FeedArgs),
+}
+
+#[derive(Debug, Default, Args)]
+pub(crate) struct UpArgs {
+    /// Configuration file (default: tapewatch.toml here, when there is one)
+    #[arg(long, value_name = "FILE", env = "TAPEWATCH_CONFIG")]
+    pub(crate) config: Option<PathBuf>,
+    /// Directory of the journal and the history
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: Option<PathBuf>,
+    /// Address and port of the web page and the API; port 0 takes a free one
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub(crate) listen: Option<SocketAddr>,
+    /// When rows are forced to the disk: always, interval, interval:10ms or os
+    #[arg(long, value_name = "POLICY")]
+    pub(crate) fsync: Option<String>,
+    /// A detector's parameter; may be repeated
+    #[arg(long, value_name = "DETECTOR.PARAMETER=VALUE")]
+    pub(crate) set: Vec<String>,
+    /// Spoofing thresholds in the reference system's form
+    #[arg(long, value_name = "CSV")]
+    pub(crate) thresholds: Option<PathBuf>,
+    /// Form of the log
+    #[arg(long, value_enum)]
+    pub(crate) log_format: Option<LogFormat>,
+    /// error, warn, info, debug, trace, or a filter
+    #[arg(long, value_name = "LEVEL")]
+    pub(crate) log_level: Option<String>,
+}
+
+impl UpArgs {
+    /// What the flags say, by configuration key.
+    pub(crate) fn overrides(&self) -> Overrides {
+        let text = |value: &dyn ToString| Value::String(value.to_string());
+        let mut overrides = Overrides::new();
+        if let Some(data) = &self.data {
+            overrides.push(("data", text(&data.display())));
+        }
+        if let Some(listen) = &self.listen {
+            overrides.push(("listen", text(listen)));
+        }
+        if let Some(fsync) = &self.fsync {
+            overrides.push(("journal.fsync", text(fsync)));
+        }
+        if let Some(thresholds) = &self.thresholds {
+            overrides.push(("thresholds", text(&thresholds.display())));
+        }
+        if let Some(format) = self.log_format {
+            overrides.push((
+                "log.format",
+                serde_json::to_value(format).unwrap_or_default(),
+            ));
+        }
+        if let Some(level) = &self.log_level {
+            overrides.push(("log.level", text(level)));
+        }
+        overrides
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct UrlArgs {
+    /// The running process
+    #[arg(long, value_name = "URL", env = "TAPEWATCH_URL", default_value = DEFAULT_URL)]
+    pub(crate) url: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct FeedArgs {
+    /// The file
+    pub(crate) file: PathBuf,
+    #[command(flatten)]
+    pub(crate) url: UrlArgs,
+    /// Rows that are published together
+    #[arg(long, value_name = "N", default_value = "8192", value_parser = bucket_rows)]
+    pub(crate) rows_per_bucket: NonZeroUsize,
+    /// One bucket every so often, as 1s or 250ms
+    #[arg(long, value_name = "SPAN", value_parser = TimeSpan::parse, conflicts_with = "speed")]
+    pub(crate) interval: Option<TimeSpan>,
+    /// Follow the events' own times, as 1x, 10x or 0.5x
+    #[arg(long, value_name = "FACTOR", conflicts_with = "rows_per_bucket")]
+    pub(crate) speed: Option<Speed>,
+    /// Check the whole file first; stop at the first refused row with exit code 1, publishing nothing
+    #[arg(long)]
+    pub(crate) strict: bool,
+    /// Empty the detectors' windows first
+    #[arg(long)]
+    pub(crate) clear: bool,
+    /// How long to keep trying when the process is away or its disk is full
+    #[arg(long, value_name = "SPAN", default_value = "5m", value_parser = TimeSpan::parse)]
+    pub(crate) retry: TimeSpan,
+}
+
+fn bucket_rows(text: &str) -> Result<NonZeroUsize, String> {
+    let rows = text
+        .parse::<NonZeroUsize>()
+        .ok()
+        .filter(|rows| rows.get() <= BUCKET_ROWS_MAX);
+    rows.ok_or_else(|| format!("a bucket has 1 to {BUCKET_ROWS_MAX} rows"))
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ReplayArgs {
+    /// A file of orders, .csv or .parquet; without it, what is stored in --data
+    #[arg(required_unless_present_any = ["from", "to"], conflicts_with_all = ["from", "to", "data"])]
+    pub(crate) file: Option<PathBuf>,
+    /// First event time, as 2024-01-05 or 2024-01-05T08:00:00
+    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    pub(crate) from: Option<Time>,
+    /// End of the event times, itself not included
+    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    pub(crate) to: Option<Time>,
+    /// Directory of the journal and the history
+    #[arg(long, value_name = "DIR", default_value = "tapewatch-data")]
+    pub(crate) data: PathBuf,
+    /// Form of the hits
+    #[arg(long, value_enum, default_value_t = ReplayFormat::Jsonl)]
+    pub(crate) format: ReplayFormat,
+    /// Threads; 1 does everything on one
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64))]
+    pub(crate) threads: u32,
+    /// Only this detector; may be repeated
+    #[arg(long, value_name = "NAME")]
+    pub(crate) detector: Vec<String>,
+    /// A detector's parameter; may be repeated
+    #[arg(long, value_name = "DETECTOR.PARAMETER=VALUE")]
+    pub(crate) set: Vec<String>,
+    /// Spoofing thresholds in the reference system's form
+    #[arg(long, value_name = "CSV")]
+    pub(crate) thresholds: Option<PathBuf>,
+    /// Rows of a bucket, for the modes that are defined over buckets
+    #[arg(long, value_name = "N", default_value = "8192", value_parser = bucket_rows)]
+    pub(crate) rows_per_bucket: NonZeroUsize,
+    /// Stop at the first refused row with exit code 1
+    #[arg(long)]
+    pub(crate) strict: bool,
+}
+
+fn parse_time(text: &str) -> Result<Time, String> {
+    Time::parse(text.as_bytes()).map_err(|error| error.to_string())
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum ReplayFormat {
+    /// One JSON object a line
+    Jsonl,
+    /// Comma-separated, with a header
+    Csv,
+    /// For reading
+    Table,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SqlArgs {
+    /// The query; `-` reads it from standard input
+    pub(crate) query: String,
+    #[command(flatten)]
+    pub(crate) url: UrlArgs,
+    /// Read these files instead of asking a running process
+    #[arg(long, value_name = "DIR", conflicts_with = "url")]
+    pub(crate) data: Option<PathBuf>,
+    /// table, csv, json, jsonl or parquet
+    #[arg(long, value_name = "FORMAT", default_value = "table")]
+    pub(crate) format: Format,
+    /// Write to this file instead of standard output
+    #[arg(long, short, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ReferenceArgs {
+    #[arg(value_enum)]
+    pub(crate) page: ReferencePage,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum ReferencePage {
+    Configuration,
+    Detectors,
+    Metrics,
+    Cli,
+    Openapi,
+}

@@ -1,0 +1,402 @@
+//! The configuration: flags over environment over file over defaults.
+//!
+//! Invariant: a [`Config`] is complete and checked; every key that can be written in the file is in
+//! [`KEYS`] with its documentation, from which the reference page is made.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use figment::Figment;
+use figment::providers::{Env, Format as _, Serialized, Toml};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use tapewatch_detect::DetectConfig;
+use tapewatch_journal::{FsyncPolicy, Options};
+use tapewatch_model::TimeSpan;
+use tapewatch_store::StoreOptions;
+
+use crate::failure::Failure;
+
+/// Name of the configuration file that is read when it stands in the working directory.
+const DEFAULT_FILE: &str = "tapewatch.toml";
+
+/// Documentation of a key.
+pub(crate) struct Key {
+    pub(crate) name: &'static str,
+    pub(crate) doc: &'static str,
+}
+
+/// Every key of the file but those of the detectors, which their registry documents.
+pub(crate) const KEYS: &[Key] = &[
+    Key {
+        name: "data",
+        doc: "Directory of the journal and the history. Relative to the working directory.",
+    },
+    Key {
+        name: "listen",
+        doc: "Address and port of the web page and the API. Anything but loopback opens it to the network.",
+    },
+    Key {
+        name: "thresholds",
+        doc: "File with spoofing thresholds in the reference system's form (CSV); over `detectors.spoofing`. Empty: none.",
+    },
+    Key {
+        name: "log.format",
+        doc: "`human` or `json`, one line an event, on standard error.",
+    },
+    Key {
+        name: "log.level",
+        doc: "`error`, `warn`, `info`, `debug`, `trace`, or a filter such as `info,tapewatch=debug`.",
+    },
+    Key {
+        name: "journal.fsync",
+        doc: "`always`: an acknowledged row survives power loss. `interval:10ms`: it survives the end of the process; a power loss may take the last interval. `os`: it survives the end of the process; a power loss may take what the system had not yet written.",
+    },
+    Key {
+        name: "journal.segment_bytes_max",
+        doc: "A new segment file is begun before one grows beyond this.",
+    },
+    Key {
+        name: "journal.retention_age",
+        doc: "Segments whose newest row is older than this, and that are in the history, are deleted after an end of day. `0s`: kept for ever.",
+    },
+    Key {
+        name: "journal.retention_bytes",
+        doc: "Oldest segments that are in the history are deleted after an end of day until the journal is at most this big. 0: no limit.",
+    },
+    Key {
+        name: "session.rolls_at",
+        doc: "Time of day (UTC, hh:mm) at which today's rows become history, or `never`.",
+    },
+    Key {
+        name: "recent.rows_max",
+        doc: "Rows held in memory before they become history ahead of time.",
+    },
+    Key {
+        name: "sql.memory_bytes_max",
+        doc: "Memory that all SQL queries together may take; beyond, sorts and joins spill to disk or the query is refused.",
+    },
+    Key {
+        name: "sql.timeout",
+        doc: "A query that takes longer is stopped.",
+    },
+];
+
+/// The whole configuration.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Config {
+    pub(crate) data: PathBuf,
+    pub(crate) listen: SocketAddr,
+    pub(crate) thresholds: PathBuf,
+    pub(crate) log: LogConfig,
+    pub(crate) journal: JournalConfig,
+    pub(crate) session: SessionConfig,
+    pub(crate) recent: RecentConfig,
+    pub(crate) sql: SqlConfig,
+    /// A table a detector; see the detectors' reference.
+    pub(crate) detectors: Map<String, Value>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct LogConfig {
+    pub(crate) format: LogFormat,
+    pub(crate) level: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum LogFormat {
+    Human,
+    Json,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct JournalConfig {
+    pub(crate) fsync: String,
+    pub(crate) segment_bytes_max: u64,
+    pub(crate) retention_age: TimeSpan,
+    pub(crate) retention_bytes: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct SessionConfig {
+    pub(crate) rolls_at: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RecentConfig {
+    pub(crate) rows_max: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct SqlConfig {
+    pub(crate) memory_bytes_max: usize,
+    pub(crate) timeout: TimeSpan,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            data: PathBuf::from("tapewatch-data"),
+            listen: SocketAddr::from(([127, 0, 0, 1], 9090)),
+            thresholds: PathBuf::new(),
+            log: LogConfig {
+                format: LogFormat::Human,
+                level: "info".to_owned(),
+            },
+            journal: JournalConfig {
+                fsync: FsyncPolicy::default().to_string(),
+                segment_bytes_max: Options::default().segment_bytes_max,
+                retention_age: TimeSpan::from_secs(7 * 86_400),
+                retention_bytes: 0,
+            },
+            session: SessionConfig {
+                rolls_at: "00:00".to_owned(),
+            },
+            recent: RecentConfig {
+                rows_max: 20_000_000,
+            },
+            sql: SqlConfig {
+                memory_bytes_max: 1 << 30,
+                timeout: TimeSpan::from_secs(60),
+            },
+            detectors: Map::new(),
+        }
+    }
+}
+
+/// What flags say, by key.
+pub(crate) type Overrides = Vec<(&'static str, Value)>;
+
+impl Config {
+    /// Reads defaults, then the file, then the environment (`TAPEWATCH_LISTEN`,
+    /// `TAPEWATCH_JOURNAL__FSYNC`, …), then flags.
+    pub(crate) fn load(file: Option<&PathBuf>, overrides: Overrides) -> Result<Self, Failure> {
+        let mut figment = Figment::from(Serialized::defaults(Self::default()));
+        figment = match file {
+            Some(path) if !path.is_file() => {
+                return Err(Failure::usage(format!(
+                    "{}: there is no such file",
+                    path.display()
+                )));
+            }
+            Some(path) => figment.merge(Toml::file_exact(path)),
+            None => figment.merge(Toml::file(DEFAULT_FILE)),
+        };
+        // Names without `__` that are no key belong to others (TAPEWATCH_PYTHON and the like).
+        let ours = Env::prefixed("TAPEWATCH_")
+            .filter(|name| {
+                let name = name.as_str().to_ascii_lowercase();
+                name.contains("__") || KEYS.iter().any(|key| key.name == name)
+            })
+            .split("__");
+        figment = figment.merge(ours);
+        for (key, value) in overrides {
+            figment = figment.merge((key, value));
+        }
+        let config: Self = figment
+            .extract()
+            .map_err(|error| Failure::usage(format!("configuration: {error}")))?;
+        config.fsync()?;
+        config.rolls_at()?;
+        config.detect()?;
+        Ok(config)
+    }
+
+    /// The journal's fsync policy.
+    pub(crate) fn fsync(&self) -> Result<FsyncPolicy, Failure> {
+        self.journal
+            .fsync
+            .parse()
+            .map_err(|error| Failure::usage(format!("configuration: journal.fsync: {error}")))
+    }
+
+    /// Nanoseconds after midnight at which the session rolls; `None` for never.
+    pub(crate) fn rolls_at(&self) -> Result<Option<TimeSpan>, Failure> {
+        let text = self.session.rolls_at.as_str();
+        if text == "never" {
+            return Ok(None);
+        }
+        match TimeSpan::parse(text) {
+            Ok(span) if span < TimeSpan::from_secs(86_400) && text.contains(':') => Ok(Some(span)),
+            _ => Err(Failure::usage(format!(
+                "configuration: session.rolls_at is {text:?}: write a time of day such as 22:30, or never"
+            ))),
+        }
+    }
+
+    /// The detectors' configuration, thresholds file included.
+    pub(crate) fn detect(&self) -> Result<DetectConfig, Failure> {
+        let config = DetectConfig::from_json(&Value::Object(self.detectors.clone()));
+        let config =
+            config.map_err(|error| Failure::usage(format!("configuration: detectors: {error}")))?;
+        if self.thresholds.as_os_str().is_empty() {
+            Ok(config)
+        } else {
+            crate::thresholds::with_file(config, &self.thresholds)
+        }
+    }
+
+    /// Lays `--set` assignments over the detectors' parameters.
+    pub(crate) fn set_detectors(&mut self, assignments: &[String]) -> Result<(), Failure> {
+        let mut detect = self.detect()?;
+        for assignment in assignments {
+            detect
+                .set(assignment)
+                .map_err(|error| Failure::usage(format!("--set: {error}")))?;
+        }
+        // From here on the file of thresholds is part of it.
+        self.thresholds = PathBuf::new();
+        let canonical: Map<String, Value> =
+            serde_json::from_str(&detect.canonical()).map_err(Failure::run)?;
+        let off = serde_json::json!({ "enabled": false });
+        for info in tapewatch_detect::detectors() {
+            let params = canonical.get(info.id).unwrap_or(&off).clone();
+            self.detectors.insert(info.id.to_owned(), params);
+        }
+        Ok(())
+    }
+
+    /// How the journal is written.
+    pub(crate) fn journal_options(&self) -> Result<Options, Failure> {
+        let segment_bytes_max = self.journal.segment_bytes_max;
+        Ok(Options {
+            segment_bytes_max,
+            fsync: self.fsync()?,
+            ..Options::default()
+        })
+    }
+
+    /// Limits of SQL.
+    pub(crate) fn store_options(&self) -> StoreOptions {
+        StoreOptions {
+            sql_memory_bytes_max: self.sql.memory_bytes_max,
+            sql_timeout: Duration::from_nanos(self.sql.timeout.nanos().unsigned_abs()),
+        }
+    }
+
+    /// The configuration as a file would say it, secrets hidden.
+    pub(crate) fn show(&self) -> Result<String, Failure> {
+        let mut json = serde_json::to_value(self)
+            .map_err(|error| Failure::run(format!("the configuration has no text: {error}")))?;
+        if let (Some(detectors), Ok(complete)) = (json.get_mut("detectors"), self.detect()) {
+            *detectors = serde_json::from_str(&complete.canonical()).unwrap_or_default();
+        }
+        hide_secrets(&mut json);
+        toml::to_string_pretty(&json)
+            .map_err(|error| Failure::run(format!("the configuration has no text: {error}")))
+    }
+}
+
+/// Replaces values whose key says that they are secret, and passwords inside addresses.
+fn hide_secrets(value: &mut Value) {
+    const SECRET: [&str; 5] = ["password", "secret", "token", "api_key", "credentials"];
+    match value {
+        Value::Object(map) => {
+            for (key, value) in map {
+                if SECRET
+                    .iter()
+                    .any(|word| key.to_ascii_lowercase().contains(word))
+                {
+                    *value = Value::String("(hidden)".to_owned());
+                } else {
+                    hide_secrets(value);
+                }
+            }
+        }
+        Value::Array(values) => values.iter_mut().for_each(hide_secrets),
+        Value::String(text) => {
+            if let Some((scheme, rest)) = text.split_once("://")
+                && let Some((user, host)) = rest.split_once('@')
+                && user.contains(':')
+            {
+                *text = format!("{scheme}://(hidden)@{host}");
+            }
+        }
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
+mod tests {
+    use super::*;
+
+    fn names(prefix: &str, value: &Value, into: &mut Vec<String>) {
+        for (key, value) in value.as_object().unwrap() {
+            let name = if prefix.is_empty() {
+                key.clone()
+            } else {
+                format!("{prefix}.{key}")
+            };
+            match value {
+                Value::Object(_) if key == "detectors" => {}
+                Value::Object(_) => names(&name, value, into),
+                _ => into.push(name),
+            }
+        }
+    }
+
+    #[test]
+    fn every_key_is_documented_and_every_documented_key_exists() {
+        let mut found = Vec::new();
+        names(
+            "",
+            &serde_json::to_value(Config::default()).unwrap(),
+            &mut found,
+        );
+        found.sort();
+        let mut documented: Vec<_> = KEYS.iter().map(|key| key.name.to_owned()).collect();
+        documented.sort();
+        assert_eq!(found, documented);
+    }
+
+    #[test]
+    fn flags_go_over_the_file_and_wrong_keys_are_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("t.toml");
+        let text = "listen = \"127.0.0.1:1\"\n[journal]\nfsync = \"always\"\n\
+                    [detectors.spoofing]\ncancel_count = 7\n";
+        std::fs::write(&file, text).unwrap();
+        let config = Config::load(Some(&file), vec![("listen", "127.0.0.1:2".into())]).unwrap();
+        assert_eq!(config.listen.port(), 2);
+        assert_eq!(config.fsync().unwrap(), FsyncPolicy::Always);
+        assert_eq!(
+            config.detect().unwrap().params("spoofing").unwrap()["cancel_count"],
+            7
+        );
+        assert!(config.show().unwrap().contains("cancel_count = 7"));
+        for (text, expected) in [
+            ("listen = 1", "listen"),
+            ("[journal]\nfsync = \"maybe\"", "interval:10ms"),
+            ("[session]\nrolls_at = \"25:00\"", "rolls_at"),
+            ("[detectors.spoofing]\nlookback = 25", "lookback"),
+            ("[recent]\nrows_max = \"many\"", "rows_max"),
+        ] {
+            std::fs::write(&file, text).unwrap();
+            let error = Config::load(Some(&file), Vec::new())
+                .unwrap_err()
+                .to_string();
+            assert!(error.contains(expected), "{text}: {error}");
+        }
+        assert!(Config::load(Some(&dir.path().join("none")), Vec::new()).is_err());
+    }
+
+    #[test]
+    fn secrets_are_hidden() {
+        let mut json = serde_json::json!({
+            "kafka": { "sasl_password": "hunter2", "url": "kafka://me:hunter2@host:9092" },
+            "list": ["postgres://u:hunter2@h/db"],
+        });
+        hide_secrets(&mut json);
+        assert!(!json.to_string().contains("hunter2"), "{json}");
+        assert!(json.to_string().contains("host:9092"));
+    }
+}

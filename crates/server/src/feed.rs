@@ -1,0 +1,221 @@
+//! `tapewatch feed`: publishes a file to a running process, bucket by bucket.
+//!
+//! Invariant: each bucket is numbered and sent until it is answered, so that a process that dies and
+//! comes back gets every row exactly once. With `--strict` nothing is sent before the whole file was
+//! found good.
+
+use std::time::Duration;
+
+use reqwest::{Client, Response, StatusCode, Url};
+use tapewatch_connect::{Bucketer, Pace, first_error};
+use tapewatch_model::{Bucket, Origin, encode_bucket};
+use tokio::time::Instant;
+
+use crate::api::{BUCKET_TYPE, IngestAnswer};
+use crate::cli::{FeedArgs, FeedCommand};
+use crate::failure::Failure;
+use crate::progress::{RowProgress, per_second, refused};
+use crate::source::{FileFormat, open};
+
+/// First wait before a bucket is sent again; it doubles up to `RETRY_MAX`.
+const RETRY_MIN: Duration = Duration::from_millis(100);
+const RETRY_MAX: Duration = Duration::from_secs(5);
+/// An answer that takes longer is asked for again.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
+/// Refused rows that are named on standard error; the dead-letter table has them all.
+const NAMED_MAX: u64 = 10;
+
+/// Publishes the file.
+pub(crate) async fn run(command: &FeedCommand) -> Result<(), Failure> {
+    let (args, format) = match command {
+        FeedCommand::Csv(args) => (args, FileFormat::Csv),
+        FeedCommand::Parquet(args) => (args, FileFormat::Parquet),
+    };
+    if args.strict {
+        let mut source = open(&args.file, format)?;
+        if let Some(letter) = first_error(&mut source).map_err(Failure::run)? {
+            return Err(Failure::strict(format!(
+                "{}; nothing was published",
+                refused(&letter)
+            )));
+        }
+    }
+    let source = open(&args.file, format)?;
+    let mut buckets = Bucketer::new(source, pace(args));
+    let mut publisher = Publisher::new(&args.url.url, retry(args))?;
+    if args.clear {
+        publisher.clear().await?;
+    }
+    let mut progress = RowProgress::new("feed");
+    let started = Instant::now();
+    let (mut orders, mut letters) = (0, 0);
+    while let Some(mut due) = buckets.next_bucket().map_err(Failure::run)? {
+        tokio::time::sleep_until(started + due.after).await;
+        for letter in &due.bucket.dead_letters {
+            if letters < NAMED_MAX {
+                progress.note(&format!("refused: {}", refused(letter)));
+            }
+            letters += 1;
+        }
+        orders += due.bucket.orders.len() as u64;
+        publisher.publish(&mut due.bucket, &progress).await?;
+        progress.show(orders + letters, buckets.progress());
+    }
+    let time = progress.finish();
+    let rate = per_second(orders + letters, time);
+    eprintln!(
+        "{}: {orders} orders published, {letters} rows refused, {:.2} s, {rate} rows/s",
+        args.file.display(),
+        time.as_secs_f64()
+    );
+    if letters > 0 {
+        eprintln!("the refused rows and their reasons: tapewatch sql 'select * from dead_letters'");
+    }
+    Ok(())
+}
+
+fn pace(args: &FeedArgs) -> Pace {
+    let rows_per_bucket = args.rows_per_bucket;
+    match (args.interval, args.speed) {
+        (Some(interval), _) => {
+            let interval = Duration::from_nanos(interval.nanos().unsigned_abs());
+            Pace::Interval {
+                rows_per_bucket,
+                interval,
+            }
+        }
+        (None, Some(speed)) => Pace::EventTime { speed },
+        (None, None) => Pace::Fastest { rows_per_bucket },
+    }
+}
+
+fn retry(args: &FeedArgs) -> Duration {
+    Duration::from_nanos(args.retry.nanos().unsigned_abs())
+}
+
+/// Sends buckets to a running process.
+struct Publisher {
+    client: Client,
+    orders: Url,
+    clear: Url,
+    origin: Origin,
+    retry: Duration,
+    body: Vec<u8>,
+}
+
+/// What a try came to.
+enum Tried {
+    Taken,
+    Again(String),
+    Refused(String),
+}
+
+impl Publisher {
+    fn new(url: &str, retry: Duration) -> Result<Self, Failure> {
+        let base = crate::query::base_url(url)?;
+        let join = |path: &str| {
+            base.join(path)
+                .map_err(|error| Failure::usage(format!("{url}: {error}")))
+        };
+        // Unique to this run: no two processes share a number at the same nanosecond.
+        let producer = format!(
+            "feed-{}-{}",
+            std::process::id(),
+            crate::clock::now().nanos()
+        );
+        Ok(Self {
+            client: crate::query::client()?,
+            orders: join("api/v1/orders")?,
+            clear: join("api/v1/clear")?,
+            origin: Origin { producer, batch: 0 },
+            retry,
+            body: Vec::new(),
+        })
+    }
+
+    async fn clear(&self) -> Result<(), Failure> {
+        let response = self.client.post(self.clear.clone()).send().await;
+        crate::query::checked(&self.clear, response).await.map(drop)
+    }
+
+    /// Sends a bucket until it is taken.
+    async fn publish(
+        &mut self,
+        bucket: &mut Bucket,
+        progress: &RowProgress,
+    ) -> Result<(), Failure> {
+        self.origin.batch += 1;
+        bucket.origin = self.origin.clone();
+        self.body.clear();
+        encode_bucket(bucket, &mut self.body);
+        let deadline = Instant::now() + self.retry;
+        let mut wait = RETRY_MIN;
+        let mut told = false;
+        loop {
+            match self.try_once().await {
+                Tried::Taken => return Ok(()),
+                Tried::Refused(message) => return Err(Failure::run(message)),
+                Tried::Again(message) if Instant::now() + wait > deadline => {
+                    return Err(Failure::run(format!(
+                        "{message}; given up after {} s: all rows before this bucket are published",
+                        self.retry.as_secs()
+                    )));
+                }
+                Tried::Again(message) => {
+                    if !told {
+                        progress.note(&format!("{message}; trying again"));
+                        told = true;
+                    }
+                    tokio::time::sleep(wait).await;
+                    wait = (wait * 2).min(RETRY_MAX);
+                }
+            }
+        }
+    }
+
+    async fn try_once(&self) -> Tried {
+        let request = self
+            .client
+            .post(self.orders.clone())
+            .timeout(ANSWER_TIMEOUT)
+            .header(reqwest::header::CONTENT_TYPE, BUCKET_TYPE)
+            .body(self.body.clone());
+        let response = match request.send().await {
+            Ok(response) => response,
+            Err(error) => return Tried::Again(crate::query::explain(&self.orders, &error)),
+        };
+        let status = response.status();
+        if status.is_success() {
+            return match response.json::<IngestAnswer>().await {
+                Ok(_) => Tried::Taken,
+                Err(error) => Tried::Again(crate::query::explain(&self.orders, &error)),
+            };
+        }
+        let message = error_message(response).await;
+        let again = matches!(
+            status,
+            StatusCode::SERVICE_UNAVAILABLE
+                | StatusCode::INSUFFICIENT_STORAGE
+                | StatusCode::TOO_MANY_REQUESTS
+        );
+        if again {
+            Tried::Again(message)
+        } else {
+            Tried::Refused(message)
+        }
+    }
+}
+
+/// The message in an error answer.
+pub(crate) async fn error_message(response: Response) -> String {
+    let status = response.status();
+    let text = response.text().await.unwrap_or_default();
+    let json: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
+    match json
+        .pointer("/error/message")
+        .and_then(serde_json::Value::as_str)
+    {
+        Some(message) => message.to_owned(),
+        None => format!("the server answered {status}: {text}"),
+    }
+}

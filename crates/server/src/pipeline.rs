@@ -1,0 +1,488 @@
+//! The one thread through which every row goes: queue, journal, commit, then engine and tables.
+//!
+//! Invariant: nothing reaches the fold before its group is committed; an answer is given only after
+//! that. Buckets that wait together share one commit. The queue is bounded: who publishes waits.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::JoinHandle;
+use std::time::Instant;
+
+use tapewatch_detect::DetectConfig;
+use tapewatch_journal::{AppendError, CommitError, Journal, Retention};
+use tapewatch_model::{Bucket, DetectorConfig, Time, encode_bucket, encode_config, frame_kind};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::clock;
+use crate::failure::Failure;
+use crate::fold::{Fold, Placed};
+use crate::metrics::Metrics;
+
+/// Commands that wait.
+const QUEUE_MAX: usize = 64;
+/// Encoded bytes in one group.
+const GROUP_BYTES_MAX: usize = 16 << 20;
+
+/// Why a bucket was not taken. Nothing of it is in the journal.
+#[derive(Debug, Clone, thiserror::Error)]
+pub(crate) enum PublishError {
+    /// No room: the sender may try again.
+    #[error("the disk is full: {0}; make room and send it again")]
+    DiskFull(String),
+    /// The journal refused and goes on: the sender may try again.
+    #[error("the journal did not take it: {0}")]
+    Refused(String),
+    /// It can never be taken as it is.
+    #[error("{0}")]
+    Invalid(String),
+    /// The process is stopping, or must be restarted.
+    #[error("rows are not taken any more: {0}")]
+    Stopped(String),
+    /// Memory is full until the end of day is done.
+    #[error("today's table is full ({0} rows): it is being moved to the history, send it again")]
+    RecentFull(u64),
+}
+
+impl PublishError {
+    fn reason(&self) -> &'static str {
+        match self {
+            Self::DiskFull(_) => "disk_full",
+            Self::Refused(_) => "journal",
+            Self::Invalid(_) => "invalid",
+            Self::Stopped(_) => "stopped",
+            Self::RecentFull(_) => "recent_full",
+        }
+    }
+}
+
+/// What became of a bucket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Published {
+    pub(crate) placed: Placed,
+    /// It had been taken before, under this number of the same producer.
+    pub(crate) duplicate: bool,
+}
+
+enum Command {
+    Publish(Bucket, oneshot::Sender<Result<Published, PublishError>>),
+    Clear(oneshot::Sender<Result<u64, PublishError>>),
+    Sync(oneshot::Sender<Result<u64, PublishError>>),
+    Retain(Retention),
+}
+
+/// Counts that others read while the thread runs.
+#[derive(Default)]
+pub(crate) struct Live {
+    pub(crate) late_rows: AtomicU64,
+    pub(crate) hits: AtomicU64,
+}
+
+/// The sender's side of the pipeline.
+#[derive(Clone)]
+pub(crate) struct Pipeline {
+    queue: mpsc::Sender<Command>,
+    metrics: Metrics,
+}
+
+impl Pipeline {
+    /// Publishes a bucket; returns when it is durable (by the policy in force) and its hits visible.
+    pub(crate) async fn publish(&self, bucket: Bucket) -> Result<Published, PublishError> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Command::Publish(bucket, reply), answer).await
+    }
+
+    /// Empties the detectors' windows.
+    pub(crate) async fn clear(&self) -> Result<u64, PublishError> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Command::Clear(reply), answer).await
+    }
+
+    /// Forces everything published so far to stable storage, whatever the policy; its last sequence
+    /// number.
+    pub(crate) async fn sync(&self) -> Result<u64, PublishError> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Command::Sync(reply), answer).await
+    }
+
+    /// Lets go of old journal segments.
+    pub(crate) async fn retain(&self, retention: Retention) {
+        // A pipeline that is gone has nothing to let go of.
+        let _ = self.queue.send(Command::Retain(retention)).await;
+    }
+
+    async fn send<T>(
+        &self,
+        command: Command,
+        answer: oneshot::Receiver<Result<T, PublishError>>,
+    ) -> Result<T, PublishError> {
+        let stopping = || PublishError::Stopped("the process is stopping".to_owned());
+        self.metrics.queue.inc();
+        let sent = self.queue.send(command).await;
+        let result = match sent {
+            Ok(()) => answer.await.unwrap_or_else(|_| Err(stopping())),
+            Err(_) => Err(stopping()),
+        };
+        self.metrics.queue.dec();
+        if let Err(error) = &result {
+            self.metrics
+                .refused_buckets
+                .with_label_values(&[error.reason()])
+                .inc();
+        }
+        result
+    }
+}
+
+/// The thread's side.
+struct Worker {
+    journal: Journal,
+    fold: Fold,
+    queue: mpsc::Receiver<Command>,
+    published: watch::Sender<u64>,
+    metrics: Metrics,
+    live: Arc<Live>,
+    recent_rows_max: u64,
+    segments: u64,
+    /// Encoded frames, kept for its memory.
+    encoded: Vec<u8>,
+}
+
+/// One frame of a group, appended and not yet committed.
+enum Staged {
+    Bucket(
+        Appended,
+        Bucket,
+        oneshot::Sender<Result<Published, PublishError>>,
+    ),
+    Clear(u64, oneshot::Sender<Result<u64, PublishError>>),
+}
+
+/// What [`spawn`] gives.
+pub(crate) struct Spawned {
+    pub(crate) pipeline: Pipeline,
+    /// Last published sequence number.
+    pub(crate) published: watch::Receiver<u64>,
+    pub(crate) live: Arc<Live>,
+    /// Ends when all [`Pipeline`]s are dropped, or when the journal stopped.
+    pub(crate) thread: JoinHandle<Result<(), Failure>>,
+}
+
+/// Starts the thread with a recovered journal and fold. A configuration other than the journal's
+/// last is written to it first.
+pub(crate) fn spawn(
+    journal: Journal,
+    fold: Fold,
+    config: &DetectConfig,
+    metrics: Metrics,
+    recent_rows_max: u64,
+) -> Result<Spawned, Failure> {
+    let (sender, queue) = mpsc::channel(QUEUE_MAX);
+    let (published, watcher) = watch::channel(journal.durable_seq());
+    let live = Arc::new(Live::default());
+    let mut worker = Worker {
+        segments: journal.segments(),
+        journal,
+        fold,
+        queue,
+        published,
+        metrics: metrics.clone(),
+        live: Arc::clone(&live),
+        recent_rows_max,
+        encoded: Vec::new(),
+    };
+    if worker.fold.config_seen() != Some(config) {
+        worker.write_config(config)?;
+    }
+    worker.show();
+    let thread = std::thread::Builder::new()
+        .name("pipeline".to_owned())
+        .spawn(move || worker.run())
+        .map_err(|error| Failure::run(format!("cannot start the pipeline thread: {error}")))?;
+    Ok(Spawned {
+        pipeline: Pipeline {
+            queue: sender,
+            metrics,
+        },
+        published: watcher,
+        live,
+        thread,
+    })
+}
+
+impl Worker {
+    fn run(mut self) -> Result<(), Failure> {
+        while let Some(first) = self.queue.blocking_recv() {
+            let started = Instant::now();
+            let mut group = Vec::new();
+            let mut bytes = self.stage(first, &mut group);
+            while bytes < GROUP_BYTES_MAX && group.len() < QUEUE_MAX {
+                let Ok(next) = self.queue.try_recv() else {
+                    break;
+                };
+                bytes += self.stage(next, &mut group);
+            }
+            if !group.is_empty() {
+                self.commit(group)?;
+                self.metrics
+                    .publish_seconds
+                    .observe(started.elapsed().as_secs_f64());
+            }
+        }
+        // Whatever the policy: a clean stop leaves everything on the disk.
+        self.journal.sync().map_err(Failure::run)
+    }
+
+    /// Appends the command's frame; answers at once when that fails. Returns its size.
+    fn stage(&mut self, command: Command, group: &mut Vec<Staged>) -> usize {
+        match command {
+            Command::Publish(bucket, reply) => match self.stage_bucket(&bucket, group) {
+                Ok(Stage::Appended(appended)) => {
+                    group.push(Staged::Bucket(appended, bucket, reply));
+                    self.encoded.len()
+                }
+                Ok(Stage::Known(placed)) => {
+                    self.metrics.duplicate_buckets.inc();
+                    // Who asked may be gone; nobody else waits for the answer.
+                    let _ = reply.send(Ok(Published {
+                        placed,
+                        duplicate: true,
+                    }));
+                    0
+                }
+                Err(error) => {
+                    let _ = reply.send(Err(error));
+                    0
+                }
+            },
+            Command::Clear(reply) => {
+                let version = [tapewatch_model::FORMAT_VERSION];
+                let now = clock::now().nanos();
+                match self.journal.append(frame_kind::CLEAR, 1, now, &version) {
+                    Ok(seq) => group.push(Staged::Clear(seq, reply)),
+                    Err(error) => drop(reply.send(Err(append_error(error)))),
+                }
+                1
+            }
+            Command::Sync(reply) => {
+                let synced = self.journal.sync().map(|()| *self.published.borrow());
+                let _ =
+                    reply.send(synced.map_err(|error| PublishError::Stopped(error.to_string())));
+                0
+            }
+            Command::Retain(retention) => {
+                self.retain(&retention);
+                0
+            }
+        }
+    }
+
+    fn stage_bucket(&mut self, bucket: &Bucket, group: &[Staged]) -> Result<Stage, PublishError> {
+        let origin = &bucket.origin;
+        if !origin.producer.is_empty() {
+            let waiting = group.iter().any(|staged| {
+                matches!(staged, Staged::Bucket(_, other, _) if other.origin.producer == origin.producer)
+            });
+            if waiting {
+                return Err(PublishError::Refused(format!(
+                    "producer {} has a bucket on the way; send the next when it is answered",
+                    origin.producer
+                )));
+            }
+            match self.fold.placed(&origin.producer) {
+                Some(placed) if placed.batch == origin.batch => return Ok(Stage::Known(placed)),
+                Some(placed) if placed.batch > origin.batch => {
+                    return Err(PublishError::Invalid(format!(
+                        "producer {} sent bucket {} after bucket {}",
+                        origin.producer, origin.batch, placed.batch
+                    )));
+                }
+                _ => {}
+            }
+        }
+        if bucket.is_empty() {
+            return Err(PublishError::Invalid("the bucket is empty".to_owned()));
+        }
+        let recent = self.fold.store.counts().recent_orders;
+        if recent
+            > self
+                .recent_rows_max
+                .saturating_add(self.recent_rows_max / 4)
+        {
+            return Err(PublishError::RecentFull(recent));
+        }
+        let count = u32::try_from(bucket.count())
+            .map_err(|_| PublishError::Invalid("the bucket has too many rows".to_owned()))?;
+        self.encoded.clear();
+        encode_bucket(bucket, &mut self.encoded);
+        let received = clock::now();
+        let first_seq = self
+            .journal
+            .append(frame_kind::BUCKET, count, received.nanos(), &self.encoded)
+            .map_err(append_error)?;
+        Ok(Stage::Appended(Appended {
+            first_seq,
+            received,
+        }))
+    }
+
+    /// Commits the group, applies it and answers. An error ends the thread.
+    fn commit(&mut self, group: Vec<Staged>) -> Result<(), Failure> {
+        self.metrics.group_buckets.observe(group.len() as f64);
+        let timer = self.metrics.commit_seconds.start_timer();
+        let committed = self.journal.commit();
+        timer.observe_duration();
+        if let Err(error) = committed {
+            let refused = match &error {
+                error if error.is_disk_full() => PublishError::DiskFull(error.to_string()),
+                CommitError::Refused { .. } => PublishError::Refused(error.to_string()),
+                CommitError::Stopped(_) => PublishError::Stopped(error.to_string()),
+            };
+            tracing::warn!(%error, "a group of {} frames was not committed", group.len());
+            for staged in group {
+                match staged {
+                    Staged::Bucket(_, _, reply) => drop(reply.send(Err(refused.clone()))),
+                    Staged::Clear(_, reply) => drop(reply.send(Err(refused.clone()))),
+                }
+            }
+            return match error {
+                CommitError::Refused { .. } => Ok(()),
+                CommitError::Stopped(stopped) => Err(Failure::run(stopped)),
+            };
+        }
+        let mut answers = Vec::with_capacity(group.len());
+        for staged in group {
+            match staged {
+                Staged::Bucket(
+                    Appended {
+                        first_seq,
+                        received,
+                    },
+                    bucket,
+                    reply,
+                ) => {
+                    let placed = Placed {
+                        batch: bucket.origin.batch,
+                        first_seq,
+                        orders: bucket.orders.len() as u64,
+                        dead_letters: bucket.dead_letters.len() as u64,
+                    };
+                    self.metrics.orders.inc_by(placed.orders);
+                    self.metrics.dead_letters.inc_by(placed.dead_letters);
+                    self.fold.bucket(first_seq, received, bucket);
+                    answers.push((reply, placed));
+                }
+                Staged::Clear(seq, reply) => {
+                    self.fold.engine.clear();
+                    let _ = reply.send(Ok(seq));
+                }
+            }
+        }
+        self.published.send_replace(self.journal.durable_seq());
+        for (reply, placed) in answers {
+            let _ = reply.send(Ok(Published {
+                placed,
+                duplicate: false,
+            }));
+        }
+        self.repeat_config()?;
+        self.show();
+        Ok(())
+    }
+
+    /// Each segment tells the configuration in force, so that the older ones can be deleted.
+    fn repeat_config(&mut self) -> Result<(), Failure> {
+        if self.journal.segments() == self.segments {
+            return Ok(());
+        }
+        self.segments = self.journal.segments();
+        match self.fold.config_seen().cloned() {
+            Some(config) => self.write_config(&config),
+            None => Ok(()),
+        }
+    }
+
+    fn write_config(&mut self, config: &DetectConfig) -> Result<(), Failure> {
+        self.encoded.clear();
+        encode_config(
+            &DetectorConfig {
+                json: config.canonical(),
+            },
+            &mut self.encoded,
+        );
+        let now = clock::now().nanos();
+        let seq = self
+            .journal
+            .append(frame_kind::DETECTOR_CONFIG, 1, now, &self.encoded)
+            .map_err(Failure::run)?;
+        match self.journal.commit() {
+            Ok(()) => {
+                self.published.send_replace(self.journal.durable_seq());
+                self.fold.config(seq, config).map_err(Failure::run)
+            }
+            // A repetition is not worth stopping for: the next segment has another.
+            Err(error) if error.is_retryable() && self.fold.config_seen() == Some(config) => Ok(()),
+            Err(error) => Err(Failure::run(error)),
+        }
+    }
+
+    fn retain(&mut self, retention: &Retention) {
+        match self.journal.retain(retention, clock::now().nanos()) {
+            Ok(report) if report.segments_deleted > 0 => tracing::info!(
+                segments = report.segments_deleted,
+                bytes = report.bytes_deleted,
+                first_seq = report.first_seq,
+                "old journal segments deleted"
+            ),
+            Ok(_) => {}
+            Err(error) => tracing::error!(%error, "old journal segments were not deleted"),
+        }
+        self.segments = self.journal.segments();
+    }
+
+    fn show(&self) {
+        let metrics = &self.metrics;
+        let counters = self.fold.engine.counters();
+        self.live
+            .late_rows
+            .store(counters.late_rows, Ordering::Relaxed);
+        let before = self.live.hits.swap(self.fold.hit_count, Ordering::Relaxed);
+        metrics
+            .hits
+            .inc_by(self.fold.hit_count.saturating_sub(before));
+        metrics.late_rows.set(gauge(counters.late_rows));
+        metrics.window_overflows.set(gauge(counters.overflows));
+        metrics.entities.set(gauge(counters.entities));
+        metrics
+            .alerts
+            .set(gauge(crate::fold::lock(&self.fold.book()).total()));
+        metrics.journal_bytes.set(gauge(self.journal.bytes()));
+        metrics.journal_segments.set(gauge(self.journal.segments()));
+        metrics.journal_seq.set(gauge(self.journal.durable_seq()));
+        metrics
+            .recent_rows
+            .set(gauge(self.fold.store.counts().recent_orders));
+    }
+}
+
+/// Where and when a bucket went into the journal.
+struct Appended {
+    first_seq: u64,
+    received: Time,
+}
+
+enum Stage {
+    Appended(Appended),
+    Known(Placed),
+}
+
+fn append_error(error: AppendError) -> PublishError {
+    match error {
+        AppendError::Stopped(_) => PublishError::Stopped(error.to_string()),
+        AppendError::GroupFull { .. } => PublishError::Refused(error.to_string()),
+        _ => PublishError::Invalid(error.to_string()),
+    }
+}
+
+pub(crate) fn gauge(count: u64) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,180 @@
+//! `tapewatch sql` and `tapewatch eod`: asking a running process, or reading the files directly.
+
+use std::io::{IsTerminal as _, Read as _, Write};
+
+use reqwest::{Client, Response, Url};
+use tapewatch_store::Format;
+
+use crate::cli::{SqlArgs, UrlArgs};
+use crate::config::Config;
+use crate::failure::Failure;
+use crate::recovery;
+
+/// Longest query read from standard input.
+const QUERY_BYTES_MAX: u64 = 1 << 20;
+
+/// A client that goes to the address it is given, whatever proxies are set.
+pub(crate) fn client() -> Result<Client, Failure> {
+    let client = Client::builder().no_proxy().build();
+    client.map_err(|error| Failure::run(format!("cannot make an HTTP client: {error}")))
+}
+
+/// The address that API paths are joined to.
+pub(crate) fn base_url(url: &str) -> Result<Url, Failure> {
+    let with_slash = format!("{}/", url.trim_end_matches('/'));
+    match Url::parse(&with_slash) {
+        Ok(base) if base.scheme() == "http" && base.has_host() => Ok(base),
+        _ => Err(Failure::usage(format!(
+            "--url {url}: write an address such as http://127.0.0.1:9090"
+        ))),
+    }
+}
+
+/// Why a request had no answer, with what to do.
+pub(crate) fn explain(url: &Url, error: &reqwest::Error) -> String {
+    let host = format!(
+        "{}:{}",
+        url.host_str().unwrap_or_default(),
+        url.port_or_known_default().unwrap_or(0)
+    );
+    if error.is_connect() {
+        format!("nothing answers at {host}: is `tapewatch up` running there?")
+    } else if error.is_timeout() {
+        format!("{host} did not answer in time")
+    } else {
+        format!("{host}: {error}")
+    }
+}
+
+/// A good answer, or its error as a failure.
+pub(crate) async fn checked(
+    url: &Url,
+    response: reqwest::Result<Response>,
+) -> Result<Response, Failure> {
+    let response = response.map_err(|error| Failure::run(explain(url, &error)))?;
+    if response.status().is_success() {
+        return Ok(response);
+    }
+    Err(Failure::run(crate::feed::error_message(response).await))
+}
+
+/// Runs a query and writes the answer.
+pub(crate) async fn sql(args: &SqlArgs) -> Result<(), Failure> {
+    let query = match args.query.as_str() {
+        "-" => {
+            let mut text = String::new();
+            let input = std::io::stdin()
+                .take(QUERY_BYTES_MAX)
+                .read_to_string(&mut text);
+            input.map_err(|error| Failure::usage(format!("standard input: {error}")))?;
+            text
+        }
+        query => query.to_owned(),
+    };
+    if args.format == Format::Parquet && args.output.is_none() && std::io::stdout().is_terminal() {
+        return Err(Failure::usage(
+            "Parquet is not for a terminal: add --output FILE",
+        ));
+    }
+    let mut output = Output::open(args)?;
+    match &args.data {
+        Some(data) => {
+            let config = Config::load(None, Vec::new())?;
+            let fold = recovery::read_only(data, &config.detect()?, config.store_options()).await?;
+            let result = fold.store.sql(&query).await.map_err(Failure::run)?;
+            result
+                .write(args.format, &mut output.writer)
+                .await
+                .map_err(Failure::run)?;
+        }
+        None => {
+            let url = base_url(&args.url.url)?
+                .join("api/v1/sql")
+                .map_err(Failure::usage)?;
+            let body = serde_json::json!({ "query": query, "format": args.format.to_string() });
+            let response = client()?.post(url.clone()).json(&body).send().await;
+            let mut response = checked(&url, response).await?;
+            while let Some(chunk) = response
+                .chunk()
+                .await
+                .map_err(|error| Failure::run(explain(&url, &error)))?
+            {
+                output.writer.write_all(&chunk).map_err(broken)?;
+            }
+        }
+    }
+    output.finish()
+}
+
+/// Moves today's rows to the history.
+pub(crate) async fn end_of_day(args: &UrlArgs) -> Result<(), Failure> {
+    let url = base_url(&args.url)?
+        .join("api/v1/eod")
+        .map_err(Failure::usage)?;
+    let response = client()?.post(url.clone()).send().await;
+    let answer: serde_json::Value = checked(&url, response)
+        .await?
+        .json()
+        .await
+        .map_err(|error| Failure::run(explain(&url, &error)))?;
+    let count = |name: &str| {
+        answer
+            .get(name)
+            .and_then(serde_json::Value::as_u64)
+            .unwrap_or(0)
+    };
+    let dates = answer
+        .get("dates")
+        .and_then(|dates| dates.as_array())
+        .cloned()
+        .unwrap_or_default();
+    let dates: Vec<_> = dates.iter().filter_map(|date| date.as_str()).collect();
+    eprintln!(
+        "moved to the history: {} orders, {} hits, {} dead letters{}{}",
+        count("orders"),
+        count("hits"),
+        count("dead_letters"),
+        if dates.is_empty() { "" } else { "; dates " },
+        dates.join(", ")
+    );
+    Ok(())
+}
+
+/// Standard output, or a file that appears only when it is whole.
+struct Output {
+    writer: Box<dyn Write + Send>,
+    rename: Option<(std::path::PathBuf, std::path::PathBuf)>,
+}
+
+impl Output {
+    fn open(args: &SqlArgs) -> Result<Self, Failure> {
+        let Some(path) = &args.output else {
+            return Ok(Self {
+                writer: Box::new(std::io::stdout()),
+                rename: None,
+            });
+        };
+        let mut part = path.as_os_str().to_owned();
+        part.push(".part");
+        let file = std::fs::File::create(&part)
+            .map_err(|error| Failure::run(format!("cannot create {}: {error}", path.display())))?;
+        let writer = Box::new(std::io::BufWriter::new(file));
+        Ok(Self {
+            writer,
+            rename: Some((part.into(), path.clone())),
+        })
+    }
+
+    fn finish(mut self) -> Result<(), Failure> {
+        self.writer.flush().map_err(broken)?;
+        match self.rename {
+            Some((part, path)) => std::fs::rename(&part, &path)
+                .map_err(|error| Failure::run(format!("cannot write {}: {error}", path.display()))),
+            None => Ok(()),
+        }
+    }
+}
+
+fn broken(error: std::io::Error) -> Failure {
+    Failure::run(format!("cannot write the answer: {error}"))
+}

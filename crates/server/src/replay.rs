@@ -1,0 +1,299 @@
+//! `tapewatch replay`: the engine of the live system over a file or over what is stored.
+//!
+//! Invariant: the same hits in the same order for any number of threads; hits go to standard output,
+//! everything else to standard error. Memory does not grow with the input.
+
+use std::io::{BufWriter, ErrorKind, Write};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread;
+
+use tapewatch_detect::{DetectConfig, Engine, Shard, merge_shards};
+use tapewatch_model::{DeadLetter, Hit, OrderBatch, OrderSource, Progress, SourceError, Time};
+use tapewatch_store::HistoryOrders;
+
+use crate::cli::ReplayArgs;
+use crate::config::Config;
+use crate::failure::Failure;
+use crate::hit_writer::HitWriter;
+use crate::progress::{RowProgress, per_second, refused};
+use crate::source::{format_of, open};
+use crate::{recovery, thresholds, up};
+
+/// Batches that may wait for a thread.
+const BATCHES_AHEAD: usize = 4;
+/// Refused rows that are named on standard error.
+const NAMED_MAX: u64 = 10;
+
+/// Runs the replay.
+pub(crate) fn run(args: &ReplayArgs) -> Result<(), Failure> {
+    let config = detect_config(args)?;
+    match &args.file {
+        Some(path) => {
+            let source = open(path, format_of(path)?)?;
+            Replay::new(args, config).run(source, &path.display().to_string())
+        }
+        None => up::block_on(async {
+            let (detect, options) = (DetectConfig::default(), Config::default().store_options());
+            let store = recovery::read_only(&args.data, &detect, options)
+                .await?
+                .store;
+            let (from, to) = (args.from.unwrap_or(Time::MIN), args.to.unwrap_or(Time::MAX));
+            let orders = store.history_orders(from, to).await.map_err(Failure::run)?;
+            let runtime = tokio::runtime::Handle::current();
+            let stored = Stored {
+                orders,
+                runtime,
+                rows: 0,
+                name: args.data.display().to_string(),
+            };
+            tokio::task::block_in_place(|| {
+                let name = stored.name.clone();
+                Replay::new(args, config).run(Box::new(stored), &name)
+            })
+        }),
+    }
+}
+
+fn detect_config(args: &ReplayArgs) -> Result<DetectConfig, Failure> {
+    let mut config = DetectConfig::default();
+    if !args.detector.is_empty() {
+        config
+            .only(&args.detector)
+            .map_err(|error| Failure::usage(format!("--detector: {error}")))?;
+    }
+    if let Some(file) = &args.thresholds {
+        config = thresholds::with_file(config, file)?;
+    }
+    for assignment in &args.set {
+        config
+            .set(assignment)
+            .map_err(|error| Failure::usage(format!("--set: {error}")))?;
+    }
+    Ok(config)
+}
+
+/// What is stored, as a source: its batches keep the sequence numbers they have.
+struct Stored {
+    orders: HistoryOrders,
+    runtime: tokio::runtime::Handle,
+    rows: u64,
+    name: String,
+}
+
+impl OrderSource for Stored {
+    fn next_batch(
+        &mut self,
+        _rows_max: usize,
+        orders: &mut OrderBatch,
+        _dead_letters: &mut Vec<DeadLetter>,
+    ) -> Result<bool, SourceError> {
+        let next = self.runtime.block_on(self.orders.next());
+        let next = next.map_err(|error| SourceError {
+            source_name: self.name.clone(),
+            message: error.to_string(),
+        })?;
+        match next {
+            Some(batch) => *orders = batch,
+            None => return Ok(false),
+        }
+        self.rows += orders.len() as u64;
+        Ok(true)
+    }
+
+    fn progress(&self) -> Progress {
+        Progress {
+            done: self.rows,
+            total: 0,
+        }
+    }
+}
+
+struct Replay<'a> {
+    args: &'a ReplayArgs,
+    config: DetectConfig,
+    progress: RowProgress,
+    rows: u64,
+    refused: u64,
+    hits: u64,
+}
+
+impl<'a> Replay<'a> {
+    fn new(args: &'a ReplayArgs, config: DetectConfig) -> Self {
+        let progress = RowProgress::new("replay");
+        Self {
+            args,
+            config,
+            progress,
+            rows: 0,
+            refused: 0,
+            hits: 0,
+        }
+    }
+
+    fn run(mut self, source: Box<dyn OrderSource + Send + '_>, name: &str) -> Result<(), Failure> {
+        let out = BufWriter::with_capacity(1 << 16, std::io::stdout().lock());
+        let mut writer = HitWriter::new(out, self.args.format);
+        let done = match self.args.threads {
+            1 => self.on_this_thread(source, &mut writer),
+            threads => self.on_threads(source, &mut writer, threads),
+        };
+        match done.and_then(|()| writer.finish().map_err(written)) {
+            Err(Ended::ReaderGone) | Ok(()) => {}
+            Err(Ended::Failed(failure)) => return Err(failure),
+        }
+        let time = self.progress.finish();
+        let rows = self.rows + self.refused;
+        eprintln!(
+            "{name}: {rows} rows, {} rejects, {} hits, {:.3} s, {} rows/s",
+            self.refused,
+            self.hits,
+            time.as_secs_f64(),
+            per_second(rows, time)
+        );
+        Ok(())
+    }
+
+    fn on_this_thread<W: Write>(
+        &mut self,
+        mut source: Box<dyn OrderSource + Send + '_>,
+        writer: &mut HitWriter<W>,
+    ) -> Result<(), Ended> {
+        let mut engine = engine(&self.config, Shard::WHOLE)?;
+        let mut orders = OrderBatch::default();
+        let mut letters = Vec::new();
+        let mut hits = Vec::new();
+        while self.read(source.as_mut(), &mut orders, &mut letters)? {
+            engine.apply(&orders, &mut hits);
+            self.hits += hits.len() as u64;
+            hits.drain(..)
+                .try_for_each(|hit| writer.write(&hit))
+                .map_err(written)?;
+        }
+        Ok(())
+    }
+
+    fn on_threads<W: Write>(
+        &mut self,
+        mut source: Box<dyn OrderSource + Send + '_>,
+        writer: &mut HitWriter<W>,
+        count: u32,
+    ) -> Result<(), Ended> {
+        let engines: Result<Vec<_>, _> = (0..count)
+            .map(|index| engine(&self.config, Shard { index, count }))
+            .collect();
+        let engines = engines?;
+        thread::scope(|scope| {
+            let mut batches: Vec<SyncSender<Arc<OrderBatch>>> = Vec::new();
+            let mut results: Vec<Receiver<Vec<Hit>>> = Vec::new();
+            for mut engine in engines {
+                let (batch_in, batch_out) = sync_channel::<Arc<OrderBatch>>(BATCHES_AHEAD);
+                let (hits_in, hits_out) = sync_channel(BATCHES_AHEAD * 2);
+                scope.spawn(move || {
+                    for orders in batch_out {
+                        let mut hits = Vec::new();
+                        engine.apply(&orders, &mut hits);
+                        if hits_in.send(hits).is_err() {
+                            return; // whoever collects has ended, and says why
+                        }
+                    }
+                });
+                batches.push(batch_in);
+                results.push(hits_out);
+            }
+            let mut letters = Vec::new();
+            let mut waiting = 0;
+            loop {
+                let mut orders = OrderBatch::default();
+                let more = self.read(source.as_mut(), &mut orders, &mut letters)?;
+                if more {
+                    let orders = Arc::new(orders);
+                    for batch in &batches {
+                        batch.send(Arc::clone(&orders)).map_err(|_| died())?;
+                    }
+                    waiting += 1;
+                }
+                while waiting > if more { BATCHES_AHEAD } else { 0 } {
+                    self.collect(&results, writer)?;
+                    waiting -= 1;
+                }
+                if !more {
+                    return Ok(());
+                }
+            }
+        })
+    }
+
+    /// Writes the hits of the oldest batch on the way.
+    fn collect<W: Write>(
+        &mut self,
+        results: &[Receiver<Vec<Hit>>],
+        writer: &mut HitWriter<W>,
+    ) -> Result<(), Ended> {
+        let shards: Result<Vec<_>, _> = results.iter().map(Receiver::recv).collect();
+        let hits = merge_shards(shards.map_err(|_| died())?);
+        self.hits += hits.len() as u64;
+        hits.iter()
+            .try_for_each(|hit| writer.write(hit))
+            .map_err(written)
+    }
+
+    fn read(
+        &mut self,
+        source: &mut (dyn OrderSource + Send + '_),
+        orders: &mut OrderBatch,
+        letters: &mut Vec<DeadLetter>,
+    ) -> Result<bool, Ended> {
+        let rows_max = self.args.rows_per_bucket.get();
+        let more = source
+            .next_batch(rows_max, orders, letters)
+            .map_err(failed)?;
+        if let Some(letter) = letters.first().filter(|_| self.args.strict) {
+            let message = format!("{}; stopped there", refused(letter));
+            return Err(Ended::Failed(Failure::strict(message)));
+        }
+        for letter in letters.drain(..) {
+            if self.refused < NAMED_MAX {
+                self.progress
+                    .note(&format!("refused: {}", refused(&letter)));
+            }
+            self.refused += 1;
+        }
+        self.rows += orders.len() as u64;
+        self.progress
+            .show(self.rows + self.refused, source.progress());
+        Ok(more)
+    }
+}
+
+/// Why a replay ended early.
+enum Ended {
+    Failed(Failure),
+    /// Whoever read the hits has closed the pipe, as `head` does.
+    ReaderGone,
+}
+
+impl From<Failure> for Ended {
+    fn from(failure: Failure) -> Self {
+        Self::Failed(failure)
+    }
+}
+
+fn engine(config: &DetectConfig, shard: Shard) -> Result<Engine, Failure> {
+    Engine::new(config, shard).map_err(Failure::usage)
+}
+
+fn failed(error: SourceError) -> Ended {
+    Ended::Failed(Failure::run(error))
+}
+
+fn written(error: std::io::Error) -> Ended {
+    match error.kind() {
+        ErrorKind::BrokenPipe => Ended::ReaderGone,
+        _ => Ended::Failed(Failure::run(format!("cannot write the hits: {error}"))),
+    }
+}
+
+fn died() -> Ended {
+    Ended::Failed(Failure::run("a detector thread died"))
+}

@@ -1,0 +1,274 @@
+//! `tapewatch up`: all roles in one process, from recovery to a clean stop.
+//!
+//! Invariant: the address answers at once, rows are taken only after recovery; on SIGTERM no further
+//! row is taken, what was taken is answered, and the journal is forced to the disk.
+
+use std::fs;
+use std::future::Future;
+use std::io::Write as _;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressStyle};
+use tapewatch_detect::DetectConfig;
+use tapewatch_journal::Journal;
+use tapewatch_model::{Time, TimeSpan};
+use tapewatch_store::Store;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+use crate::cli::UpArgs;
+use crate::config::Config;
+use crate::failure::Failure;
+use crate::fold::Fold;
+use crate::metrics::Metrics;
+use crate::pipeline::{self, Spawned, gauge};
+use crate::recovery::{JOURNAL_DIR, Recovered, replay};
+use crate::shared::Shared;
+use crate::{api, clock};
+
+/// How long open requests may take to end after SIGTERM.
+const DRAIN: Duration = Duration::from_secs(10);
+/// How often it is looked at whether the session has rolled or the memory is full.
+const WATCH: Duration = Duration::from_millis(500);
+const DAY: i64 = 86_400_000_000_000;
+
+/// Runs until SIGTERM or SIGINT.
+pub(crate) async fn run(args: &UpArgs) -> Result<(), Failure> {
+    let (config, detect) = load(args)?;
+    let lock = config.data.join(JOURNAL_DIR);
+    fs::create_dir_all(&lock)
+        .map_err(|error| Failure::run(format!("cannot create {}: {error}", lock.display())))?;
+    let listener = TcpListener::bind(config.listen)
+        .await
+        .map_err(|error| Failure::run(format!("cannot listen on {}: {error}", config.listen)))?;
+    let address = listener.local_addr().map_err(Failure::run)?;
+    let metrics = Metrics::new().map_err(Failure::run)?;
+    let (journal, fold, recovered) = recover(&config, &detect, &metrics).await?;
+    let (stop, stopping) = watch::channel(false);
+    let book = fold.book();
+    let store = fold.store.clone();
+    let Spawned {
+        pipeline,
+        published,
+        live,
+        thread,
+    } = pipeline::spawn(
+        journal,
+        fold,
+        &detect,
+        metrics.clone(),
+        config.recent.rows_max,
+    )?;
+    let shared = Shared {
+        store,
+        book,
+        pipeline,
+        published,
+        live,
+        jobs: Arc::default(),
+        metrics,
+        stopping,
+        ready: Arc::new(AtomicBool::new(true)),
+        retention_age: config.journal.retention_age,
+        retention_bytes: config.journal.retention_bytes,
+        recent_rows_max: config.recent.rows_max,
+    };
+    shared.metrics.ready.set(1);
+    let rolls = tokio::spawn(watch_session(shared.clone(), config.rolls_at()?, recovered));
+    say(format_args!("listening on http://{address}"));
+    let dead = wait_for_thread(thread);
+    tokio::pin!(dead);
+    let server = serve(listener, shared);
+    tokio::pin!(server);
+    // Whichever comes first: a signal, the server's end, or a journal that stopped.
+    let failed = tokio::select! {
+        signal = signal() => { tracing::info!(signal = signal?, "stopping"); None }
+        result = &mut server => Some(result.and(Err(Failure::run("the server ended by itself")))),
+        result = &mut dead => Some(result.and(Err(Failure::run("the pipeline ended by itself")))),
+    };
+    stop.send_replace(true);
+    if let Some(failed) = failed {
+        return failed;
+    }
+    if tokio::time::timeout(DRAIN, server).await.is_err() {
+        tracing::warn!("requests were still open after {} s", DRAIN.as_secs());
+    }
+    // With the last handle the queue ends, and with it the thread.
+    drop(rolls.await);
+    match tokio::time::timeout(DRAIN, dead).await {
+        Ok(result) => result?,
+        Err(_) => return Err(Failure::run("the pipeline did not end in time")),
+    }
+    tracing::info!("stopped");
+    Ok(())
+}
+
+fn load(args: &UpArgs) -> Result<(Config, DetectConfig), Failure> {
+    let mut config = Config::load(args.config.as_ref(), args.overrides())?;
+    config.set_detectors(&args.set)?;
+    crate::logging::start(&config.log)?;
+    let detect = config.detect()?;
+    if !config.listen.ip().is_loopback() {
+        tracing::warn!(listen = %config.listen, "open to the network: whoever reaches this address can read and publish");
+    }
+    Ok((config, detect))
+}
+
+/// A line for whoever started the process; nobody may be reading.
+fn say(line: std::fmt::Arguments<'_>) {
+    let mut out = std::io::stdout().lock();
+    let _ = writeln!(out, "{line}").and_then(|()| out.flush());
+}
+
+async fn serve(listener: TcpListener, shared: Shared) -> Result<(), Failure> {
+    let watched = shared.clone();
+    let stop = async move { watched.stopped().await };
+    axum::serve(listener, api::router(shared))
+        .with_graceful_shutdown(stop)
+        .await
+        .map_err(Failure::run)
+}
+
+async fn wait_for_thread(
+    thread: std::thread::JoinHandle<Result<(), Failure>>,
+) -> Result<(), Failure> {
+    let joined = tokio::task::spawn_blocking(move || thread.join()).await;
+    match joined {
+        Ok(Ok(result)) => result,
+        _ => Err(Failure::run(
+            "the pipeline thread died; restart the process",
+        )),
+    }
+}
+
+async fn signal() -> Result<&'static str, Failure> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate()).map_err(Failure::run)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(Failure::run)?;
+    Ok(tokio::select! {
+        _ = terminate.recv() => "SIGTERM",
+        _ = interrupt.recv() => "SIGINT",
+    })
+}
+
+/// Opens journal and store and makes the state from them.
+async fn recover(
+    config: &Config,
+    detect: &DetectConfig,
+    metrics: &Metrics,
+) -> Result<(Journal, Fold, Recovered), Failure> {
+    let started = std::time::Instant::now();
+    let dir = config.data.join(JOURNAL_DIR);
+    let (journal, recovery) =
+        Journal::open(&dir, config.journal_options()?).map_err(Failure::run)?;
+    tracing::info!(%recovery, "journal open");
+    let store = Store::open(&config.data, config.store_options())
+        .await
+        .map_err(Failure::run)?;
+    let high = store.high_water();
+    let known = high.orders.max(high.hits).max(high.dead_letters);
+    if known >= recovery.next_seq {
+        return Err(Failure::run(format!(
+            "{} ends before sequence number {}, but the history in {} goes up to {known}: a part of the journal is \
+             missing; restore it, or move the history away",
+            dir.display(),
+            recovery.next_seq,
+            config.data.display()
+        )));
+    }
+    let mut fold = Fold::new(detect, store).map_err(Failure::usage)?;
+    let boundary = config.rolls_at()?.map(|at| last_boundary(clock::now(), at));
+    let mut reader = journal.reader(recovery.first_seq).map_err(Failure::run)?;
+    let bar = ProgressBar::new(0).with_style(
+        ProgressStyle::with_template("recovery {bar:40} {human_pos}/{human_len} ({eta} left)")
+            .map_err(Failure::run)?,
+    );
+    let last = recovery.next_seq.saturating_sub(1);
+    // The store's readers run on this runtime; folding the journal is plain computation.
+    let (fold, recovered) = tokio::task::block_in_place(|| {
+        let recovered = replay(&mut reader, &mut fold, boundary, Some(last), &bar)?;
+        Ok::<_, Failure>((fold, recovered))
+    })?;
+    let counts = fold.store.counts();
+    metrics.orders.inc_by(counts.recent_orders);
+    metrics.recent_rows.set(gauge(counts.recent_orders));
+    tracing::info!(
+        frames = recovered.frames,
+        next_seq = recovery.next_seq,
+        orders = counts.orders,
+        hits = fold.hit_count,
+        seconds = started.elapsed().as_secs_f64(),
+        "recovered"
+    );
+    Ok((journal, fold, recovered))
+}
+
+/// The latest roll of the session at or before `now`.
+fn last_boundary(now: Time, rolls_at: TimeSpan) -> Time {
+    let today = now.date().start().saturating_add(rolls_at);
+    if today <= now {
+        today
+    } else {
+        today.saturating_sub(TimeSpan::from_nanos(DAY))
+    }
+}
+
+/// Ends the day when the session rolls, also one that rolled while the process was away, and ahead
+/// of time when the memory is full.
+async fn watch_session(shared: Shared, rolls_at: Option<TimeSpan>, recovered: Recovered) {
+    if recovered.before_boundary > shared.store.high_water().orders {
+        tracing::info!("the session rolled while the process was away");
+        // A failure is logged and counted; the next roll tries again.
+        let _ = shared.end_of_day(Some(recovered.before_boundary)).await;
+    }
+    let mut rolled = rolls_at.map(|at| last_boundary(clock::now(), at));
+    loop {
+        tokio::select! {
+            () = shared.stopped() => return,
+            () = tokio::time::sleep(WATCH) => {}
+        }
+        let boundary = rolls_at.map(|at| last_boundary(clock::now(), at));
+        let full = shared.store.counts().recent_orders >= shared.recent_rows_max;
+        if boundary > rolled || full {
+            tracing::info!(full, "the session rolls");
+            if shared.end_of_day(None).await.is_ok() {
+                rolled = boundary;
+            } else {
+                tokio::time::sleep(Duration::from_secs(10)).await;
+            }
+        }
+    }
+}
+
+/// Runs a future on a runtime with a thread for each core.
+pub(crate) fn block_on<T>(future: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::run(format!("cannot start the runtime: {error}")))?;
+    let result = runtime.block_on(future);
+    // A blocked reader of a pipe or a file must not keep a finished command alive.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    result
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_session_rolls_at_its_time_of_day() {
+        let at = |text: &str| Time::parse(text.as_bytes()).unwrap();
+        let half_past_ten = TimeSpan::parse("22:30:00").unwrap();
+        for (now, boundary) in [
+            ("2024-01-05T22:29:59.999999999", "2024-01-04T22:30"),
+            ("2024-01-05T22:30:00", "2024-01-05T22:30"),
+            ("2024-01-06T00:00:00", "2024-01-05T22:30"),
+        ] {
+            assert_eq!(last_boundary(at(now), half_past_ten), at(boundary), "{now}");
+        }
+    }
+}

@@ -1,0 +1,203 @@
+//! End of day: rows move from recent to history.
+//!
+//! Invariant: each table moves by one atomic commit that names the last sequence number in it, and
+//! queries see all tables move at once. A crash or an error between the steps loses and doubles
+//! nothing: what is committed is recognised by its mark, what is not is still in recent (after a
+//! restart: in the journal), and the next run finishes it.
+
+use std::sync::Arc;
+
+use tapewatch_model::Date;
+
+use crate::history::{self, History, HistoryError};
+use crate::recent::last_seq;
+use crate::schema::Table;
+use crate::store::{Snapshot, Store};
+
+/// What an end of day moved.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct EndOfDayReport {
+    /// Orders.
+    pub orders: TableReport,
+    /// Hits.
+    pub hits: TableReport,
+    /// Dead letters.
+    pub dead_letters: TableReport,
+}
+
+/// What an end of day moved in one table.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct TableReport {
+    /// Rows.
+    pub rows: u64,
+    /// The days they belong to, ascending.
+    pub dates: Vec<Date>,
+    /// Files written.
+    pub files: usize,
+    /// Last sequence number in history now (0: none).
+    pub through: u64,
+}
+
+/// Why an end of day did not finish. Nothing is lost: the rows stay in memory and in the journal.
+#[derive(Debug, thiserror::Error)]
+pub enum EndOfDayError {
+    /// The store is open for reading only.
+    #[error("the store is open for reading only: run the end of day in the process that writes it")]
+    ReadOnly,
+    /// A table cannot be written.
+    #[error(
+        "end of day: table {table} in {dir}: {message}; its rows stay in memory, the next end of day moves them"
+    )]
+    Table {
+        /// Table.
+        table: &'static str,
+        /// Its directory.
+        dir: String,
+        /// What is wrong.
+        message: String,
+    },
+}
+
+/// Where a test stops an end of day, as a crash would.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stop {
+    Never,
+    #[cfg(test)]
+    AfterFiles(Table),
+    #[cfg(test)]
+    AfterCommit(Table),
+}
+
+impl Store {
+    /// Moves the rows in memory with a sequence number of at most `through_seq` to history. Only
+    /// one runs at a time; running it again when there is nothing new writes nothing.
+    ///
+    /// # Errors
+    /// [`EndOfDayError`] names the table; the next run goes on where this one stopped.
+    pub async fn end_of_day(&self, through_seq: u64) -> Result<EndOfDayReport, EndOfDayError> {
+        self.end_of_day_until(through_seq, Stop::Never).await
+    }
+
+    async fn end_of_day_until(
+        &self,
+        through_seq: u64,
+        stop: Stop,
+    ) -> Result<EndOfDayReport, EndOfDayError> {
+        if self.inner.read_only {
+            return Err(EndOfDayError::ReadOnly);
+        }
+        let _running = self.inner.end_of_day.lock().await;
+        let snapshot = self.snapshot();
+        let mut histories = snapshot.history.clone();
+        let mut report = EndOfDayReport::default();
+        for table in Table::ALL {
+            let (history, moved) = self
+                .move_table(&snapshot, table, through_seq, stop)
+                .await
+                .map_err(|error| self.failed(table, &error.to_string()))?;
+            *histories.get_mut(table) = history;
+            match table {
+                Table::Orders => report.orders = moved,
+                Table::Hits => report.hits = moved,
+                Table::DeadLetters => report.dead_letters = moved,
+            }
+        }
+        self.swap(histories);
+        Ok(report)
+    }
+
+    fn failed(&self, table: Table, message: &str) -> EndOfDayError {
+        EndOfDayError::Table {
+            table: table.name(),
+            dir: history::table_dir(&self.inner.dir, table)
+                .display()
+                .to_string(),
+            message: message.to_owned(),
+        }
+    }
+
+    /// Commits one table's rows. Its new state is not visible to queries yet.
+    async fn move_table(
+        &self,
+        snapshot: &Snapshot,
+        table: Table,
+        through_seq: u64,
+        stop: Stop,
+    ) -> Result<(Option<Arc<History>>, TableReport), MoveError> {
+        // What a run that failed half-way committed, or what another program rewrote.
+        let history = match snapshot.history.get(table) {
+            Some(history) => Some(history::refresh(history, table).await?),
+            None => {
+                let found = history::open(&self.inner.dir, table).await?;
+                found.map(|history| History::clone(&history))
+            }
+        };
+        let mark = history.as_ref().map_or(0, |history| history.through);
+        let rows = snapshot.recent.get(table).between(mark, through_seq);
+        let Some(last) = last_seq(&rows) else {
+            let report = TableReport {
+                through: mark,
+                ..TableReport::default()
+            };
+            return Ok((history.map(Arc::new), report));
+        };
+        let history = match history {
+            Some(history) => history,
+            None => history::create(&self.inner.dir, table).await?,
+        };
+        let files = history.write_files(&rows).await?;
+        crash(stop, table, false)?;
+        let report = TableReport {
+            rows: rows.iter().map(|batch| batch.num_rows() as u64).sum(),
+            dates: history::dates(&rows)
+                .into_iter()
+                .map(Date::from_days)
+                .collect(),
+            files: files.len(),
+            through: last,
+        };
+        let history = history.commit(table, files, last).await?;
+        crash(stop, table, true)?;
+        tracing::info!(
+            table = table.name(),
+            rows = report.rows,
+            files = report.files,
+            through = last,
+            "moved to history"
+        );
+        Ok((Some(Arc::new(history)), report))
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+enum MoveError {
+    #[error(transparent)]
+    History(#[from] HistoryError),
+    #[cfg(test)]
+    #[error("stopped by a test")]
+    Stopped,
+}
+
+#[cfg(not(test))]
+fn crash(stop: Stop, _table: Table, _committed: bool) -> Result<(), MoveError> {
+    match stop {
+        Stop::Never => Ok(()),
+    }
+}
+
+#[cfg(test)]
+fn crash(stop: Stop, table: Table, committed: bool) -> Result<(), MoveError> {
+    let here = if committed {
+        Stop::AfterCommit(table)
+    } else {
+        Stop::AfterFiles(table)
+    };
+    if stop == here {
+        Err(MoveError::Stopped)
+    } else {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

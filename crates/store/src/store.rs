@@ -1,0 +1,383 @@
+//! The store: recent and history as one, appended to by one thread and read by many.
+//!
+//! Invariant: every row is in recent or in history, never in both, in any snapshot: a row is in
+//! history exactly when its sequence number is at or below its table's high-water mark. A snapshot
+//! takes all tables at the same instant, so no hit in it refers to an order that it lacks.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use arrow::array::AsArray as _;
+use arrow::datatypes::Int64Type;
+use tapewatch_model::{DeadLetter, Hit, Order, OrderBatch, Time};
+
+use crate::history::{self, History, HistoryError};
+use crate::recent::{Recent, RecentRows, rows_up_to};
+use crate::rows::{HitRows, LetterRows, OrderColumns, OrderRows, Rows as _};
+use crate::schema::{PerTable, Table};
+use crate::sql::Engine;
+
+/// Limits of a store.
+#[derive(Debug, Clone)]
+pub struct StoreOptions {
+    /// Memory that all running queries may take together; beyond it they spill to the system's
+    /// temporary directory, or fail where that is not possible.
+    pub sql_memory_bytes_max: usize,
+    /// A query that takes longer, reading its result included, is ended.
+    pub sql_timeout: Duration,
+}
+
+impl Default for StoreOptions {
+    fn default() -> Self {
+        Self {
+            sql_memory_bytes_max: 1 << 30,
+            sql_timeout: Duration::from_secs(60),
+        }
+    }
+}
+
+/// Last sequence number that is in history, for each table (0: none).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct HighWater {
+    /// Of the orders.
+    pub orders: u64,
+    /// Of the hits.
+    pub hits: u64,
+    /// Of the dead letters.
+    pub dead_letters: u64,
+}
+
+/// Numbers of rows, in recent and history together unless said otherwise.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Counts {
+    /// Orders.
+    pub orders: u64,
+    /// Hits.
+    pub hits: u64,
+    /// Alerts: hits that are the first of their alert.
+    pub alerts: u64,
+    /// Dead letters.
+    pub dead_letters: u64,
+    /// Orders that are in memory.
+    pub recent_orders: u64,
+}
+
+/// Why a store cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The directory cannot be made.
+    #[error("{}: cannot create the store's directory: {source}; check the path and its owner", dir.display())]
+    Directory {
+        /// Directory.
+        dir: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// A table of the history cannot be read.
+    #[error(
+        "table {table} in {}: {message}; restore the directory from a copy, or move it away to rebuild it from the journal",
+        dir.display()
+    )]
+    Table {
+        /// Table.
+        table: &'static str,
+        /// Its directory.
+        dir: PathBuf,
+        /// What is wrong.
+        message: String,
+    },
+    /// The query engine cannot start.
+    #[error("the query engine cannot start: {message}")]
+    Engine {
+        /// What is wrong.
+        message: String,
+    },
+}
+
+/// Recent and history. A clone is another handle to the same store.
+#[derive(Clone)]
+pub struct Store {
+    pub(crate) inner: Arc<Inner>,
+}
+
+pub(crate) struct Inner {
+    pub(crate) dir: PathBuf,
+    pub(crate) read_only: bool,
+    pub(crate) engine: Engine,
+    state: Mutex<State>,
+    /// Held by the end of day that is running.
+    pub(crate) end_of_day: tokio::sync::Mutex<()>,
+}
+
+/// The history of each table; `None` when it does not exist yet.
+pub(crate) type Histories = PerTable<Option<Arc<History>>>;
+
+#[derive(Default)]
+struct State {
+    orders: Recent<OrderRows>,
+    hits: Recent<HitRows>,
+    dead_letters: Recent<LetterRows>,
+    history: Histories,
+    high_water: PerTable<u64>,
+    alerts: u64,
+}
+
+/// All tables at one instant.
+#[derive(Clone)]
+pub(crate) struct Snapshot {
+    pub(crate) recent: PerTable<RecentRows>,
+    pub(crate) history: Histories,
+}
+
+impl Store {
+    /// Opens the store in `dir`, which is created when it is missing.
+    ///
+    /// # Errors
+    /// [`OpenError`] names the directory or table and what is wrong with it.
+    pub async fn open(dir: &Path, options: StoreOptions) -> Result<Self, OpenError> {
+        std::fs::create_dir_all(dir).map_err(|source| OpenError::Directory {
+            dir: dir.to_owned(),
+            source,
+        })?;
+        Self::open_with(dir, options, false).await
+    }
+
+    /// Opens the store in `dir` without ever writing to it; appended rows stay in memory.
+    ///
+    /// # Errors
+    /// [`OpenError`] names the table and what is wrong with it.
+    pub async fn open_read_only(dir: &Path, options: StoreOptions) -> Result<Self, OpenError> {
+        Self::open_with(dir, options, true).await
+    }
+
+    async fn open_with(
+        dir: &Path,
+        options: StoreOptions,
+        read_only: bool,
+    ) -> Result<Self, OpenError> {
+        let engine = Engine::new(&options).map_err(|error| OpenError::Engine {
+            message: error.to_string(),
+        })?;
+        let mut state = State::default();
+        for table in Table::ALL {
+            let history = history::open(dir, table)
+                .await
+                .map_err(|error| unreadable(dir, table, error))?;
+            *state.high_water.get_mut(table) = history.as_ref().map_or(0, |h| h.through);
+            *state.history.get_mut(table) = history;
+        }
+        let store = Self {
+            inner: Arc::new(Inner {
+                dir: dir.to_owned(),
+                read_only,
+                engine,
+                state: Mutex::new(state),
+                end_of_day: tokio::sync::Mutex::new(()),
+            }),
+        };
+        let alerts = store.count_alerts().await;
+        let alerts = alerts.map_err(|error| OpenError::Table {
+            table: Table::Hits.name(),
+            dir: history::table_dir(dir, Table::Hits),
+            message: error.to_string(),
+        })?;
+        store.state().alerts = alerts;
+        Ok(store)
+    }
+
+    async fn count_alerts(&self) -> Result<u64, crate::SqlError> {
+        if self.state().history.hits.is_none() {
+            return Ok(0);
+        }
+        let mut result = self
+            .sql("SELECT count(*) FROM hits WHERE alert_hit = 1")
+            .await?;
+        let mut alerts = 0;
+        while let Some(batch) = result.next().await? {
+            let counts = batch.columns().first();
+            let counts = counts.and_then(|counts| counts.as_primitive_opt::<Int64Type>());
+            alerts += counts.map_or(0, |counts| counts.values().iter().sum::<i64>());
+        }
+        Ok(alerts.cast_unsigned())
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // A thread that panicked aborts the process in release; in tests its rows are whole.
+        self.inner
+            .state
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Last sequence number in history, for each table: the journal needs to be replayed only from
+    /// the smallest of them.
+    #[must_use]
+    pub fn high_water(&self) -> HighWater {
+        let marks = self.state().high_water;
+        HighWater {
+            orders: marks.orders,
+            hits: marks.hits,
+            dead_letters: marks.dead_letters,
+        }
+    }
+
+    /// Adds orders, ascending by sequence number. What is in history already is skipped.
+    pub fn append_orders(&self, orders: &OrderBatch) {
+        let mut state = self.state();
+        let mark = state.high_water.orders;
+        let recent = &mut state.orders;
+        for (seq, row) in orders.rows() {
+            if seq > mark {
+                recent.open().push(seq, &row);
+                if recent.open().is_full() {
+                    recent.added();
+                }
+            }
+        }
+        recent.added();
+    }
+
+    /// Adds hits, ascending by their event's sequence number, after their orders; all hits of one
+    /// event in one call. What is in history already is skipped.
+    pub fn append_hits(&self, hits: &[Hit]) {
+        let mut state = self.state();
+        let mark = state.high_water.hits;
+        let mut alerts = 0;
+        for hit in hits.iter().filter(|hit| hit.order.seq > mark) {
+            state.hits.open().push(hit);
+            state.hits.added();
+            alerts += u64::from(hit.alert_hit == 1);
+        }
+        state.alerts += alerts;
+    }
+
+    /// Adds dead letters, numbered consecutively from `first_seq`. What is in history already is
+    /// skipped.
+    pub fn append_dead_letters(&self, first_seq: u64, received: Time, letters: &[DeadLetter]) {
+        let mut state = self.state();
+        let mark = state.high_water.dead_letters;
+        for (seq, letter) in (first_seq..).zip(letters).filter(|(seq, _)| *seq > mark) {
+            state.dead_letters.open().push(seq, received, letter);
+            state.dead_letters.added();
+        }
+    }
+
+    /// Numbers of rows.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        let state = self.state();
+        let past = |table| {
+            let history: &Option<Arc<History>> = state.history.get(table);
+            history.as_ref().map_or(0, |history| history.rows)
+        };
+        Counts {
+            orders: past(Table::Orders) + state.orders.len() as u64,
+            hits: past(Table::Hits) + state.hits.len() as u64,
+            alerts: state.alerts,
+            dead_letters: past(Table::DeadLetters) + state.dead_letters.len() as u64,
+            recent_orders: state.orders.len() as u64,
+        }
+    }
+
+    /// The first orders in memory after `after_seq`, at most `limit`, ascending.
+    #[must_use]
+    pub fn recent_orders(&self, after_seq: u64, limit: usize) -> Vec<Order> {
+        let rows = self.state().orders.snapshot();
+        let mut orders = Vec::new();
+        for chunk in rows.chunks() {
+            let from = rows_up_to(chunk, after_seq);
+            let upto = chunk
+                .num_rows()
+                .min(from.saturating_add(limit - orders.len()));
+            read_orders(chunk, from..upto, &mut orders);
+            if orders.len() >= limit {
+                break;
+            }
+        }
+        orders
+    }
+
+    /// The newest orders in memory, at most `limit`, ascending.
+    #[must_use]
+    pub fn recent_orders_last(&self, limit: usize) -> Vec<Order> {
+        let rows = self.state().orders.snapshot();
+        let mut chunks = Vec::new();
+        let mut missing = limit;
+        for chunk in rows.chunks().rev() {
+            let take = missing.min(chunk.num_rows());
+            chunks.push((chunk, chunk.num_rows() - take));
+            missing -= take;
+            if missing == 0 {
+                break;
+            }
+        }
+        let mut orders = Vec::new();
+        for (chunk, from) in chunks.into_iter().rev() {
+            read_orders(chunk, from..chunk.num_rows(), &mut orders);
+        }
+        orders
+    }
+
+    /// All tables as they are now.
+    pub(crate) fn snapshot(&self) -> Snapshot {
+        let mut state = self.state();
+        Snapshot {
+            recent: PerTable {
+                orders: state.orders.snapshot(),
+                hits: state.hits.snapshot(),
+                dead_letters: state.dead_letters.snapshot(),
+            },
+            history: state.history.clone(),
+        }
+    }
+
+    /// Takes the new histories in and forgets what they hold from recent, all at one instant.
+    pub(crate) fn swap(&self, histories: Histories) {
+        let mut state = self.state();
+        let through = |table| {
+            let history: &Option<Arc<History>> = histories.get(table);
+            history.as_ref().map_or(0, |history| history.through)
+        };
+        let marks = PerTable {
+            orders: through(Table::Orders),
+            hits: through(Table::Hits),
+            dead_letters: through(Table::DeadLetters),
+        };
+        state.orders.forget(marks.orders);
+        state.hits.forget(marks.hits);
+        state.dead_letters.forget(marks.dead_letters);
+        state.high_water = marks;
+        state.history = histories;
+    }
+}
+
+fn read_orders(
+    chunk: &arrow::array::RecordBatch,
+    rows: std::ops::Range<usize>,
+    out: &mut Vec<Order>,
+) {
+    let Some(columns) = OrderColumns::of(chunk) else {
+        return;
+    };
+    let read = rows.filter_map(|index| columns.row(index));
+    out.extend(read.map(|(seq, row)| Order {
+        seq,
+        time: row.time,
+        sym: row.sym.to_owned(),
+        event_type: row.event_type,
+        trader: row.trader.to_owned(),
+        side: row.side,
+        order_id: row.order_id.to_owned(),
+        price: row.price,
+        quantity: row.quantity,
+    }));
+}
+
+fn unreadable(dir: &Path, table: Table, error: HistoryError) -> OpenError {
+    OpenError::Table {
+        table: table.name(),
+        dir: history::table_dir(dir, table),
+        message: error.to_string(),
+    }
+}

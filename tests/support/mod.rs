@@ -1,0 +1,310 @@
+//! What the whole-binary tests share: a running `tapewatch`, commands against it, and test data.
+#![allow(
+    dead_code,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic
+)]
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_tapewatch");
+
+/// The root of the checkout.
+pub(crate) fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../..")
+        .canonicalize()
+        .unwrap()
+}
+
+/// A file under `tests/data`.
+pub(crate) fn data(name: &str) -> PathBuf {
+    root().join("tests/data").join(name)
+}
+
+/// The binary, with no configuration but what the test gives.
+pub(crate) fn tapewatch() -> Command {
+    let mut command = Command::new(BINARY);
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("TAPEWATCH_") {
+            command.env_remove(name);
+        }
+    }
+    command.current_dir(std::env::temp_dir());
+    command
+}
+
+/// Runs a command to its end: exit code, standard output, standard error.
+pub(crate) fn run(command: &mut Command) -> (i32, String, String) {
+    let Output {
+        status,
+        stdout,
+        stderr,
+    } = command.output().expect("the binary starts");
+    let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
+    (status.code().unwrap_or(-1), text(stdout), text(stderr))
+}
+
+/// A running `tapewatch up`, killed when dropped.
+pub(crate) struct Server {
+    child: Child,
+    pub(crate) port: u16,
+    dir: PathBuf,
+    arguments: Vec<String>,
+}
+
+impl Server {
+    /// Starts on a free port with a data directory of its own; returns when it listens.
+    pub(crate) fn start(dir: &Path, arguments: &[&str]) -> Self {
+        let arguments: Vec<String> = arguments
+            .iter()
+            .map(|&argument| argument.to_owned())
+            .collect();
+        let (child, port) = Self::spawn(dir, 0, &arguments).expect("it starts");
+        Self {
+            child,
+            port,
+            dir: dir.to_owned(),
+            arguments,
+        }
+    }
+
+    fn spawn(dir: &Path, port: u16, arguments: &[String]) -> Result<(Child, u16), String> {
+        let log = fs::File::options()
+            .create(true)
+            .append(true)
+            .open(dir.join("log"))
+            .unwrap();
+        let mut child = tapewatch()
+            .arg("up")
+            .args(["--listen", &format!("127.0.0.1:{port}")])
+            .arg("--data")
+            .arg(dir.join("data"))
+            .args(arguments)
+            .stdout(Stdio::piped())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap())
+            .read_line(&mut line)
+            .unwrap();
+        match line
+            .trim()
+            .rsplit(':')
+            .next()
+            .and_then(|port| port.parse().ok())
+        {
+            Some(port) => Ok((child, port)),
+            None => {
+                let status = child.wait().unwrap();
+                let log = fs::read_to_string(dir.join("log")).unwrap();
+                Err(format!("ended with {status}: {log}"))
+            }
+        }
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
+    /// SIGKILL, as a crash or an impatient operator does it.
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Starts again on the same port and data.
+    pub(crate) fn restart(&mut self) {
+        let (child, port) =
+            Self::spawn(&self.dir, self.port, &self.arguments).expect("it starts again");
+        (self.child, self.port) = (child, port);
+    }
+
+    /// SIGTERM; the exit code.
+    pub(crate) fn terminate(&mut self) -> i32 {
+        let pid = self.child.id().to_string();
+        assert!(
+            Command::new("kill")
+                .args(["-TERM", &pid])
+                .status()
+                .unwrap()
+                .success()
+        );
+        self.child.wait().unwrap().code().unwrap_or(-1)
+    }
+
+    /// A subcommand against this process.
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = tapewatch();
+        command.args(arguments).args(["--url", &self.url()]);
+        command
+    }
+
+    /// A query's answer as CSV.
+    pub(crate) fn csv(&self, query: &str) -> String {
+        let (code, out, error) = run(&mut self.command(&["sql", query, "--format", "csv"]));
+        assert_eq!(code, 0, "{query}: {error}");
+        out
+    }
+
+    /// A query's one number.
+    pub(crate) fn number(&self, query: &str) -> u64 {
+        let csv = self.csv(query);
+        csv.lines()
+            .nth(1)
+            .and_then(|line| line.parse().ok())
+            .unwrap_or_else(|| panic!("{csv}"))
+    }
+
+    /// An HTTP request: status and body.
+    pub(crate) fn http(&self, method: &str, path: &str, kind: &str, body: &[u8]) -> (u16, String) {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
+        let head = format!(
+            "{method} {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: {kind}\r\n\
+             content-length: {}\r\nconnection: close\r\n\r\n",
+            body.len()
+        );
+        stream.write_all(head.as_bytes()).unwrap();
+        // A refusal may come before all of a large body is sent.
+        let _ = stream.write_all(body);
+        let mut answer = Vec::new();
+        let _ = stream.read_to_end(&mut answer);
+        let answer = String::from_utf8_lossy(&answer);
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
+        let status = head
+            .split_whitespace()
+            .nth(1)
+            .and_then(|status| status.parse().ok());
+        let chunked = head
+            .to_ascii_lowercase()
+            .contains("transfer-encoding: chunked");
+        let body = if chunked {
+            unchunk(body)
+        } else {
+            body.to_owned()
+        };
+        (status.unwrap_or(0), body)
+    }
+
+    pub(crate) fn get(&self, path: &str) -> (u16, String) {
+        self.http("GET", path, "", b"")
+    }
+
+    pub(crate) fn get_json(&self, path: &str) -> serde_json::Value {
+        let (status, body) = self.get(path);
+        assert_eq!(status, 200, "{path}: {body}");
+        serde_json::from_str(&body).unwrap()
+    }
+
+    pub(crate) fn post_json(
+        &self,
+        path: &str,
+        body: &serde_json::Value,
+    ) -> (u16, serde_json::Value) {
+        let (status, body) = self.http(
+            "POST",
+            path,
+            "application/json",
+            body.to_string().as_bytes(),
+        );
+        (
+            status,
+            serde_json::from_str(&body).unwrap_or(serde_json::Value::String(body)),
+        )
+    }
+
+    /// Feeds a file with the command line.
+    pub(crate) fn feed(&self, file: &Path, arguments: &[&str]) -> (i32, String, String) {
+        let mut command = self.command(&["feed", "csv"]);
+        run(command.arg(file).args(arguments))
+    }
+
+    /// Pushes the demo's ten orders through the button's endpoint and waits for the end.
+    pub(crate) fn push(&self, request: &serde_json::Value) {
+        let (status, answer) = self.post_json("/api/v1/push", request);
+        assert_eq!(status, 202, "{answer}");
+        let id = answer["id"].clone();
+        wait_for("the push to end", || {
+            let feeds = self.get_json("/api/v1/status")["feeds"].clone();
+            let feed = feeds
+                .as_array()
+                .unwrap()
+                .iter()
+                .find(|feed| feed["id"] == id)
+                .unwrap()
+                .clone();
+            assert_ne!(feed["state"], "failed", "{feed}");
+            feed["state"] == "done"
+        });
+    }
+
+    pub(crate) fn log(&self) -> String {
+        fs::read_to_string(self.dir.join("log")).unwrap()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn unchunk(body: &str) -> String {
+    let (mut rest, mut whole) = (body, String::new());
+    while let Some((size, after)) = rest.split_once("\r\n") {
+        let size = usize::from_str_radix(size.trim(), 16).unwrap_or(0);
+        if size == 0 {
+            break;
+        }
+        whole.push_str(&after[..size.min(after.len())]);
+        rest = after.get(size + 2..).unwrap_or("");
+    }
+    whole
+}
+
+/// Waits up to 30 s for something to become true.
+pub(crate) fn wait_for(what: &str, mut done: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while !done() {
+        assert!(Instant::now() < deadline, "waited in vain for {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// Orders of several days with bursts of cancels, deterministic: `rows` rows as a CSV file.
+pub(crate) fn write_orders(path: &Path, rows: usize) {
+    let mut text = String::from("time,sym,eventType,trader,side,orderID,price,quantity\n");
+    let mut state = 42_u64;
+    let mut random = |below: u64| {
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) % below
+    };
+    for row in 0..rows {
+        let day = 5 + row * 3 / rows;
+        let second = row * 3 * 60_000 / rows % 60_000;
+        let (hour, minute, second) = (8 + second / 3_600 % 16, second / 60 % 60, second % 60);
+        let kind = ["new", "cancelled", "cancelled", "filled"][random(4) as usize];
+        text += &format!(
+            "2024-01-0{day}T{hour:02}:{minute:02}:{second:02}.{:09},SYM{},{kind},Trader{},{},O{row},{}.{:02},{}\n",
+            random(1_000_000_000),
+            random(4),
+            random(5),
+            ["B", "S"][random(2) as usize],
+            10 + random(90),
+            random(100),
+            100 * (1 + random(20)),
+        );
+    }
+    fs::write(path, text).unwrap();
+}
