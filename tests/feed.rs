@@ -231,7 +231,7 @@ fn a_full_disk_refuses_loses_nothing_and_goes_on_when_there_is_room() {
         "POST",
         "/api/v1/orders",
         "text/csv",
-        format!("{HEADER}{GOOD}").as_bytes(),
+        &fs::read(&file).unwrap(),
     );
     assert!(
         status == 507 && answer.contains("disk_full"),

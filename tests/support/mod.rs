@@ -292,14 +292,14 @@ pub(crate) fn write_orders(path: &Path, rows: usize) {
     };
     for row in 0..rows {
         let day = 5 + row * 3 / rows;
-        let second = row * 3 * 60_000 / rows % 60_000;
+        let second = row * 3 * 600 / rows % 600;
         let (hour, minute, second) = (8 + second / 3_600 % 16, second / 60 % 60, second % 60);
         let kind = ["new", "cancelled", "cancelled", "filled"][random(4) as usize];
         text += &format!(
             "2024-01-0{day}T{hour:02}:{minute:02}:{second:02}.{:09},SYM{},{kind},Trader{},{},O{row},{}.{:02},{}\n",
             random(1_000_000_000),
-            random(4),
-            random(5),
+            random(2),
+            random(2),
             ["B", "S"][random(2) as usize],
             10 + random(90),
             random(100),

@@ -67,6 +67,8 @@ impl Engine {
         // Names are taken as they are written: `orderAlerts` needs no quotes.
         options.sql_parser.enable_ident_normalization = false;
         options.sql_parser.collect_spans = true;
+        // The reference's views promise the order of arrival, from several files too.
+        options.sql_parser.enable_subquery_sort_elimination = false;
         options.execution.parquet.schema_force_view_types = false;
         options.execution.parquet.pushdown_filters = true;
         options.sql_parser.map_string_types_to_utf8view = false;
