@@ -16,10 +16,10 @@ struct NewFile {
 struct Kind {
     noun: &'static str,
     files: &'static [NewFile],
-    /// The file that lists all of the kind, the comment before which the line goes, and the line's template.
+    /// The file that lists all of the kind.
     registry: &'static str,
-    marker: &'static str,
-    line: &'static str,
+    /// What goes into it: the comment before which it goes, and its template.
+    lines: &'static [(&'static str, &'static str)],
     next: &'static str,
 }
 
@@ -37,8 +37,10 @@ const KINDS: &[Kind] = &[
             },
         ],
         registry: "crates/detect/src/registry.rs",
-        marker: "// <new detector>",
-        line: "detector_line.in",
+        lines: &[
+            ("// <new detector: module>", "detector_module.in"),
+            ("// <new detector: entry>", "detector_entry.in"),
+        ],
         next: "write the tapes, then the rule, then `cargo xtask codegen`",
     },
     Kind {
@@ -48,8 +50,7 @@ const KINDS: &[Kind] = &[
             path: "crates/connect/src/{{id}}.rs",
         }],
         registry: "crates/connect/src/lib.rs",
-        marker: "// <new connector>",
-        line: "connector_line.in",
+        lines: &[("// <new connector>", "connector_line.in")],
         next: "write the decoder and its tests, then wire it in crates/server",
     },
 ];
@@ -93,13 +94,16 @@ fn plan(root: &Path, kind: &Kind, name: &str) -> Outcome<Vec<(PathBuf, String)>>
         written.push((path, filled(&read(&templates.join(file.template))?, name)));
     }
     let registry = root.join(kind.registry);
-    let line = filled(&read(&templates.join(kind.line))?, name);
-    let text = with_line(&read(&registry)?, kind.marker, line.trim_end()).ok_or_else(|| {
-        Failure::new(format!(
-            "{} has no line `{}`; put it where a new {} is listed",
-            kind.registry, kind.marker, kind.noun
-        ))
-    })?;
+    let mut text = read(&registry)?;
+    for (marker, template) in kind.lines {
+        let line = filled(&read(&templates.join(template))?, name);
+        text = with_line(&text, marker, line.trim_end()).ok_or_else(|| {
+            Failure::new(format!(
+                "{} has no line `{marker}`; put it where a new {} is listed",
+                kind.registry, kind.noun
+            ))
+        })?;
+    }
     written.push((registry, text));
     Ok(written)
 }
@@ -179,7 +183,7 @@ mod tests {
                 .files
                 .iter()
                 .map(|file| file.template)
-                .chain([kind.line])
+                .chain(kind.lines.iter().map(|(_, template)| *template))
             {
                 assert!(templates.join(template).is_file(), "{template}");
             }

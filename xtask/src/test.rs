@@ -100,17 +100,7 @@ pub(crate) fn run(mut args: Args) -> Outcome<()> {
 
 fn fmt(workspace: &Workspace) -> Outcome<()> {
     process::run(process::cargo(&workspace.root).args(["fmt", "--all", "--check"]))
-        .map_err(|failure| Failure::new(format!("{failure}; run `cargo fmt --all`")))?;
-    // A detector is a module through the registry's macro, into which cargo fmt does not look.
-    let directory = "crates/detect/src/detectors";
-    let detectors = format!("rustfmt --edition 2024 --check {directory}/*.rs");
-    process::run(process::program_in("sh", &workspace.root).args(["-c", &detectors])).map_err(
-        |failure| {
-            Failure::new(format!(
-                "{failure}; run `rustfmt --edition 2024 {directory}/*.rs`"
-            ))
-        },
-    )
+        .map_err(|failure| Failure::new(format!("{failure}; run `cargo fmt --all`")))
 }
 
 fn deny(workspace: &Workspace) -> Outcome<()> {

@@ -1,4 +1,4 @@
-//! A detector is exactly three places: its file, one line in the registry, its tapes.
+//! A detector is exactly three places: its file, the registry (its module and its entry), its tapes.
 
 use std::collections::BTreeSet;
 
@@ -22,18 +22,12 @@ pub(super) fn check(files: &[SourceFile]) -> Vec<Finding> {
         .collect();
     let mut findings = Vec::new();
     for id in &ids {
-        let lines = registry_lines(files, id);
-        match lines.as_slice() {
-            [_] => {}
-            [] => {
-                let what = format!("the detector `{id}` is not in the registry; add its one line");
-                findings.push(Finding::new(REGISTRY, 1, what));
-            }
-            [_, second, ..] => {
-                let what =
-                    format!("the detector `{id}` is in the registry more than once; keep one line");
-                findings.push(Finding::new(REGISTRY, *second, what));
-            }
+        let named = registry_names(files, id);
+        if named != 2 {
+            let what = format!(
+                "the detector `{id}` is named {named} times in the registry; it has a module and an entry there"
+            );
+            findings.push(Finding::new(REGISTRY, 1, what));
         }
         if !taped.contains(id) {
             let path = format!("{DETECTORS}{id}.rs");
@@ -49,19 +43,13 @@ pub(super) fn check(files: &[SourceFile]) -> Vec<Finding> {
     findings
 }
 
-/// The lines of the registry's code that name the detector.
-fn registry_lines(files: &[SourceFile], id: &str) -> Vec<usize> {
+/// How often the registry's code names the detector.
+fn registry_names(files: &[SourceFile], id: &str) -> usize {
     let Some(registry) = files.iter().find(|file| file.path == REGISTRY) else {
-        return Vec::new();
+        return 0;
     };
     let code = without_tests(&tokens(&registry.text)).tokens;
-    let mut lines: Vec<usize> = code
-        .iter()
-        .filter(|token| token.text == id)
-        .map(|token| token.line)
-        .collect();
-    lines.dedup();
-    lines
+    code.iter().filter(|token| token.text == id).count()
 }
 
 #[cfg(test)]
@@ -81,22 +69,19 @@ mod tests {
         let file = ("crates/detect/src/detectors/spoofing.rs", "//! x\n");
         let registry = (
             "crates/detect/src/registry.rs",
-            "//! spoofing\nregister! {\n    spoofing,\n}\n",
+            "//! spoofing\n#[path = \"detectors/spoofing.rs\"]\nmod spoofing;\nconst R: &[R] = &[spoofing::REGISTRATION];\n",
         );
         let tape = ("crates/detect/tests/tapes/spoofing/a.csv", "x\n");
         assert_eq!(findings(&[file, registry, tape]), Vec::<String>::new());
         assert_eq!(
             findings(&[file, tape]),
             [
-                "crates/detect/src/registry.rs:1: the detector `spoofing` is not in the registry; add its one line"
+                "crates/detect/src/registry.rs:1: the detector `spoofing` is named 0 times in the registry; it has a module and an entry there"
             ]
         );
         assert_eq!(findings(&[file, registry]).len(), 1);
         assert_eq!(findings(&[tape]).len(), 1);
-        let twice = (
-            "crates/detect/src/registry.rs",
-            "mod spoofing;\nuse spoofing;\n",
-        );
+        let twice = ("crates/detect/src/registry.rs", "mod spoofing;\n");
         assert_eq!(findings(&[file, twice, tape]).len(), 1);
     }
 }
