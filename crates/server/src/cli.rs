@@ -20,7 +20,7 @@ const DEFAULT_URL: &str = "http://127.0.0.1:9090";
 
 /// Order surveillance: from orders to explained alerts, live and over history.
 #[derive(Debug, Parser)]
-#[command(name = "tapewatch", version, about, long_about = None, arg_required_else_help = true)]
+#[command(name = "tapewatch", version, arg_required_else_help = true)]
 #[command(
     after_help = "Exit codes: 0 done, 1 a row was refused under --strict, 2 wrong usage or configuration, \
     3 it failed while running."
