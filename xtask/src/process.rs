@@ -13,10 +13,21 @@ pub(crate) fn cargo(directory: &Path) -> Command {
     program_in(program, directory)
 }
 
-/// A program, to run in `directory`.
+/// A program, to run in `directory`, without what cargo told this tool about itself: build scripts that look at
+/// such variables would run again, and all that depends on them compile again, whenever a build by hand follows.
 pub(crate) fn program_in(program: impl AsRef<OsStr>, directory: &Path) -> Command {
     let mut command = Command::new(program);
     command.current_dir(directory);
+    for (name, _) in std::env::vars_os() {
+        let about_us = name.to_str().is_some_and(|name| {
+            ["CARGO_MANIFEST_", "CARGO_PKG_"]
+                .iter()
+                .any(|prefix| name.starts_with(prefix))
+        });
+        if about_us {
+            command.env_remove(name);
+        }
+    }
     command
 }
 
