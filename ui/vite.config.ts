@@ -5,7 +5,7 @@ import { loadEnv } from "vite";
 import { defineConfig } from "vitest/config";
 
 export default defineConfig(({ mode }) => {
-  const target = loadEnv(mode, ".", "TAPEWATCH_")["TAPEWATCH_URL"] ?? "http://127.0.0.1:8080";
+  const target = loadEnv(mode, ".", "TAPEWATCH_")["TAPEWATCH_URL"] ?? "http://127.0.0.1:9090";
   return {
     // Relative addresses, so that the page works below a path prefix of a reverse proxy too.
     base: "./",

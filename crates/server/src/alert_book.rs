@@ -5,23 +5,21 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use serde::Serialize;
-use tapewatch_model::{EventType, Hit, Id, Measure, Price, Quantity, Side, Time};
+use serde::{Deserialize, Serialize};
+use tapewatch_model::{EventType, Hit, Measure, Price, Quantity, Side, Time};
 use utoipa::ToSchema;
 
 /// Alerts kept in memory.
-const ALERTS_MAX: usize = 100_000;
+pub(crate) const ALERTS_MAX: usize = 100_000;
 
 /// An alert as the API gives it: its latest hit, and when it began.
-#[derive(Debug, Clone, Serialize, ToSchema)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub(crate) struct AlertRow {
-    /// Digest of the first hit.
-    #[schema(value_type = String)]
-    pub(crate) alert_id: Id,
-    detector: &'static str,
+    /// Digest of the first hit, 32 hex digits.
+    pub(crate) alert_id: String,
+    detector: String,
     detector_version: u32,
-    #[schema(value_type = String)]
-    config_version: Id,
+    config_version: String,
     sym: String,
     trader: String,
     #[schema(value_type = String)]
@@ -43,8 +41,7 @@ pub(crate) struct AlertRow {
     price: Price,
     #[schema(value_type = String)]
     quantity: Quantity,
-    #[schema(value_type = Vec<MeasureRow>)]
-    measures: Vec<Measure>,
+    measures: Vec<MeasureRow>,
     lookback_ns: i64,
     /// Sequence numbers of the events that the latest hit rests on; the latest 1000.
     evidence: Vec<u64>,
@@ -55,21 +52,31 @@ pub(crate) struct AlertRow {
 }
 
 /// A measure beside its threshold, exact decimals as text.
-#[derive(Serialize, ToSchema)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub(crate) struct MeasureRow {
     name: String,
     value: String,
     threshold: String,
 }
 
+impl From<Measure> for MeasureRow {
+    fn from(measure: Measure) -> Self {
+        Self {
+            name: measure.name.to_owned(),
+            value: measure.value.to_string(),
+            threshold: measure.threshold.to_string(),
+        }
+    }
+}
+
 impl From<Hit> for AlertRow {
     fn from(hit: Hit) -> Self {
         let order = hit.order;
         Self {
-            alert_id: hit.alert_id,
-            detector: hit.detector,
+            alert_id: hit.alert_id.to_string(),
+            detector: hit.detector.to_owned(),
             detector_version: hit.detector_version,
-            config_version: hit.config_version,
+            config_version: hit.config_version.to_string(),
             sym: order.sym,
             trader: order.trader,
             side: order.side,
@@ -81,7 +88,7 @@ impl From<Hit> for AlertRow {
             event_type: order.event_type,
             price: order.price,
             quantity: order.quantity,
-            measures: hit.measures,
+            measures: hit.measures.into_iter().map(MeasureRow::from).collect(),
             lookback_ns: hit.lookback.nanos(),
             evidence: hit.evidence,
             evidence_total: hit.evidence_total,
@@ -93,19 +100,18 @@ impl From<Hit> for AlertRow {
 /// All alerts, by the sequence number of their latest hit.
 #[derive(Debug, Default)]
 pub(crate) struct AlertBook {
-    alerts: HashMap<Id, AlertRow>,
-    by_seq: BTreeSet<(u64, Id)>,
+    alerts: HashMap<String, AlertRow>,
+    by_seq: BTreeSet<(u64, String)>,
     total: u64,
 }
 
 impl AlertBook {
-    /// Takes the next hit.
-    pub(crate) fn add(&mut self, hit: Hit) {
-        let row = AlertRow::from(hit);
-        let (id, seq) = (row.alert_id, row.seq);
-        match self.alerts.insert(id, row) {
+    /// Takes an alert as its latest hit leaves it.
+    pub(crate) fn put(&mut self, row: AlertRow) {
+        let (id, seq) = (row.alert_id.clone(), row.seq);
+        match self.alerts.insert(id.clone(), row) {
             Some(before) => {
-                self.by_seq.remove(&(before.seq, id));
+                self.by_seq.remove(&(before.seq, id.clone()));
             }
             None => self.total += 1,
         }
@@ -122,19 +128,22 @@ impl AlertBook {
         self.total
     }
 
-    /// The alert with this id (32 hex digits).
+    /// The alert with this id.
     pub(crate) fn get(&self, id: &str) -> Option<&AlertRow> {
-        self.alerts
-            .values()
-            .find(|alert| alert.alert_id.to_string() == id)
+        self.alerts.get(id)
     }
 
-    /// Alerts with a hit after `seq`, ascending.
-    pub(crate) fn after(&self, seq: u64) -> impl Iterator<Item = &AlertRow> {
-        let from = (seq.saturating_add(1), Id::default());
-        self.by_seq
-            .range(from..)
-            .filter_map(|(_, id)| self.alerts.get(id))
+    /// Alerts with a hit after `seq`, ascending: about `limit` of them, and none of several at the
+    /// same event without the others.
+    pub(crate) fn after(&self, seq: u64, limit: usize) -> Vec<AlertRow> {
+        let mut rows: Vec<AlertRow> = Vec::new();
+        for (seq, id) in self.by_seq.range((seq.saturating_add(1), String::new())..) {
+            if rows.len() >= limit && rows.last().is_some_and(|last| last.seq != *seq) {
+                break;
+            }
+            rows.extend(self.alerts.get(id).cloned());
+        }
+        rows
     }
 
     /// The latest alerts, newest first.

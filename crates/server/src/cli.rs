@@ -243,7 +243,7 @@ pub(crate) struct SqlArgs {
     #[command(flatten)]
     pub(crate) url: UrlArgs,
     /// Read these files instead of asking a running process
-    #[arg(long, value_name = "DIR", conflicts_with = "url")]
+    #[arg(long, value_name = "DIR")]
     pub(crate) data: Option<PathBuf>,
     /// table, csv, json, jsonl or parquet
     #[arg(long, value_name = "FORMAT", default_value = "table")]

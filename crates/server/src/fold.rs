@@ -11,9 +11,10 @@ use tapewatch_journal::FrameRef;
 use tapewatch_model::{
     Bucket, CodecError, Hit, Origin, Time, decode_bucket, decode_config, frame_kind,
 };
-use tapewatch_store::Store;
+use tapewatch_store::{Format, Store};
 
-use crate::alert_book::AlertBook;
+use crate::alert_book::{ALERTS_MAX, AlertBook};
+use crate::failure::Failure;
 
 /// Producers whose last bucket is remembered; the one that was silent longest goes first.
 const PRODUCERS_MAX: usize = 1_024;
@@ -53,8 +54,18 @@ pub(crate) struct Fold {
     /// The configuration in force, once a frame has told it.
     config_seen: Option<DetectConfig>,
     hits: Vec<Hit>,
-    /// Hits so far.
-    pub(crate) hit_count: u64,
+    pub(crate) totals: Totals,
+    /// Alerts with a hit up to here are in the history and come from there: the journal no longer
+    /// begins early enough to find all of them again.
+    book_from: u64,
+}
+
+/// What was applied so far, recovery included.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Totals {
+    pub(crate) orders: u64,
+    pub(crate) dead_letters: u64,
+    pub(crate) hits: u64,
 }
 
 impl Fold {
@@ -67,8 +78,34 @@ impl Fold {
             producers: HashMap::new(),
             config_seen: None,
             hits: Vec::new(),
-            hit_count: 0,
+            totals: Totals::default(),
+            book_from: 0,
         })
+    }
+
+    /// Takes the alerts up to sequence number `through` from the history: for a journal that does
+    /// not begin at its beginning any more.
+    pub(crate) async fn load_alerts(&mut self, through: u64) -> Result<(), Failure> {
+        self.book_from = through;
+        let query = format!(
+            "SELECT * FROM alerts WHERE seq <= {through} ORDER BY seq DESC LIMIT {ALERTS_MAX}"
+        );
+        let mut json = Vec::new();
+        let result = self.store.sql(&query).await.map_err(Failure::run)?;
+        result
+            .write(Format::JsonLines, &mut json)
+            .await
+            .map_err(Failure::run)?;
+        let mut book = lock(&self.book);
+        for line in json
+            .split(|&byte| byte == b'\n')
+            .filter(|line| !line.is_empty())
+        {
+            book.put(serde_json::from_slice(line).map_err(|error| {
+                Failure::run(format!("an alert in the history cannot be read: {error}"))
+            })?);
+        }
+        Ok(())
     }
 
     /// The alerts, shared with whoever shows them.
@@ -113,10 +150,16 @@ impl Fold {
             .append_dead_letters(first_seq.saturating_add(orders), received, letters);
         self.engine.apply(&bucket.orders, &mut self.hits);
         self.store.append_hits(&self.hits);
-        self.hit_count += self.hits.len() as u64;
+        self.totals.orders += orders;
+        self.totals.dead_letters += letters.len() as u64;
+        self.totals.hits += self.hits.len() as u64;
         if !self.hits.is_empty() {
             let mut book = lock(&self.book);
-            self.hits.drain(..).for_each(|hit| book.add(hit));
+            let new = self
+                .hits
+                .drain(..)
+                .filter(|hit| hit.order.seq > self.book_from);
+            new.for_each(|hit| book.put(hit.into()));
         }
         let Origin { producer, batch } = bucket.origin;
         if !producer.is_empty() {

@@ -9,6 +9,7 @@
 
 mod alert_book;
 mod api;
+mod arrivals;
 mod cli;
 mod clock;
 mod config;

@@ -98,15 +98,15 @@ impl Metrics {
             registry: m.registry.clone(),
             orders: m.counter(
                 "orders_total",
-                "Order events applied since the start, recovery included.",
+                "Order events applied by this process: those read from the journal at its start, and since.",
             )?,
             dead_letters: m.counter(
                 "dead_letters_total",
-                "Rows refused into the dead-letter table since the start, recovery included.",
+                "Rows refused into the dead-letter table, counted as order events are.",
             )?,
             hits: m.counter(
                 "hits_total",
-                "Hits found since the start, recovery included.",
+                "Hits found, counted as order events are.",
             )?,
             alerts: m.gauge("alerts", "Alerts known.")?,
             late_rows: m.gauge(

@@ -13,9 +13,10 @@ use tapewatch_journal::{AppendError, CommitError, Journal, Retention};
 use tapewatch_model::{Bucket, DetectorConfig, Time, encode_bucket, encode_config, frame_kind};
 use tokio::sync::{mpsc, oneshot, watch};
 
+use crate::arrivals::Arrivals;
 use crate::clock;
 use crate::failure::Failure;
-use crate::fold::{Fold, Placed};
+use crate::fold::{Fold, Placed, Totals};
 use crate::metrics::Metrics;
 
 /// Commands that wait.
@@ -74,7 +75,6 @@ enum Command {
 #[derive(Default)]
 pub(crate) struct Live {
     pub(crate) late_rows: AtomicU64,
-    pub(crate) hits: AtomicU64,
 }
 
 /// The sender's side of the pipeline.
@@ -143,6 +143,10 @@ struct Worker {
     live: Arc<Live>,
     recent_rows_max: u64,
     segments: u64,
+    /// When rows came, for the retention.
+    arrivals: Arrivals,
+    /// What the counters show already.
+    shown: Totals,
     /// Encoded frames, kept for its memory.
     encoded: Vec<u8>,
 }
@@ -167,6 +171,14 @@ pub(crate) struct Spawned {
     pub(crate) thread: JoinHandle<Result<(), Failure>>,
 }
 
+/// What bounds memory and journal.
+pub(crate) struct Limits {
+    /// Rows in memory before they become history ahead of time.
+    pub(crate) recent_rows_max: u64,
+    /// When the rows of the journal came.
+    pub(crate) arrivals: Arrivals,
+}
+
 /// Starts the thread with a recovered journal and fold. A configuration other than the journal's
 /// last is written to it first.
 pub(crate) fn spawn(
@@ -174,20 +186,22 @@ pub(crate) fn spawn(
     fold: Fold,
     config: &DetectConfig,
     metrics: Metrics,
-    recent_rows_max: u64,
+    limits: Limits,
 ) -> Result<Spawned, Failure> {
     let (sender, queue) = mpsc::channel(QUEUE_MAX);
     let (published, watcher) = watch::channel(journal.durable_seq());
     let live = Arc::new(Live::default());
     let mut worker = Worker {
         segments: journal.segments(),
+        arrivals: limits.arrivals,
+        shown: Totals::default(),
         journal,
         fold,
         queue,
         published,
         metrics: metrics.clone(),
         live: Arc::clone(&live),
-        recent_rows_max,
+        recent_rows_max: limits.recent_rows_max,
         encoded: Vec::new(),
     };
     if worker.fold.config_seen() != Some(config) {
@@ -270,7 +284,7 @@ impl Worker {
                 0
             }
             Command::Retain(retention) => {
-                self.retain(&retention);
+                self.retain(retention);
                 0
             }
         }
@@ -366,8 +380,7 @@ impl Worker {
                         orders: bucket.orders.len() as u64,
                         dead_letters: bucket.dead_letters.len() as u64,
                     };
-                    self.metrics.orders.inc_by(placed.orders);
-                    self.metrics.dead_letters.inc_by(placed.dead_letters);
+                    self.arrivals.note(received, first_seq);
                     self.fold.bucket(first_seq, received, bucket);
                     answers.push((reply, placed));
                 }
@@ -425,8 +438,18 @@ impl Worker {
         }
     }
 
-    fn retain(&mut self, retention: &Retention) {
-        match self.journal.retain(retention, clock::now().nanos()) {
+    fn retain(&mut self, retention: Retention) {
+        let now = clock::now();
+        let keep_from_seq = retention
+            .keep_from_seq
+            .min(self.arrivals.first_to_keep(now));
+        match self.journal.retain(
+            &Retention {
+                keep_from_seq,
+                ..retention
+            },
+            now.nanos(),
+        ) {
             Ok(report) if report.segments_deleted > 0 => tracing::info!(
                 segments = report.segments_deleted,
                 bytes = report.bytes_deleted,
@@ -439,16 +462,23 @@ impl Worker {
         self.segments = self.journal.segments();
     }
 
-    fn show(&self) {
+    fn show(&mut self) {
         let metrics = &self.metrics;
         let counters = self.fold.engine.counters();
         self.live
             .late_rows
             .store(counters.late_rows, Ordering::Relaxed);
-        let before = self.live.hits.swap(self.fold.hit_count, Ordering::Relaxed);
+        let Totals {
+            orders,
+            dead_letters,
+            hits,
+        } = self.fold.totals;
+        let shown = std::mem::replace(&mut self.shown, self.fold.totals);
+        metrics.orders.inc_by(orders.saturating_sub(shown.orders));
         metrics
-            .hits
-            .inc_by(self.fold.hit_count.saturating_sub(before));
+            .dead_letters
+            .inc_by(dead_letters.saturating_sub(shown.dead_letters));
+        metrics.hits.inc_by(hits.saturating_sub(shown.hits));
         metrics.late_rows.set(gauge(counters.late_rows));
         metrics.window_overflows.set(gauge(counters.overflows));
         metrics.entities.set(gauge(counters.entities));

@@ -8,9 +8,10 @@ use std::path::Path;
 use indicatif::ProgressBar;
 use tapewatch_detect::DetectConfig;
 use tapewatch_journal::{ReadError, Reader};
-use tapewatch_model::Time;
+use tapewatch_model::{Time, decode_config, frame_kind};
 use tapewatch_store::{Store, StoreOptions};
 
+use crate::arrivals::Arrivals;
 use crate::failure::Failure;
 use crate::fold::Fold;
 
@@ -18,11 +19,13 @@ use crate::fold::Fold;
 pub(crate) const JOURNAL_DIR: &str = "journal";
 
 /// What recovery read.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Default)]
 pub(crate) struct Recovered {
     pub(crate) frames: u64,
     /// Last sequence number that came before `boundary`.
     pub(crate) before_boundary: u64,
+    /// When the rows came.
+    pub(crate) arrivals: Arrivals,
 }
 
 /// Applies all frames of a reader; those received before `boundary` are told apart.
@@ -40,6 +43,9 @@ pub(crate) fn replay(
     while let Some(frame) = reader.next_frame().map_err(Failure::run)? {
         fold.frame(&frame).map_err(Failure::run)?;
         recovered.frames += 1;
+        recovered
+            .arrivals
+            .note(Time::from_nanos(frame.time), frame.seq);
         let last = frame
             .seq
             .saturating_add(u64::from(frame.count))
@@ -53,6 +59,20 @@ pub(crate) fn replay(
     }
     progress.finish_and_clear();
     Ok(recovered)
+}
+
+/// The configuration that the journal's first rows were judged by: the first one that it tells. A
+/// segment tells it at its beginning, if not always before its first rows.
+pub(crate) fn first_config(reader: &mut Reader) -> Result<Option<DetectConfig>, Failure> {
+    while let Some(frame) = reader.next_frame().map_err(Failure::run)? {
+        if frame.kind == frame_kind::DETECTOR_CONFIG {
+            let told = decode_config(frame.payload).map_err(Failure::run)?;
+            return DetectConfig::from_canonical(&told.json)
+                .map(Some)
+                .map_err(Failure::run);
+        }
+    }
+    Ok(None)
 }
 
 /// A reader over the whole journal in `data`; `None` when there is no journal.

@@ -95,7 +95,10 @@ impl OrderSource for Stored {
         })?;
         match next {
             Some(batch) => *orders = batch,
-            None => return Ok(false),
+            None => {
+                orders.clear();
+                return Ok(false);
+            }
         }
         self.rows += orders.len() as u64;
         Ok(true)

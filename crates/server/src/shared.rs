@@ -2,7 +2,6 @@
 //!
 //! Invariant: everything here is cheap to clone; the pipeline thread alone changes the state.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use tapewatch_journal::Retention;
@@ -29,7 +28,6 @@ pub(crate) struct Shared {
     pub(crate) metrics: Metrics,
     /// Set once, when the process begins to stop.
     pub(crate) stopping: watch::Receiver<bool>,
-    pub(crate) ready: Arc<AtomicBool>,
     pub(crate) retention_age: TimeSpan,
     pub(crate) retention_bytes: u64,
     pub(crate) recent_rows_max: u64,
@@ -49,7 +47,7 @@ impl Shared {
 
     /// Whether rows are taken.
     pub(crate) fn is_ready(&self) -> bool {
-        self.ready.load(Ordering::Acquire) && !*self.stopping.borrow()
+        !*self.stopping.borrow()
     }
 
     /// Moves today's rows, or those up to `through_seq`, to the history, then lets go of old journal

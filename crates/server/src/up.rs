@@ -1,13 +1,12 @@
 //! `tapewatch up`: all roles in one process, from recovery to a clean stop.
 //!
-//! Invariant: the address answers at once, rows are taken only after recovery; on SIGTERM no further
-//! row is taken, what was taken is answered, and the journal is forced to the disk.
+//! Invariant: the address answers at once (`/healthz` yes, `/readyz` not yet), rows are taken only
+//! after recovery; on SIGTERM no further row is taken, what was taken is answered, and the journal is forced to the disk.
 
 use std::fs;
 use std::future::Future;
 use std::io::Write as _;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
@@ -23,8 +22,8 @@ use crate::config::Config;
 use crate::failure::Failure;
 use crate::fold::Fold;
 use crate::metrics::Metrics;
-use crate::pipeline::{self, Spawned, gauge};
-use crate::recovery::{JOURNAL_DIR, Recovered, replay};
+use crate::pipeline::{self, Spawned};
+use crate::recovery::{JOURNAL_DIR, Recovered, first_config, replay};
 use crate::shared::Shared;
 use crate::{api, clock};
 
@@ -44,23 +43,82 @@ pub(crate) async fn run(args: &UpArgs) -> Result<(), Failure> {
         .await
         .map_err(|error| Failure::run(format!("cannot listen on {}: {error}", config.listen)))?;
     let address = listener.local_addr().map_err(Failure::run)?;
-    let metrics = Metrics::new().map_err(Failure::run)?;
-    let (journal, fold, recovered) = recover(&config, &detect, &metrics).await?;
+    tracing::info!(%address, "open; reading the journal");
     let (stop, stopping) = watch::channel(false);
+    let gate = api::Gate::new(config.listen.ip().is_loopback());
+    let server = tokio::spawn(serve(listener, gate.clone(), stopping.clone()));
+    let started = tokio::select! {
+        started = start(&config, &detect, stopping) => started?,
+        signal = signal() => { tracing::info!(signal = signal?, "stopped while reading the journal"); return Ok(()) }
+    };
+    let Running {
+        shared,
+        thread,
+        recovered,
+    } = started;
+    gate.open(api::router(shared.clone()));
+    shared.metrics.ready.set(1);
+    let session = tokio::spawn(watch_session(
+        shared,
+        config.rolls_at()?,
+        recovered.before_boundary,
+    ));
+    say(format_args!("listening on http://{address}"));
+    let dead = wait_for_thread(thread);
+    tokio::pin!(dead, server);
+    // Whichever comes first: a signal, the server's end, or a journal that stopped.
+    let failed = tokio::select! {
+        signal = signal() => { tracing::info!(signal = signal?, "stopping"); None }
+        _ = &mut server => Some(Failure::run("the server ended by itself")),
+        result = &mut dead => Some(result.err().unwrap_or_else(|| Failure::run("the pipeline ended by itself"))),
+    };
+    stop.send_replace(true);
+    if let Some(failure) = failed {
+        return Err(failure);
+    }
+    gate.close();
+    if tokio::time::timeout(DRAIN, &mut server).await.is_err() {
+        tracing::warn!("requests were still open after {} s", DRAIN.as_secs());
+        server.abort();
+    }
+    // With the last handle the queue ends, and with it the thread.
+    drop(session.await);
+    match tokio::time::timeout(DRAIN, dead).await {
+        Ok(result) => result?,
+        Err(_) => return Err(Failure::run("the pipeline did not end in time")),
+    }
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// A process that takes rows.
+struct Running {
+    shared: Shared,
+    thread: std::thread::JoinHandle<Result<(), Failure>>,
+    recovered: Recovered,
+}
+
+/// Recovers, and starts the pipeline.
+async fn start(
+    config: &Config,
+    detect: &DetectConfig,
+    stopping: watch::Receiver<bool>,
+) -> Result<Running, Failure> {
+    let metrics = Metrics::new().map_err(Failure::run)?;
+    let (journal, fold, mut recovered) = recover(config, detect).await?;
     let book = fold.book();
     let store = fold.store.clone();
+    let arrivals = std::mem::take(&mut recovered.arrivals);
+    let limits = pipeline::Limits {
+        recent_rows_max: config.recent.rows_max,
+        arrivals,
+    };
     let Spawned {
         pipeline,
         published,
         live,
         thread,
-    } = pipeline::spawn(
-        journal,
-        fold,
-        &detect,
-        metrics.clone(),
-        config.recent.rows_max,
-    )?;
+    } = pipeline::spawn(journal, fold, detect, metrics.clone(), limits)?;
     let shared = Shared {
         store,
         book,
@@ -70,39 +128,15 @@ pub(crate) async fn run(args: &UpArgs) -> Result<(), Failure> {
         jobs: Arc::default(),
         metrics,
         stopping,
-        ready: Arc::new(AtomicBool::new(true)),
         retention_age: config.journal.retention_age,
         retention_bytes: config.journal.retention_bytes,
         recent_rows_max: config.recent.rows_max,
     };
-    shared.metrics.ready.set(1);
-    let rolls = tokio::spawn(watch_session(shared.clone(), config.rolls_at()?, recovered));
-    say(format_args!("listening on http://{address}"));
-    let dead = wait_for_thread(thread);
-    tokio::pin!(dead);
-    let server = serve(listener, shared);
-    tokio::pin!(server);
-    // Whichever comes first: a signal, the server's end, or a journal that stopped.
-    let failed = tokio::select! {
-        signal = signal() => { tracing::info!(signal = signal?, "stopping"); None }
-        result = &mut server => Some(result.and(Err(Failure::run("the server ended by itself")))),
-        result = &mut dead => Some(result.and(Err(Failure::run("the pipeline ended by itself")))),
-    };
-    stop.send_replace(true);
-    if let Some(failed) = failed {
-        return failed;
-    }
-    if tokio::time::timeout(DRAIN, server).await.is_err() {
-        tracing::warn!("requests were still open after {} s", DRAIN.as_secs());
-    }
-    // With the last handle the queue ends, and with it the thread.
-    drop(rolls.await);
-    match tokio::time::timeout(DRAIN, dead).await {
-        Ok(result) => result?,
-        Err(_) => return Err(Failure::run("the pipeline did not end in time")),
-    }
-    tracing::info!("stopped");
-    Ok(())
+    Ok(Running {
+        shared,
+        thread,
+        recovered,
+    })
 }
 
 fn load(args: &UpArgs) -> Result<(Config, DetectConfig), Failure> {
@@ -122,10 +156,16 @@ fn say(line: std::fmt::Arguments<'_>) {
     let _ = writeln!(out, "{line}").and_then(|()| out.flush());
 }
 
-async fn serve(listener: TcpListener, shared: Shared) -> Result<(), Failure> {
-    let watched = shared.clone();
-    let stop = async move { watched.stopped().await };
-    axum::serve(listener, api::router(shared))
+async fn serve(
+    listener: TcpListener,
+    gate: api::Gate,
+    mut stopping: watch::Receiver<bool>,
+) -> Result<(), Failure> {
+    let stop = async move {
+        // An error means that everything is gone already.
+        let _ = stopping.wait_for(|stopping| *stopping).await.map(|_| ());
+    };
+    axum::serve(listener, gate.router())
         .with_graceful_shutdown(stop)
         .await
         .map_err(Failure::run)
@@ -157,7 +197,6 @@ async fn signal() -> Result<&'static str, Failure> {
 async fn recover(
     config: &Config,
     detect: &DetectConfig,
-    metrics: &Metrics,
 ) -> Result<(Journal, Fold, Recovered), Failure> {
     let started = std::time::Instant::now();
     let dir = config.data.join(JOURNAL_DIR);
@@ -178,7 +217,12 @@ async fn recover(
             config.data.display()
         )));
     }
-    let mut fold = Fold::new(detect, store).map_err(Failure::usage)?;
+    let mut reader = journal.reader(recovery.first_seq).map_err(Failure::run)?;
+    let told = first_config(&mut reader)?;
+    let mut fold = Fold::new(told.as_ref().unwrap_or(detect), store).map_err(Failure::usage)?;
+    if recovery.first_seq > 1 {
+        fold.load_alerts(high.hits).await?;
+    }
     let boundary = config.rolls_at()?.map(|at| last_boundary(clock::now(), at));
     let mut reader = journal.reader(recovery.first_seq).map_err(Failure::run)?;
     let bar = ProgressBar::new(0).with_style(
@@ -192,13 +236,11 @@ async fn recover(
         Ok::<_, Failure>((fold, recovered))
     })?;
     let counts = fold.store.counts();
-    metrics.orders.inc_by(counts.recent_orders);
-    metrics.recent_rows.set(gauge(counts.recent_orders));
     tracing::info!(
         frames = recovered.frames,
         next_seq = recovery.next_seq,
         orders = counts.orders,
-        hits = fold.hit_count,
+        hits = fold.totals.hits,
         seconds = started.elapsed().as_secs_f64(),
         "recovered"
     );
@@ -217,11 +259,11 @@ fn last_boundary(now: Time, rolls_at: TimeSpan) -> Time {
 
 /// Ends the day when the session rolls, also one that rolled while the process was away, and ahead
 /// of time when the memory is full.
-async fn watch_session(shared: Shared, rolls_at: Option<TimeSpan>, recovered: Recovered) {
-    if recovered.before_boundary > shared.store.high_water().orders {
+async fn watch_session(shared: Shared, rolls_at: Option<TimeSpan>, before_boundary: u64) {
+    if before_boundary > shared.store.high_water().orders {
         tracing::info!("the session rolled while the process was away");
         // A failure is logged and counted; the next roll tries again.
-        let _ = shared.end_of_day(Some(recovered.before_boundary)).await;
+        let _ = shared.end_of_day(Some(before_boundary)).await;
     }
     let mut rolled = rolls_at.map(|at| last_boundary(clock::now(), at));
     loop {

@@ -42,7 +42,7 @@ pub(crate) async fn alerts(
     }
     let book = lock(&shared.book);
     let rows = match query.after_seq {
-        Some(seq) => book.after(seq).take(limit).cloned().collect(),
+        Some(seq) => book.after(seq, limit),
         None => book.newest().take(limit).cloned().collect(),
     };
     Ok(Json(Alerts { rows }))

@@ -46,6 +46,10 @@ impl ApiError {
         Self::new(StatusCode::BAD_REQUEST, "bad_request", message)
     }
 
+    pub(crate) fn forbidden(message: impl ToString) -> Self {
+        Self::new(StatusCode::FORBIDDEN, "forbidden", message)
+    }
+
     pub(crate) fn not_found(message: impl ToString) -> Self {
         Self::new(StatusCode::NOT_FOUND, "not_found", message)
     }

@@ -262,7 +262,10 @@ async fn publish_csv(
     let reader = SyncIoBridge::new(StreamReader::new(stream));
     let (sender, mut buckets) = mpsc::channel(READ_AHEAD);
     let decoder = tokio::task::spawn_blocking(move || -> Result<(), ApiError> {
-        let reader = std::io::Read::take(reader, CSV_BYTES_MAX);
+        let reader = Limited {
+            reader,
+            left: CSV_BYTES_MAX,
+        };
         let mut source = Bucketer::new(csv(reader, &source)?, Pace::default());
         while let Some(due) = source.next_bucket().map_err(ApiError::bad_request)? {
             if sender.blocking_send(due.bucket).is_err() {
@@ -283,4 +286,22 @@ async fn publish_csv(
     }
     decoder.await.map_err(ApiError::internal)??;
     Ok(answer)
+}
+
+/// A reader that fails, rather than end, when there is more than may be.
+struct Limited<R> {
+    reader: R,
+    left: u64,
+}
+
+impl<R: std::io::Read> std::io::Read for Limited<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let read = self.reader.read(buffer)?;
+        self.left = self.left.checked_sub(read as u64).ok_or_else(|| {
+            std::io::Error::other(format!(
+                "the body has more than {CSV_BYTES_MAX} bytes: send it in parts"
+            ))
+        })?;
+        Ok(read)
+    }
 }

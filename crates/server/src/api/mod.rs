@@ -5,6 +5,7 @@
 
 mod alerts;
 mod error;
+mod gate;
 mod health;
 mod ingest;
 mod orders;
@@ -25,6 +26,7 @@ use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+pub(crate) use gate::Gate;
 pub(crate) use ingest::{BUCKET_TYPE, IngestAnswer};
 
 use crate::shared::Shared;

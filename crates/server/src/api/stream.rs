@@ -157,11 +157,7 @@ impl Streamer {
             send(socket, "orders", &rows).await?;
         }
         while let Some(cursor) = self.alerts {
-            let rows: Vec<_> = lock(&shared.book)
-                .after(cursor)
-                .take(FRAME_ROWS_MAX)
-                .cloned()
-                .collect();
+            let rows = lock(&shared.book).after(cursor, FRAME_ROWS_MAX);
             let Some(last) = rows.last() else { break };
             self.alerts = Some(last.seq);
             send(socket, "alerts", &rows).await?;

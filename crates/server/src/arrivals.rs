@@ -1,0 +1,80 @@
+//! When rows came in, so that retention keeps what a restart needs.
+//!
+//! Invariant: the journal keeps at least what came within [`KEPT`], whatever its limits say: the
+//! windows and open alerts of a restart are made from it. One mark a minute bounds the memory.
+
+use std::collections::VecDeque;
+
+use tapewatch_model::{Time, TimeSpan};
+
+/// What is always kept. Far beyond any lookback and lateness of a live feed.
+const KEPT: TimeSpan = TimeSpan::from_secs(86_400);
+/// Between two marks.
+const MARK_EVERY: TimeSpan = TimeSpan::from_secs(60);
+
+/// Marks of the last day: when a sequence number came.
+#[derive(Debug, Default)]
+pub(crate) struct Arrivals {
+    marks: VecDeque<(Time, u64)>,
+}
+
+impl Arrivals {
+    /// Rows from `seq` on came at `time`.
+    pub(crate) fn note(&mut self, time: Time, seq: u64) {
+        let due = |&(last, _): &(Time, u64)| last.saturating_add(MARK_EVERY) <= time;
+        if self.marks.back().is_none_or(due) {
+            self.marks.push_back((time, seq));
+        }
+        // One mark older than the rest is kept: what came right after it may be young enough.
+        while self
+            .marks
+            .get(1)
+            .is_some_and(|&(second, _)| second < time.saturating_sub(KEPT))
+        {
+            self.marks.pop_front();
+        }
+    }
+
+    /// The first sequence number that must be kept.
+    pub(crate) fn first_to_keep(&self, now: Time) -> u64 {
+        let floor = now.saturating_sub(KEPT);
+        let young = self.marks.partition_point(|&(time, _)| time < floor);
+        // Rows after the last old mark may be younger than it says.
+        let at = young.saturating_sub(1);
+        self.marks.get(at).map_or(u64::MAX, |&(_, seq)| seq)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_day_of_arrivals_is_kept() {
+        let at = |minutes: i64| Time::from_nanos(minutes * 60_000_000_000);
+        let mut arrivals = Arrivals::default();
+        assert_eq!(
+            arrivals.first_to_keep(at(0)),
+            u64::MAX,
+            "nothing came, nothing is needed"
+        );
+        for minute in 0..5_000 {
+            arrivals.note(at(minute), minute as u64 * 10 + 1);
+            arrivals.note(
+                at(minute).saturating_add(TimeSpan::from_secs(1)),
+                minute as u64 * 10 + 5,
+            );
+        }
+        assert!(arrivals.marks.len() <= 1_443, "{}", arrivals.marks.len());
+        let first = arrivals.first_to_keep(at(5_000));
+        assert!(
+            (35_501..=35_601).contains(&first),
+            "{first}: a day is 1440 minutes of 10"
+        );
+        assert_eq!(
+            arrivals.first_to_keep(at(100_000)),
+            49_991,
+            "the last mark stays"
+        );
+    }
+}
