@@ -30,6 +30,7 @@ enum Kind<'a> {
     Bool(&'a BooleanArray),
     Float(ArrayFormatter<'a>),
     Integer(ArrayFormatter<'a>),
+    Decimal(ArrayFormatter<'a>),
     Other(ArrayFormatter<'a>),
     List(&'a ListArray, Box<Cells<'a>>),
     Struct(&'a StructArray, Vec<Cells<'a>>),
@@ -77,6 +78,7 @@ impl<'a> Cells<'a> {
                 )
             }
             kind if kind.is_integer() => Kind::Integer(formatter()?),
+            kind if kind.is_decimal() => Kind::Decimal(formatter()?),
             _ => Kind::Other(formatter()?),
         };
         Ok(Self { array, kind })
@@ -99,6 +101,7 @@ impl<'a> Cells<'a> {
                 // Writing to a String cannot fail; a value without a form is an empty text.
                 let _ = write!(out, "{}", formatter.value(row));
             }
+            Kind::Decimal(formatter) => write_decimal(formatter, row, out),
             Kind::Bool(_) | Kind::List(..) | Kind::Struct(..) => self.write_json(row, out),
         }
     }
@@ -126,6 +129,11 @@ impl<'a> Cells<'a> {
                 write_time(times, row, out);
                 out.push('"');
             }
+            Kind::Decimal(formatter) => {
+                out.push('"');
+                write_decimal(formatter, row, out);
+                out.push('"');
+            }
             Kind::Other(formatter) => write_json_text(&formatter.value(row).to_string(), out),
             Kind::List(list, values) => {
                 let offsets = list.value_offsets();
@@ -149,6 +157,15 @@ impl<'a> Cells<'a> {
             }
         }
     }
+}
+
+/// Appends a decimal as the rest of the product writes it: `1.25`, not `1.250000000`.
+fn write_decimal(formatter: &ArrayFormatter<'_>, row: usize, out: &mut String) {
+    let text = formatter.value(row).to_string();
+    out.push_str(match text.contains('.') {
+        true => text.trim_end_matches('0').trim_end_matches('.'),
+        false => &text,
+    });
 }
 
 /// Appends a row as a JSON object.
