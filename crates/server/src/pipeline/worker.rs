@@ -1,0 +1,339 @@
+//! The pipeline's thread: takes commands, groups them, commits, applies, answers.
+//!
+//! Invariant: a bucket is answered only after its group is committed and applied; a group that is not
+//! committed leaves no trace in the fold.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use tapewatch_detect::DetectConfig;
+use tapewatch_journal::{AppendError, CommitError, Journal, Retention};
+use tapewatch_model::{Bucket, DetectorConfig, Time, encode_bucket, encode_config, frame_kind};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::{Command, GROUP_BYTES_MAX, Live, PublishError, Published, QUEUE_MAX, gauge};
+use crate::arrivals::Arrivals;
+use crate::clock;
+use crate::failure::Failure;
+use crate::fold::{Fold, Placed, Totals};
+use crate::metrics::Metrics;
+
+/// The thread's side.
+pub(super) struct Worker {
+    pub(super) journal: Journal,
+    pub(super) fold: Fold,
+    pub(super) queue: mpsc::Receiver<Command>,
+    pub(super) published: watch::Sender<u64>,
+    pub(super) metrics: Metrics,
+    pub(super) live: Arc<Live>,
+    pub(super) recent_rows_max: u64,
+    pub(super) segments: u64,
+    /// When rows came, for the retention.
+    pub(super) arrivals: Arrivals,
+    /// What the counters show already.
+    pub(super) shown: Totals,
+    /// Encoded frames, kept for its memory.
+    pub(super) encoded: Vec<u8>,
+}
+
+/// One frame of a group, appended and not yet committed.
+enum Staged {
+    Bucket(
+        Appended,
+        Bucket,
+        oneshot::Sender<Result<Published, PublishError>>,
+    ),
+    Clear(u64, oneshot::Sender<Result<u64, PublishError>>),
+}
+
+impl Worker {
+    /// Runs until all senders are gone, or the journal stopped.
+    pub(super) fn run(mut self) -> Result<(), Failure> {
+        while let Some(first) = self.queue.blocking_recv() {
+            let started = Instant::now();
+            let mut group = Vec::new();
+            let mut bytes = self.stage(first, &mut group);
+            while bytes < GROUP_BYTES_MAX && group.len() < QUEUE_MAX {
+                let Ok(next) = self.queue.try_recv() else {
+                    break;
+                };
+                bytes += self.stage(next, &mut group);
+            }
+            if !group.is_empty() {
+                self.commit(group)?;
+                self.metrics
+                    .publish_seconds
+                    .observe(started.elapsed().as_secs_f64());
+            }
+        }
+        // Whatever the policy: a clean stop leaves everything on the disk.
+        self.journal.sync().map_err(Failure::run)
+    }
+
+    /// Appends the command's frame; answers at once when that fails. Returns its size.
+    fn stage(&mut self, command: Command, group: &mut Vec<Staged>) -> usize {
+        match command {
+            Command::Publish(bucket, reply) => match self.stage_bucket(&bucket, group) {
+                Ok(Stage::Appended(appended)) => {
+                    group.push(Staged::Bucket(appended, bucket, reply));
+                    self.encoded.len()
+                }
+                Ok(Stage::Known(placed)) => {
+                    self.metrics.duplicate_buckets.inc();
+                    // Who asked may be gone; nobody else waits for the answer.
+                    let _ = reply.send(Ok(Published {
+                        placed,
+                        duplicate: true,
+                    }));
+                    0
+                }
+                Err(error) => {
+                    let _ = reply.send(Err(error));
+                    0
+                }
+            },
+            Command::Clear(reply) => {
+                let version = [tapewatch_model::FORMAT_VERSION];
+                let now = clock::now().nanos();
+                match self.journal.append(frame_kind::CLEAR, 1, now, &version) {
+                    Ok(seq) => group.push(Staged::Clear(seq, reply)),
+                    Err(error) => drop(reply.send(Err(append_error(error)))),
+                }
+                1
+            }
+            Command::Sync(reply) => {
+                let synced = self.journal.sync().map(|()| *self.published.borrow());
+                let _ =
+                    reply.send(synced.map_err(|error| PublishError::Stopped(error.to_string())));
+                0
+            }
+            Command::Retain(retention) => {
+                self.retain(retention);
+                0
+            }
+        }
+    }
+
+    fn stage_bucket(&mut self, bucket: &Bucket, group: &[Staged]) -> Result<Stage, PublishError> {
+        let origin = &bucket.origin;
+        if !origin.producer.is_empty() {
+            let waiting = group.iter().any(|staged| {
+                matches!(staged, Staged::Bucket(_, other, _) if other.origin.producer == origin.producer)
+            });
+            if waiting {
+                return Err(PublishError::Refused(format!(
+                    "producer {} has a bucket on the way; send the next when it is answered",
+                    origin.producer
+                )));
+            }
+            match self.fold.placed(&origin.producer) {
+                Some(placed) if placed.batch == origin.batch => return Ok(Stage::Known(placed)),
+                Some(placed) if placed.batch > origin.batch => {
+                    return Err(PublishError::Invalid(format!(
+                        "producer {} sent bucket {} after bucket {}",
+                        origin.producer, origin.batch, placed.batch
+                    )));
+                }
+                _ => {}
+            }
+        }
+        if bucket.is_empty() {
+            return Err(PublishError::Invalid("the bucket is empty".to_owned()));
+        }
+        let recent = self.fold.store.counts().recent_orders;
+        if recent
+            > self
+                .recent_rows_max
+                .saturating_add(self.recent_rows_max / 4)
+        {
+            return Err(PublishError::RecentFull(recent));
+        }
+        let count = u32::try_from(bucket.count())
+            .map_err(|_| PublishError::Invalid("the bucket has too many rows".to_owned()))?;
+        self.encoded.clear();
+        encode_bucket(bucket, &mut self.encoded);
+        let received = clock::now();
+        let first_seq = self
+            .journal
+            .append(frame_kind::BUCKET, count, received.nanos(), &self.encoded)
+            .map_err(append_error)?;
+        Ok(Stage::Appended(Appended {
+            first_seq,
+            received,
+        }))
+    }
+
+    /// Commits the group, applies it and answers. An error ends the thread.
+    fn commit(&mut self, group: Vec<Staged>) -> Result<(), Failure> {
+        self.metrics.group_buckets.observe(group.len() as f64);
+        let timer = self.metrics.commit_seconds.start_timer();
+        let committed = self.journal.commit();
+        timer.observe_duration();
+        if let Err(error) = committed {
+            let refused = match &error {
+                error if error.is_disk_full() => PublishError::DiskFull(error.to_string()),
+                CommitError::Refused { .. } => PublishError::Refused(error.to_string()),
+                CommitError::Stopped(_) => PublishError::Stopped(error.to_string()),
+            };
+            tracing::warn!(%error, "a group of {} frames was not committed", group.len());
+            for staged in group {
+                match staged {
+                    Staged::Bucket(_, _, reply) => drop(reply.send(Err(refused.clone()))),
+                    Staged::Clear(_, reply) => drop(reply.send(Err(refused.clone()))),
+                }
+            }
+            return match error {
+                CommitError::Refused { .. } => Ok(()),
+                CommitError::Stopped(stopped) => Err(Failure::run(stopped)),
+            };
+        }
+        let mut answers = Vec::with_capacity(group.len());
+        for staged in group {
+            match staged {
+                Staged::Bucket(
+                    Appended {
+                        first_seq,
+                        received,
+                    },
+                    bucket,
+                    reply,
+                ) => {
+                    let placed = Placed {
+                        batch: bucket.origin.batch,
+                        first_seq,
+                        orders: bucket.orders.len() as u64,
+                        dead_letters: bucket.dead_letters.len() as u64,
+                    };
+                    self.arrivals.note(received, first_seq);
+                    self.fold.bucket(first_seq, received, bucket);
+                    answers.push((reply, placed));
+                }
+                Staged::Clear(seq, reply) => {
+                    self.fold.engine.clear();
+                    let _ = reply.send(Ok(seq));
+                }
+            }
+        }
+        self.published.send_replace(self.journal.durable_seq());
+        for (reply, placed) in answers {
+            let _ = reply.send(Ok(Published {
+                placed,
+                duplicate: false,
+            }));
+        }
+        self.repeat_config()?;
+        self.show();
+        Ok(())
+    }
+
+    /// Each segment tells the configuration in force, so that the older ones can be deleted.
+    fn repeat_config(&mut self) -> Result<(), Failure> {
+        if self.journal.segments() == self.segments {
+            return Ok(());
+        }
+        self.segments = self.journal.segments();
+        match self.fold.config_seen().cloned() {
+            Some(config) => self.write_config(&config),
+            None => Ok(()),
+        }
+    }
+
+    pub(super) fn write_config(&mut self, config: &DetectConfig) -> Result<(), Failure> {
+        self.encoded.clear();
+        encode_config(
+            &DetectorConfig {
+                json: config.canonical(),
+            },
+            &mut self.encoded,
+        );
+        let now = clock::now().nanos();
+        let seq = self
+            .journal
+            .append(frame_kind::DETECTOR_CONFIG, 1, now, &self.encoded)
+            .map_err(Failure::run)?;
+        match self.journal.commit() {
+            Ok(()) => {
+                self.published.send_replace(self.journal.durable_seq());
+                self.fold.config(seq, config).map_err(Failure::run)
+            }
+            // A repetition is not worth stopping for: the next segment has another.
+            Err(error) if error.is_retryable() && self.fold.config_seen() == Some(config) => Ok(()),
+            Err(error) => Err(Failure::run(error)),
+        }
+    }
+
+    fn retain(&mut self, retention: Retention) {
+        let now = clock::now();
+        let keep_from_seq = retention
+            .keep_from_seq
+            .min(self.arrivals.first_to_keep(now));
+        match self.journal.retain(
+            &Retention {
+                keep_from_seq,
+                ..retention
+            },
+            now.nanos(),
+        ) {
+            Ok(report) if report.segments_deleted > 0 => tracing::info!(
+                segments = report.segments_deleted,
+                bytes = report.bytes_deleted,
+                first_seq = report.first_seq,
+                "old journal segments deleted"
+            ),
+            Ok(_) => {}
+            Err(error) => tracing::error!(%error, "old journal segments were not deleted"),
+        }
+        self.segments = self.journal.segments();
+    }
+
+    pub(super) fn show(&mut self) {
+        let metrics = &self.metrics;
+        let counters = self.fold.engine.counters();
+        self.live
+            .late_rows
+            .store(counters.late_rows, Ordering::Relaxed);
+        let Totals {
+            orders,
+            dead_letters,
+            hits,
+        } = self.fold.totals;
+        let shown = std::mem::replace(&mut self.shown, self.fold.totals);
+        metrics.orders.inc_by(orders.saturating_sub(shown.orders));
+        metrics
+            .dead_letters
+            .inc_by(dead_letters.saturating_sub(shown.dead_letters));
+        metrics.hits.inc_by(hits.saturating_sub(shown.hits));
+        metrics.late_rows.set(gauge(counters.late_rows));
+        metrics.window_overflows.set(gauge(counters.overflows));
+        metrics.entities.set(gauge(counters.entities));
+        metrics
+            .alerts
+            .set(gauge(crate::fold::lock(&self.fold.book()).total()));
+        metrics.journal_bytes.set(gauge(self.journal.bytes()));
+        metrics.journal_segments.set(gauge(self.journal.segments()));
+        metrics.journal_seq.set(gauge(self.journal.durable_seq()));
+        metrics
+            .recent_rows
+            .set(gauge(self.fold.store.counts().recent_orders));
+    }
+}
+
+/// Where and when a bucket went into the journal.
+struct Appended {
+    first_seq: u64,
+    received: Time,
+}
+
+enum Stage {
+    Appended(Appended),
+    Known(Placed),
+}
+
+fn append_error(error: AppendError) -> PublishError {
+    match error {
+        AppendError::Stopped(_) => PublishError::Stopped(error.to_string()),
+        AppendError::GroupFull { .. } => PublishError::Refused(error.to_string()),
+        _ => PublishError::Invalid(error.to_string()),
+    }
+}
