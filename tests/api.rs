@@ -129,10 +129,13 @@ fn a_bucket_sent_again_is_taken_once() {
         Bucket, EventType, Origin, Price, Quantity, RowRef, Side, Time, encode_bucket,
     };
     let (_dir, mut server) = server();
-    let mut bucket = Bucket::default();
-    bucket.origin = Origin {
+    let origin = Origin {
         producer: "p".to_owned(),
         batch: 1,
+    };
+    let mut bucket = Bucket {
+        origin,
+        ..Bucket::default()
     };
     let row = RowRef::<[u8]> {
         time: Time::from_nanos(1),

@@ -25,12 +25,8 @@ impl Arrivals {
         if self.marks.back().is_none_or(due) {
             self.marks.push_back((time, seq));
         }
-        // One mark older than the rest is kept: what came right after it may be young enough.
-        while self
-            .marks
-            .get(1)
-            .is_some_and(|&(second, _)| second < time.saturating_sub(KEPT))
-        {
+        let floor = time.saturating_sub(KEPT);
+        while self.marks.front().is_some_and(|&mark| is_old(mark, floor)) {
             self.marks.pop_front();
         }
     }
@@ -38,11 +34,14 @@ impl Arrivals {
     /// The first sequence number that must be kept.
     pub(crate) fn first_to_keep(&self, now: Time) -> u64 {
         let floor = now.saturating_sub(KEPT);
-        let young = self.marks.partition_point(|&(time, _)| time < floor);
-        // Rows after the last old mark may be younger than it says.
-        let at = young.saturating_sub(1);
-        self.marks.get(at).map_or(u64::MAX, |&(_, seq)| seq)
+        let first = self.marks.iter().find(|&&mark| !is_old(mark, floor));
+        first.map_or(u64::MAX, |&(_, seq)| seq)
     }
+}
+
+/// Whether all that came under a mark came before `floor`: later arrivals have a mark of their own.
+fn is_old((time, _): (Time, u64), floor: Time) -> bool {
+    time.saturating_add(MARK_EVERY) < floor
 }
 
 #[cfg(test)]

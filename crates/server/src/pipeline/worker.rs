@@ -41,7 +41,7 @@ pub(super) struct Worker {
 enum Staged {
     Bucket(
         Appended,
-        Bucket,
+        Box<Bucket>,
         oneshot::Sender<Result<Published, PublishError>>,
     ),
     Clear(u64, oneshot::Sender<Result<u64, PublishError>>),
@@ -206,7 +206,7 @@ impl Worker {
                         dead_letters: bucket.dead_letters.len() as u64,
                     };
                     self.arrivals.note(received, first_seq);
-                    self.fold.bucket(first_seq, received, bucket);
+                    self.fold.bucket(first_seq, received, *bucket);
                     answers.push((reply, placed));
                 }
                 Staged::Clear(seq, reply) => {

@@ -1,0 +1,162 @@
+//! The session that rolled while the process was away, retention after it, and a restart on what the
+//! journal still has.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic
+)]
+
+mod support;
+
+use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde_json::json;
+use support::{Server, data, wait_for};
+use tapewatch_connect::CsvOrders;
+use tapewatch_journal::{Journal, Options};
+use tapewatch_model::{Bucket, OrderSource as _, encode_bucket, frame_kind};
+
+/// A journal whose rows came ten days ago: the reference's orders, two at a time, again and again in
+/// segments of a few frames.
+fn write_old_journal(dir: &Path, times: usize) {
+    let options = Options {
+        segment_bytes_max: 4_000,
+        ..Options::default()
+    };
+    let (mut journal, _) = Journal::open(dir, options).unwrap();
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap()
+        .as_nanos() as i64;
+    let received = now - 10 * 86_400_000_000_000;
+    for _ in 0..times {
+        journal
+            .append(frame_kind::CLEAR, 1, received, &[1])
+            .unwrap();
+        let mut source = CsvOrders::open(&data("spoofingData.csv")).unwrap();
+        let mut bucket = Bucket::default();
+        while source
+            .next_batch(2, &mut bucket.orders, &mut bucket.dead_letters)
+            .unwrap()
+        {
+            let mut payload = Vec::new();
+            encode_bucket(&bucket, &mut payload);
+            let count = bucket.count() as u32;
+            journal
+                .append(frame_kind::BUCKET, count, received, &payload)
+                .unwrap();
+            journal.commit().unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_session_that_rolled_while_away_becomes_history_and_alerts_outlive_their_journal() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = dir.path().join("data/journal");
+    std::fs::create_dir_all(&journal).unwrap();
+    write_old_journal(&journal, 30);
+    let first_segment = journal.join(format!("{:020}.seg", 1));
+    assert!(first_segment.exists());
+    let mut server = Server::start(dir.path(), &[]);
+    wait_for("the end of the day that has passed", || {
+        server.get_json("/api/v1/status")["recent_orders"] == 0
+    });
+    assert!(
+        server.log().contains("rolled while the process was away"),
+        "{}",
+        server.log()
+    );
+    wait_for("old segments to go", || !first_segment.exists());
+    let alerts = server.get_json("/api/v1/alerts");
+    assert_eq!(alerts["rows"].as_array().unwrap().len(), 30);
+    let hits = server.csv("select * from hits order by seq");
+    server.kill();
+    server.restart();
+    assert_eq!(
+        server.get_json("/api/v1/alerts"),
+        alerts,
+        "each once, as it was"
+    );
+    assert_eq!(server.csv("select * from hits order by seq"), hits);
+    assert_eq!(server.number("select count(*) from orders"), 300);
+    server.push(&json!({ "interval_ms": 0 }));
+    assert_eq!(
+        server.number("select count(*) from alerts"),
+        31,
+        "it goes on"
+    );
+    assert_eq!(server.get_json("/api/v1/status")["alerts"], 31);
+}
+
+#[test]
+fn retention_by_size_never_takes_what_a_restart_needs() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = dir.path().join("t.toml");
+    std::fs::write(
+        &config,
+        "[journal]\nretention_bytes = 1\nsegment_bytes_max = 100\n",
+    )
+    .unwrap();
+    let mut server = Server::start(dir.path(), &["--config", config.to_str().unwrap()]);
+    let text = std::fs::read_to_string(data("spoofingData.csv")).unwrap();
+    let lines: Vec<_> = text.lines().collect();
+    let feed = |server: &Server, rows: &[&str]| {
+        let body = format!("{}\n{}\n", lines[0], rows.join("\n"));
+        assert_eq!(
+            server
+                .http("POST", "/api/v1/orders", "text/csv", body.as_bytes())
+                .0,
+            200
+        );
+    };
+    feed(&server, &lines[1..9]);
+    assert_eq!(server.http("POST", "/api/v1/eod", "", b"").0, 200);
+    feed(&server, &lines[9..]);
+    let expected = std::fs::read_to_string(data("expected/alerts_push_once.csv")).unwrap();
+    assert_eq!(server.csv("select * from orderAlerts"), expected);
+    server.kill();
+    server.restart();
+    assert_eq!(server.csv("select * from orderAlerts"), expected);
+    assert_eq!(
+        server.get_json("/api/v1/alerts")["rows"]
+            .as_array()
+            .unwrap()
+            .len(),
+        1
+    );
+}
+
+#[test]
+fn other_pages_are_refused() {
+    use std::io::{Read as _, Write as _};
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(dir.path(), &[]);
+    let ask = |headers: &str| {
+        let mut stream = std::net::TcpStream::connect(("127.0.0.1", server.port)).unwrap();
+        let request = format!(
+            "POST /api/v1/clear HTTP/1.1\r\n{headers}connection: close\r\ncontent-length: 0\r\n\r\n"
+        );
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer.split(' ').nth(1).unwrap().to_owned()
+    };
+    let port = server.port;
+    assert_eq!(ask(&format!("host: 127.0.0.1:{port}\r\n")), "200");
+    assert_eq!(
+        ask(&format!(
+            "host: 127.0.0.1:{port}\r\norigin: http://127.0.0.1:{port}\r\n"
+        )),
+        "200"
+    );
+    assert_eq!(
+        ask(&format!(
+            "host: 127.0.0.1:{port}\r\norigin: http://evil.example\r\n"
+        )),
+        "403"
+    );
+    assert_eq!(ask("host: evil.example\r\n"), "403");
+}
