@@ -67,7 +67,10 @@ pub(crate) struct Published {
 }
 
 enum Command {
-    Publish(Box<Bucket>, oneshot::Sender<Result<Published, PublishError>>),
+    Publish(
+        Box<Bucket>,
+        oneshot::Sender<Result<Published, PublishError>>,
+    ),
     Clear(oneshot::Sender<Result<u64, PublishError>>),
     Sync(oneshot::Sender<Result<u64, PublishError>>),
     Retain(Retention),
@@ -90,7 +93,8 @@ impl Pipeline {
     /// Publishes a bucket; returns when it is durable (by the policy in force) and its hits visible.
     pub(crate) async fn publish(&self, bucket: Bucket) -> Result<Published, PublishError> {
         let (reply, answer) = oneshot::channel();
-        self.send(Command::Publish(Box::new(bucket), reply), answer).await
+        self.send(Command::Publish(Box::new(bucket), reply), answer)
+            .await
     }
 
     /// Empties the detectors' windows.
