@@ -64,11 +64,12 @@ fn become_it(mut command: Command) -> Outcome<()> {
 
 /// Starts the demo as a user would, asks for the page, and stops it.
 pub(crate) fn smoke(workspace: &Workspace) -> Outcome<()> {
-    let own = std::env::current_exe()
-        .map_err(|error| Failure::new(format!("cannot find this program's own file: {error}")))?;
     let data = workspace.scratch("demo-smoke")?;
-    let mut command = process::program_in(own, &workspace.root);
-    command.args(["demo", "--port", "0", "--data"]).arg(data);
+    // Through cargo, as the user does it: the build of the tests may have replaced this program's file.
+    let mut command = process::cargo(&workspace.root);
+    command
+        .args(["xtask", "demo", "--port", "0", "--data"])
+        .arg(data);
     let server = crate::server::Server::start(&mut command, std::time::Duration::from_secs(1800))?;
     let (status, page) = server.get("/")?;
     if status != 200 || !page.to_ascii_lowercase().contains("<!doctype html") {
