@@ -47,9 +47,15 @@ pub(crate) async fn run(args: &UpArgs) -> Result<(), Failure> {
     let (stop, stopping) = watch::channel(false);
     let gate = api::Gate::new(config.listen.ip().is_loopback());
     let server = tokio::spawn(serve(listener, gate.clone(), stopping.clone()));
+    // A task of its own: recovery is computation, and must not keep a signal waiting.
+    let (ours, theirs) = (config.clone(), detect.clone());
+    let starting = tokio::spawn(async move { start(&ours, &theirs, stopping).await });
     let started = tokio::select! {
-        started = start(&config, &detect, stopping) => started?,
-        signal = signal() => { tracing::info!(signal = signal?, "stopped while reading the journal"); return Ok(()) }
+        started = starting => started.map_err(Failure::run)??,
+        signal = signal() => {
+            tracing::info!(signal = signal?, "stopped while reading the journal");
+            return Ok(());
+        }
     };
     let Running {
         shared,
