@@ -253,6 +253,60 @@ fn sql_answers_and_points_at_mistakes() {
 }
 
 #[test]
+fn heavy_queries_delay_nobody_and_a_wide_answer_kills_nobody() {
+    let (_dir, server) = server();
+    server.push(&json!({ "interval_ms": 0 }));
+    let heavy = "select count(*) from orders a, orders b, orders c, orders d, orders e, orders f, orders g, orders h";
+    std::thread::scope(|scope| {
+        for _ in 0..6 {
+            scope.spawn(|| {
+                let body = json!({ "query": heavy }).to_string();
+                let mut stream = std::net::TcpStream::connect(("127.0.0.1", server.port)).unwrap();
+                let head = format!(
+                    "POST /api/v1/sql HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+                    body.len()
+                );
+                std::io::Write::write_all(&mut stream, head.as_bytes()).unwrap();
+                std::thread::sleep(Duration::from_secs(3));
+                // The asker hangs up.
+            });
+        }
+        std::thread::sleep(Duration::from_millis(300));
+        let started = std::time::Instant::now();
+        assert_eq!(server.get("/healthz").0, 200);
+        assert_eq!(
+            server.post_json("/api/v1/orders", &json!([order("A")])).0,
+            200
+        );
+        assert!(
+            started.elapsed() < Duration::from_secs(2),
+            "{:?}",
+            started.elapsed()
+        );
+    });
+    let wide = "select string_agg(text, ',') as t from (select a.text from alerts a, orders b, orders c, orders d)";
+    let (status, answer) =
+        server.post_json("/api/v1/sql", &json!({ "query": wide, "format": "table" }));
+    assert_eq!(status, 200, "{}", &answer.to_string()[..200]);
+    assert_eq!(
+        server
+            .post_json(
+                "/api/v1/sql",
+                &json!({ "query": "select repeat('x', 2000000000)" })
+            )
+            .0,
+        400
+    );
+    let mut exact = order("B");
+    exact["price"] = json!(1_234_567_890.123_456_7);
+    assert_eq!(
+        server.post_json("/api/v1/orders", &json!([exact])).0,
+        400,
+        "it may have been rounded"
+    );
+}
+
+#[test]
 fn replay_over_the_api_gives_the_stored_hits() {
     let (_dir, server) = server();
     server.push(&json!({ "interval_ms": 0 }));

@@ -139,7 +139,7 @@ mod tests {
             lookback: TimeSpan::from_secs(25),
         };
         assert_eq!(read_thresholds(Path::new(path)), Ok(expected));
-        let other = "\u{feff}\nlookback_interval, cancel count threshold,x,cancelqtythreshold\n25s,3,\"a\n\",4000\n9s,9,,9";
+        let other = "\u{feff}\nlookback_interval, cancel count threshold,x,cancelqtythreshold\n25s,3,\"a\",4000\n9s,9,,9";
         assert_eq!(parse(other.as_bytes()), Ok(expected));
     }
 

@@ -114,9 +114,12 @@ impl DetectConfig {
         let (detector, param) = path.trim().split_once('.').ok_or_else(form)?;
         known(detector)?;
         let value = value.trim();
-        // Numbers and booleans as such, all else as text.
+        // Whole numbers and booleans as such; all else as text, so that no decimal is rounded.
         let value = match serde_json::from_str(value) {
-            Ok(scalar @ (Value::Number(_) | Value::Bool(_))) => scalar,
+            Ok(Value::Bool(switch)) => Value::Bool(switch),
+            Ok(Value::Number(number)) if number.is_u64() || number.is_i64() => {
+                Value::Number(number)
+            }
             _ => Value::String(value.to_owned()),
         };
         let mut all = self.with_disabled();

@@ -281,6 +281,13 @@ fn units_of_f64(value: f64, scale: u32) -> Result<i64, NumberError> {
     parse_units(value.to_string().as_bytes(), scale)
 }
 
+/// Significant digits of a float's shortest decimal.
+fn digits(value: f64) -> usize {
+    let text = format!("{value:e}");
+    let mantissa = text.split('e').next().unwrap_or_default();
+    mantissa.bytes().filter(u8::is_ascii_digit).count()
+}
+
 fn write_units(f: &mut fmt::Formatter<'_>, units: i128, scale: u32) -> fmt::Result {
     let power = 10_u128.pow(scale);
     let magnitude = units.unsigned_abs();
@@ -351,6 +358,12 @@ macro_rules! serde_fixed {
                 }
                 let number = match Form::deserialize(deserializer)? {
                     Form::Whole(pieces) => Self::parse(pieces.to_string().as_bytes()),
+                    // A reader may have rounded it before it came here: with up to 15 digits it
+                    // cannot have.
+                    Form::Float(value) if digits(value) > 15 => {
+                        let message = "a number of more than 15 digits may have been rounded: write it as text";
+                        return Err(serde::de::Error::custom(message));
+                    }
                     Form::Float(value) => Self::from_f64(value),
                     Form::Text(text) => Self::parse(text.as_bytes()),
                 };

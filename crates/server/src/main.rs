@@ -28,6 +28,7 @@ mod reference;
 mod replay;
 mod shared;
 mod source;
+mod sql_runtime;
 mod thresholds;
 mod up;
 

@@ -28,6 +28,13 @@ const NAMED_MAX: u64 = 10;
 /// Runs the replay.
 pub(crate) fn run(args: &ReplayArgs) -> Result<(), Failure> {
     let config = detect_config(args)?;
+    if let (Some(from), Some(to)) = (args.from, args.to)
+        && from >= to
+    {
+        return Err(Failure::usage(format!(
+            "--from {from} is not before --to {to}"
+        )));
+    }
     match &args.file {
         Some(path) => {
             let source = open(path, format_of(path)?)?;
@@ -142,7 +149,11 @@ impl<'a> Replay<'a> {
             threads => self.on_threads(source, &mut writer, threads),
         };
         match done.and_then(|()| writer.finish().map_err(written)) {
-            Err(Ended::ReaderGone) | Ok(()) => {}
+            Err(Ended::ReaderGone) => {
+                eprintln!("{name}: stopped, nobody reads the hits any more");
+                return Ok(());
+            }
+            Ok(()) => {}
             Err(Ended::Failed(failure)) => return Err(failure),
         }
         let time = self.progress.finish();

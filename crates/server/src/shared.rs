@@ -14,6 +14,7 @@ use crate::clock;
 use crate::jobs::Jobs;
 use crate::metrics::Metrics;
 use crate::pipeline::{Live, Pipeline, gauge};
+use crate::sql_runtime::SqlRuntime;
 
 /// A running process, as its parts see it.
 #[derive(Clone)]
@@ -26,6 +27,7 @@ pub(crate) struct Shared {
     pub(crate) live: Arc<Live>,
     pub(crate) jobs: Arc<Jobs>,
     pub(crate) metrics: Metrics,
+    pub(crate) sql: SqlRuntime,
     /// Set once, when the process begins to stop.
     pub(crate) stopping: watch::Receiver<bool>,
     pub(crate) retention_age: TimeSpan,

@@ -25,6 +25,7 @@ use crate::metrics::Metrics;
 use crate::pipeline::{self, Spawned};
 use crate::recovery::{JOURNAL_DIR, Recovered, first_config, replay};
 use crate::shared::Shared;
+use crate::sql_runtime::SqlRuntime;
 use crate::{api, clock};
 
 /// How long open requests may take to end after SIGTERM.
@@ -133,6 +134,7 @@ async fn start(
         live,
         jobs: Arc::default(),
         metrics,
+        sql: SqlRuntime::start()?,
         stopping,
         retention_age: config.journal.retention_age,
         retention_bytes: config.journal.retention_bytes,

@@ -89,6 +89,7 @@ const WINDOW: usize = ROW_BYTES_MAX + 2;
 const TOO_LONG: &str = "row longer than 65536 bytes";
 const TOO_LONG_QUOTED: &str = "row longer than 65536 bytes: a quote on this line is not closed";
 const UNCLOSED: &str = "a quote on this line is not closed";
+const BEHIND_QUOTE: &str = "text stands behind a closing quote";
 const _: () = assert!(ROW_BYTES_MAX == 65_536, "the texts above say it");
 
 #[derive(Debug, Default)]
@@ -275,6 +276,13 @@ impl Quoted {
         if text > ROW_BYTES_MAX {
             return refused(data, TOO_LONG_QUOTED);
         }
+        // No field of an order has a line break: it is a stray quote, which must not eat good rows.
+        if memchr::memchr(b'\n', line).is_some() {
+            return refused(data, UNCLOSED);
+        }
+        if !closes_well(line.get(..text).unwrap_or(line)) {
+            return refused(data, BEHIND_QUOTE);
+        }
         bounds.clear();
         let mut start = 0;
         for &end in self.ends.iter().take(self.fields) {
@@ -287,8 +295,35 @@ impl Quoted {
             // The CR is the last byte of the last field.
             *end -= 1;
         }
-        let lines = memchr::memchr_iter(b'\n', line).count() as u64 + 1;
-        Step::Record(Record { bytes, text, lines })
+        Step::Record(Record {
+            bytes,
+            text,
+            lines: 1,
+        })
+    }
+}
+
+/// Whether every field that begins with a quote ends with one.
+fn closes_well(line: &[u8]) -> bool {
+    let mut bytes = line.iter().peekable();
+    loop {
+        if bytes.next_if_eq(&&b'"').is_some() {
+            // To the quote that is not doubled.
+            while let Some(byte) = bytes.next() {
+                if *byte == b'"' && bytes.next_if_eq(&&b'"').is_none() {
+                    break;
+                }
+            }
+            match bytes.next() {
+                None => return true,
+                Some(b',') => continue,
+                Some(_) => return false,
+            }
+        }
+        match bytes.by_ref().find(|byte| **byte == b',') {
+            None => return true,
+            Some(_) => continue,
+        }
     }
 }
 

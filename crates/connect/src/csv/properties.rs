@@ -140,7 +140,7 @@ proptest! {
     }
 
     #[test]
-    fn framing_agrees_with_csv_core(bytes in near_csv(true)) {
+    fn framing_agrees_with_csv_core(bytes in near_csv(false)) {
         // Line ends are made LF, which is what csv-core is set to; CRLF is tested elsewhere.
         let text: Vec<u8> = bytes.into_iter().filter(|byte| *byte != b'\r').collect();
         let (found, closed) = rows_by_framing(&text);
@@ -167,7 +167,7 @@ proptest! {
     #[test]
     fn written_orders_are_read_back(
         rows in vec(
-            (any::<i64>(), "[^\\x00]{1,12}", 1_u8..5, "[ -~]{1,20}", any::<bool>(), "[a-z\",\r\n]{0,12}", -i64::MAX.., 0_i64..),
+            (any::<i64>(), "[^\\x00\r\n]{1,12}", 1_u8..5, "[ -~]{1,20}", any::<bool>(), "[a-z\",]{0,12}", -i64::MAX.., 0_i64..),
             0..20,
         ),
         quote_all in any::<bool>(),

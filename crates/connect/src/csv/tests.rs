@@ -230,18 +230,38 @@ fn a_header_that_does_not_fit_is_an_error() {
 }
 
 #[test]
-fn quotes_hold_commas_line_ends_and_quotes() {
-    let rows = "2024-01-05,\"A,\"\"B\"\"\r\nC\",new,\"T\",\"B\",\"\",1,\"1\"\r\n2024-01-05,a\"b,new,T,B,1,1,1\n\n\"x\n";
+fn a_stray_quote_costs_its_own_line_only() {
+    let stray = "2024-01-05,A,new,\"T,S,o1,1,1\n2024-01-05,A,new,\"T,S,o2,1,1\n";
+    let all = read(&[HEADER, stray, GOOD].concat().into_bytes());
+    assert_eq!((all.orders.len(), all.letters.len()), (1, 2));
+    assert!(
+        all.letters[0].reason.contains("not closed"),
+        "{:?}",
+        all.letters
+    );
+    let behind = "2024-01-05,A,new,\"T\"x,S,o1,1,1\n";
+    let all = read(&[HEADER, behind, GOOD].concat().into_bytes());
+    assert_eq!((all.orders.len(), all.letters.len()), (1, 1));
+    assert!(
+        all.letters[0].reason.contains("behind a closing quote"),
+        "{:?}",
+        all.letters
+    );
+}
+
+#[test]
+fn quotes_hold_commas_and_quotes() {
+    let rows = "2024-01-05,\"A,\"\"B\"\"C\",new,\"T\",\"B\",\"\",1,\"1\"\r\n2024-01-05,a\"b,new,T,B,1,1,1\n\n\"x\n";
     let all = read(&[HEADER, rows, GOOD].concat().into_bytes());
-    assert_eq!(all.orders[0].sym, "A,\"B\"\r\nC");
+    assert_eq!(all.orders[0].sym, "A,\"B\"C");
     assert_eq!(
         all.orders[1].sym, "a\"b",
         "a quote within a field that does not begin with one"
     );
-    // The third row, on line 6, is never closed: it costs its own line only.
+    // The third row, on line 5, is never closed: it costs its own line only.
     let letter = DeadLetter::new(
         "a.csv",
-        6,
+        5,
         "row",
         "a quote on this line is not closed",
         b"\"x",

@@ -8,7 +8,7 @@ use axum::extract::State;
 use axum::http::header;
 use axum::response::IntoResponse;
 use serde::Deserialize;
-use tapewatch_store::Format;
+use tapewatch_store::{Format, SqlError};
 use utoipa::ToSchema;
 
 use crate::api::error::{ApiError, ErrorBody};
@@ -42,18 +42,27 @@ pub(crate) async fn sql(
         .parse()
         .map_err(ApiError::bad_request)?;
     let started = Instant::now();
-    let mut answer = Bounded(Vec::new());
-    let result = match shared.store.sql(&request.query).await {
-        Ok(result) => result.write(format, &mut answer).await,
-        Err(error) => Err(error),
-    };
+    let (store, query) = (shared.store.clone(), request.query);
+    let ran = shared.sql.run(async move {
+        let mut answer = Bounded(Vec::new());
+        let result = store.sql(&query).await?;
+        result.write(format, &mut answer).await?;
+        Ok::<_, SqlError>(answer.0)
+    });
+    let result = ran.await;
     shared
         .metrics
         .query_seconds
         .observe(started.elapsed().as_secs_f64());
-    let label = if result.is_ok() { "done" } else { "failed" };
+    let label = if matches!(result, Ok(Ok(_))) {
+        "done"
+    } else {
+        "failed"
+    };
     shared.metrics.queries.with_label_values(&[label]).inc();
-    result.map_err(ApiError::bad_request)?;
+    let answer = result
+        .map_err(ApiError::internal)?
+        .map_err(ApiError::bad_request)?;
     let kind = match format {
         Format::Json => "application/json",
         Format::JsonLines => "application/x-ndjson",
@@ -61,7 +70,7 @@ pub(crate) async fn sql(
         Format::Table => "text/plain; charset=utf-8",
         Format::Parquet => "application/vnd.apache.parquet",
     };
-    Ok(([(header::CONTENT_TYPE, kind)], answer.0))
+    Ok(([(header::CONTENT_TYPE, kind)], answer))
 }
 
 /// A buffer that refuses to grow without end.
@@ -70,7 +79,9 @@ struct Bounded(Vec<u8>);
 impl Write for Bounded {
     fn write(&mut self, bytes: &[u8]) -> IoResult<usize> {
         if self.0.len().saturating_add(bytes.len()) > ANSWER_BYTES_MAX {
-            let message = format!("the answer has more than {ANSWER_BYTES_MAX} bytes: add a LIMIT");
+            let message = format!(
+                "the answer has more than {ANSWER_BYTES_MAX} bytes: add a LIMIT, or write a file with `tapewatch sql --data DIR --output FILE`"
+            );
             return Err(Error::new(ErrorKind::FileTooLarge, message));
         }
         self.0.extend_from_slice(bytes);

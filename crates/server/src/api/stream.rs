@@ -19,6 +19,8 @@ use crate::shared::Shared;
 
 /// Rows in one frame.
 const FRAME_ROWS_MAX: usize = 1_000;
+/// Open streams: each costs its own text of every row.
+const STREAMS_MAX: i64 = 64;
 /// A reader that takes nothing for this long is let go.
 const SEND_TIMEOUT: Duration = Duration::from_secs(30);
 /// Rows that come within this time go in one frame.
@@ -39,7 +41,8 @@ pub(crate) struct StreamQuery {
 /// Streams rows over a WebSocket: text frames `{"table": "orders" or "alerts", "rows": […]}`, rows
 /// as `/api/v1/orders` and `/api/v1/alerts` give them.
 #[utoipa::path(get, path = "/api/v1/stream", tag = "read", params(StreamQuery),
-    responses((status = 101, description = "The stream."), (status = 400, body = crate::api::error::ErrorBody)))]
+    responses((status = 101, description = "The stream."), (status = 400, body = crate::api::error::ErrorBody),
+        (status = 429, body = crate::api::error::ErrorBody)))]
 pub(crate) async fn stream(
     State(shared): State<Shared>,
     Query(query): Query<StreamQuery>,
@@ -69,6 +72,10 @@ pub(crate) async fn stream(
     }
     if query.from_seq.is_none() {
         streamer.begin(&shared, last);
+    }
+    if shared.metrics.streams.get() >= STREAMS_MAX {
+        let message = format!("{STREAMS_MAX} streams are open already; close one");
+        return Err(ApiError::busy(message));
     }
     Ok(upgrade
         .max_message_size(4_096)

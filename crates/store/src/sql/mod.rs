@@ -36,6 +36,21 @@ use tables::Tables;
 /// Catalog and schema that the tables live in.
 const CATALOG: &str = "tapewatch";
 const SCHEMA: &str = "public";
+/// Functions that make values of any size out of nothing, past the limit on memory. They are left out.
+const UNBOUNDED: [&str; 12] = [
+    "repeat",
+    "lpad",
+    "rpad",
+    "range",
+    "generate_series",
+    "array_repeat",
+    "list_repeat",
+    "array_resize",
+    "list_resize",
+    "space",
+    "array_pad",
+    "list_pad",
+];
 
 /// As good as none: ten years.
 const NO_LIMIT: Duration = Duration::from_secs(10 * 365 * 86_400);
@@ -78,6 +93,9 @@ impl Engine {
             .with_default_features()
             .build();
         let context = SessionContext::new_with_state(state);
+        UNBOUNDED
+            .iter()
+            .for_each(|name| context.deregister_udf(name));
         functions::all()
             .into_iter()
             .for_each(|f| context.register_udf(f));

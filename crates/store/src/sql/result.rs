@@ -314,11 +314,16 @@ fn table(names: &[String], right: &[bool], rows: &[Vec<String>]) -> String {
     let mut out = rule.clone();
     let line = |texts: &[String], out: &mut String| {
         for ((text, &width), &right) in texts.iter().zip(&widths).zip(right) {
-            out.push_str(&if right {
-                format!("| {text:>width$} ")
+            // By hand: a format string takes no width beyond 65,535.
+            let blanks = " ".repeat(width.saturating_sub(text.chars().count()));
+            let (before, after) = if right {
+                (&*blanks, "")
             } else {
-                format!("| {text:<width$} ")
-            });
+                ("", &*blanks)
+            };
+            for part in ["| ", before, text, after, " "] {
+                out.push_str(part);
+            }
         }
         out.push_str("|\n");
     };
