@@ -1,7 +1,7 @@
 //! Alerts and orders as they come, over a WebSocket.
 //!
-//! Invariant: each stream pulls from what is published at its own speed, so that a slow reader costs
-//! no memory and delays nobody. Rows of a table come in ascending order, each once; an alert comes
+//! Invariant: each stream pulls from what is published at its own speed, so that a slow reader holds
+//! no memory. Rows of a table come in ascending order, each once; an alert comes
 //! again when it has another hit.
 
 use std::time::Duration;
