@@ -267,7 +267,13 @@ mod tests {
             config
         );
         config.only(&["spoofing".to_owned()]).unwrap();
-        assert_eq!(config, DetectConfig::default());
+        let default = DetectConfig::default();
+        assert_eq!(
+            config.params("spoofing"),
+            default.params("spoofing"),
+            "on, with its defaults"
+        );
+        assert_eq!(config.detectors.len(), 1, "and no other");
     }
 
     #[test]

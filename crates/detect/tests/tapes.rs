@@ -100,7 +100,13 @@ fn run(detector: &str, tape: &Tape, mode: &str) -> Vec<Hit> {
     for setting in &tape.settings {
         config.set(&format!("{detector}.{setting}")).unwrap();
     }
-    config.set(&format!("{detector}.mode={mode}")).unwrap();
+    // A detector without modes gives the same under any name.
+    if config
+        .params(detector)
+        .is_some_and(|params| params.contains_key("mode"))
+    {
+        config.set(&format!("{detector}.mode={mode}")).unwrap();
+    }
     let mut engine = Engine::new(&config, Shard::WHOLE).unwrap();
     let mut hits = Vec::new();
     tape.buckets
