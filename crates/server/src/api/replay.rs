@@ -52,9 +52,17 @@ pub(crate) async fn replay(
         config.set(assignment).map_err(ApiError::bad_request)?;
     }
     let engine = Engine::new(&config, Shard::WHOLE).map_err(ApiError::bad_request)?;
-    let orders = shared.store.history_orders(request.from, request.to).await;
-    let orders = orders.map_err(ApiError::bad_request)?;
-    let lines = futures::stream::try_unfold((orders, engine), next_lines);
+    // Where queries run, a batch at a time: a replay must not delay publishing either.
+    let (store, sql) = (shared.store.clone(), shared.sql.clone());
+    let orders = sql
+        .run(async move { store.history_orders(request.from, request.to).await })
+        .await
+        .map_err(ApiError::internal)?
+        .map_err(ApiError::bad_request)?;
+    let lines = futures::stream::try_unfold((orders, engine), move |state| {
+        let sql = sql.clone();
+        async move { sql.run(next_lines(state)).await? }
+    });
     // A body stream ends early on an error, which the reader sees as a broken answer.
     let lines = lines.inspect(|lines| {
         if let Err(error) = lines {
@@ -67,10 +75,13 @@ pub(crate) async fn replay(
     ))
 }
 
-type State_ = (HistoryOrders, Engine);
+/// What is still to be replayed, and the engine with its windows.
+type Replaying = (HistoryOrders, Engine);
 
 /// The hits of the next batch, as lines.
-async fn next_lines((mut orders, mut engine): State_) -> Result<Option<(Bytes, State_)>, String> {
+async fn next_lines(
+    (mut orders, mut engine): Replaying,
+) -> Result<Option<(Bytes, Replaying)>, String> {
     let Some(batch) = orders.next().await.map_err(|error| error.to_string())? else {
         return Ok(None);
     };

@@ -37,7 +37,7 @@ use tables::Tables;
 const CATALOG: &str = "tapewatch";
 const SCHEMA: &str = "public";
 /// Functions that make values of any size out of nothing, past the limit on memory. They are left out.
-const UNBOUNDED: [&str; 12] = [
+const UNBOUNDED: [&str; 9] = [
     "repeat",
     "lpad",
     "rpad",
@@ -47,9 +47,6 @@ const UNBOUNDED: [&str; 12] = [
     "list_repeat",
     "array_resize",
     "list_resize",
-    "space",
-    "array_pad",
-    "list_pad",
 ];
 
 /// As good as none: ten years.
