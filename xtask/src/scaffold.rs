@@ -177,7 +177,7 @@ mod tests {
 
     #[test]
     fn every_template_is_there() {
-        let templates = Path::new(env!("CARGO_MANIFEST_DIR")).join("templates");
+        let templates = Path::new("templates");
         for kind in KINDS {
             for template in kind
                 .files

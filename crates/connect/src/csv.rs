@@ -29,7 +29,9 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
-use tapewatch_model::{DeadLetter, OrderBatch, OrderSource, Progress, RowError, SourceError};
+use tapewatch_model::{
+    DeadLetter, EventTypes, OrderBatch, OrderSource, Progress, RowError, SourceError,
+};
 
 use self::buffer::Buffer;
 use self::decode::Decoder;
@@ -62,8 +64,10 @@ pub struct CsvOrders<R> {
     lines: u64,
     /// Data rows consumed, refused ones too.
     rows: u64,
-    /// Row numbers of this batch's refused rows.
-    refused: Vec<u64>,
+    /// Row numbers of this batch's orders, once they do not just follow each other.
+    numbers: Option<Vec<u64>>,
+    wanted: EventTypes,
+    passed_over: u64,
     failed: Option<SourceError>,
 }
 
@@ -102,7 +106,9 @@ impl<R: Read> CsvOrders<R> {
             decoder: Decoder::default(),
             lines: 0,
             rows: 0,
-            refused: Vec::new(),
+            numbers: None,
+            wanted: EventTypes::ALL,
+            passed_over: 0,
             failed: None,
         };
         let columns = source.read_header()?;
@@ -161,16 +167,30 @@ impl<R: Read> CsvOrders<R> {
         orders: &mut OrderBatch,
         dead_letters: &mut Vec<DeadLetter>,
     ) -> Result<(), SourceError> {
-        let last = self.rows.saturating_add(rows_max);
+        let before = self.rows;
+        let last = before.saturating_add(rows_max);
+        if self.wanted != EventTypes::ALL {
+            self.numbers = Some(Vec::with_capacity(orders.times().len()));
+        }
         while self.rows < last {
             let data = self.buffer.pending();
             match self.framer.next(data, self.buffer.ended()) {
                 Step::Record(record) => {
                     let fields = self.framer.fields(data);
-                    let added = self.decoder.decode(fields, orders);
                     self.rows += 1;
-                    if let Err(error) = added {
-                        dead_letters.push(self.refuse(&error, &record));
+                    if self.decoder.passes_over(fields, self.wanted) {
+                        self.passed_over += 1;
+                    } else {
+                        match self.decoder.decode(fields, orders) {
+                            Ok(()) => {
+                                if let Some(numbers) = &mut self.numbers {
+                                    numbers.push(self.rows);
+                                }
+                            }
+                            Err(error) => {
+                                dead_letters.push(self.refuse(before, &error, &record));
+                            }
+                        }
                     }
                     self.buffer.consume(record.bytes);
                     self.lines += record.lines;
@@ -188,7 +208,7 @@ impl<R: Read> CsvOrders<R> {
                         lines: 1,
                     };
                     self.rows += 1;
-                    dead_letters.push(self.refuse(&error, &first_line));
+                    dead_letters.push(self.refuse(before, &error, &first_line));
                     self.lines += 1;
                     self.skip_line()?;
                 }
@@ -198,10 +218,13 @@ impl<R: Read> CsvOrders<R> {
         Ok(())
     }
 
-    /// Notes that the row just counted is refused, and keeps it as a dead letter.
+    /// Notes that the row just counted is refused, and keeps it as a dead letter. The batch began
+    /// behind row `before`.
     #[cold]
-    fn refuse(&mut self, error: &RowError, record: &Record) -> DeadLetter {
-        self.refused.push(self.rows);
+    fn refuse(&mut self, before: u64, error: &RowError, record: &Record) -> DeadLetter {
+        let rows = self.rows;
+        self.numbers
+            .get_or_insert_with(|| (before + 1..rows).collect());
         let raw = self.buffer.pending().get(..record.text).unwrap_or_default();
         let line = self.lines + 1;
         DeadLetter::new(&self.source_name, line, error.column, &error.reason, raw)
@@ -224,18 +247,14 @@ impl<R: Read> CsvOrders<R> {
     }
 
     /// Gives the orders of a batch that began behind data row `before` their row numbers.
-    fn number(&self, before: u64, orders: &mut OrderBatch) {
-        if self.refused.is_empty() {
-            orders.number_from(before + 1);
-            return;
+    fn number(&mut self, before: u64, orders: &mut OrderBatch) {
+        match self.numbers.take() {
+            None => orders.number_from(before + 1),
+            Some(numbers) => {
+                let numbered = orders.number_with(numbers);
+                debug_assert!(numbered, "a number for each order");
+            }
         }
-        let mut refused = self.refused.iter().copied().peekable();
-        let rows = before + 1..=self.rows;
-        let seqs = rows
-            .filter(|row| refused.next_if_eq(row).is_none())
-            .collect();
-        let numbered = orders.number_with(seqs);
-        debug_assert!(numbered, "each row is an order or refused");
     }
 }
 
@@ -247,7 +266,6 @@ impl<R: Read> OrderSource for CsvOrders<R> {
         dead_letters: &mut Vec<DeadLetter>,
     ) -> Result<bool, SourceError> {
         orders.clear();
-        self.refused.clear();
         let before = self.rows;
         if self.failed.is_none() {
             let read = self.read_rows(rows_max.max(1) as u64, orders, dead_letters);
@@ -260,10 +278,15 @@ impl<R: Read> OrderSource for CsvOrders<R> {
         }
     }
 
+    fn want(&mut self, events: EventTypes) {
+        self.wanted = events;
+    }
+
     fn progress(&self) -> Progress {
         Progress {
             done: self.buffer.offset(),
             total: self.total_bytes,
+            passed_over: self.passed_over,
         }
     }
 }

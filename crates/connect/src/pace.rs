@@ -257,8 +257,8 @@ fn split(mut bucket: Bucket, after: Duration, out: &mut VecDeque<Due>) {
     let mut bytes = BUCKET_BYTES_OWN
         + orders.len() * ORDER_BYTES
         + orders.order_ids().bytes()
-        + orders.syms().bytes()
-        + orders.traders().bytes();
+        + orders.syms().texts().bytes()
+        + orders.traders().texts().bytes();
     let letters = std::mem::take(&mut bucket.dead_letters);
     for letter in letters {
         let more = letter_bytes(&letter);

@@ -129,10 +129,7 @@ mod tests {
 
     #[test]
     fn reads_the_reference_file() {
-        let path = concat!(
-            env!("CARGO_MANIFEST_DIR"),
-            "/../../tests/data/spoofingThresholds.csv"
-        );
+        let path = "../../tests/data/spoofingThresholds.csv";
         let expected = SpoofingThresholds {
             cancel_quantity: Quantity::from_whole(4_000).unwrap(),
             cancel_count: 3,

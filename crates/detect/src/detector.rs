@@ -4,12 +4,15 @@
 //! depend on that entity's own events alone (and, in bucket modes, on the buckets' times).
 
 use serde_json::{Map, Value};
-use tapewatch_model::{Measure, OrderBatch, TimeSpan};
+use tapewatch_model::{EventType, EventTypes, Measure, OrderBatch, TimeSpan};
 
 use crate::config::ConfigError;
 
 /// A detector's parameters by name.
 pub(crate) type ParamMap = Map<String, Value>;
+
+/// A detector, or why its parameters are refused.
+pub(crate) type Built = Result<Box<dyn Detector>, ConfigError>;
 
 /// A detector's line in the registry.
 pub(crate) struct Registration {
@@ -17,8 +20,8 @@ pub(crate) struct Registration {
     pub(crate) info: &'static DetectorInfo,
     /// Checks its parameters and returns them whole, defaults filled in.
     pub(crate) complete: fn(&ParamMap) -> Result<ParamMap, ConfigError>,
-    /// Makes one from complete parameters.
-    pub(crate) build: fn(&ParamMap) -> Result<Box<dyn Detector>, ConfigError>,
+    /// Makes one from complete parameters, which are its set of that number.
+    pub(crate) build: fn(u32, &ParamMap) -> Built,
 }
 
 /// What there is to know about a detector; the reference documentation is made from it.
@@ -62,16 +65,52 @@ pub(crate) struct Rows<'a> {
     pub(crate) time_min: i64,
 }
 
-/// A condition that holds at one row; the engine makes a hit of it.
-pub(crate) struct Finding {
+impl Rows<'_> {
+    /// The rows of one type of event, ascending.
+    #[inline]
+    pub(crate) fn of_type(&self, wanted: EventType, out: &mut Vec<u32>) {
+        let types = self.orders.event_types();
+        out.clear();
+        out.resize(types.len() + 1, 0);
+        // No branch: whether a row is wanted cannot be guessed, and a wrong guess costs more.
+        let mut found = 0;
+        for (row, &event_type) in types.iter().enumerate() {
+            if let Some(slot) = out.get_mut(found) {
+                *slot = row as u32;
+            }
+            found += usize::from(event_type == wanted);
+        }
+        out.truncate(found);
+    }
+
+    /// The engine's numbers of a row's instrument and trader; `None` when the instrument belongs to
+    /// another shard.
+    #[inline]
+    pub(crate) fn entity(&self, row: usize) -> Option<(u32, u32)> {
+        let sym = *self.orders.sym_codes().get(row)?;
+        let trader = *self.orders.trader_codes().get(row)?;
+        let sym = (*self.syms.get(sym as usize)?)?;
+        Some((sym, *self.traders.get(trader as usize)?))
+    }
+}
+
+/// Where a condition holds.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Spot {
+    /// Which of the detector's parameter sets it is.
+    pub(crate) set: u32,
     /// Row of the batch.
     pub(crate) row: usize,
     /// The entity, as the detector numbers it: findings of the same one join into alerts.
     pub(crate) entity: u64,
-    /// Measures beside their thresholds.
-    pub(crate) measures: Vec<Measure>,
     /// How far back it looked.
     pub(crate) lookback: TimeSpan,
+}
+
+/// What there is to say of it; the engine makes a hit of it.
+pub(crate) struct Finding {
+    /// Measures beside their thresholds.
+    pub(crate) measures: Vec<Measure>,
     /// Sequence numbers, ascending; the latest [`tapewatch_model::EVIDENCE_MAX`].
     pub(crate) evidence: Vec<u64>,
     /// How many there are in all.
@@ -80,19 +119,62 @@ pub(crate) struct Finding {
     pub(crate) text: String,
 }
 
-/// A rule with its windows.
+/// Takes what a detector finds.
+pub(crate) trait Findings {
+    /// Notes that a condition holds; whether more is wanted than that. If so, [`Self::put`] must
+    /// follow with the same spot.
+    fn at(&mut self, spot: Spot) -> bool;
+
+    /// What there is to say of the spot just noted.
+    fn put(&mut self, spot: Spot, finding: Finding);
+}
+
+/// A saved state does not fit the detector.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the saved state of detector {detector} cannot be read: {reason}")]
+pub struct StateError {
+    /// The detector.
+    pub detector: String,
+    /// What is wrong.
+    pub reason: String,
+}
+
+/// A rule with its windows, for one or several sets of parameters.
 pub(crate) trait Detector: Send {
-    /// Applies the batch; findings come in row order.
-    fn apply(&mut self, rows: &Rows<'_>, findings: &mut Vec<Finding>);
+    /// The events that it looks at: it may be given these alone.
+    fn events(&self) -> EventTypes;
+
+    /// Applies the batch; what it finds comes in row order.
+    fn apply(&mut self, rows: &Rows<'_>, findings: &mut dyn Findings);
 
     /// Empties all windows.
     fn clear(&mut self);
 
-    /// Takes new complete parameters. Windows are kept when only thresholds changed.
+    /// Takes new complete parameters for its first set. Windows are kept when only thresholds
+    /// changed.
     ///
     /// # Errors
     /// [`ConfigError`] when a parameter is wrong; nothing changes then.
     fn reconfigure(&mut self, params: &ParamMap) -> Result<(), ConfigError>;
+
+    /// Judges by one more set of complete parameters from the same windows, under number `set`;
+    /// `false` when these windows do not serve it.
+    ///
+    /// # Errors
+    /// [`ConfigError`] when a parameter is wrong.
+    fn share(&mut self, set: u32, params: &ParamMap) -> Result<bool, ConfigError>;
+
+    /// A copy, windows and all: what [`Self::save`] writes elsewhere while this one goes on.
+    fn copy(&self) -> Box<dyn Detector>;
+
+    /// Its windows as bytes.
+    fn save(&self) -> Vec<u8>;
+
+    /// Takes windows in that a detector with the same parameters saved.
+    ///
+    /// # Errors
+    /// What is wrong with the bytes; the windows are then empty.
+    fn load(&mut self, saved: &[u8]) -> Result<(), String>;
 
     /// Rows dropped from a full window before their time.
     fn overflows(&self) -> u64;

@@ -6,11 +6,13 @@
 
 use std::collections::VecDeque;
 
-use crate::window::{Kept, Total};
+use serde::{Deserialize, Serialize};
+
+use crate::window::Kept;
 
 /// The floors of the buckets so far. Floors that a later, higher one covers are forgotten, so that a
 /// stream in time order keeps one.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(crate) struct Floors {
     bucket: u64,
     /// (bucket, floor), buckets ascending, floors descending.
@@ -38,8 +40,24 @@ impl Floors {
     }
 }
 
+/// What a window join sees: rows `first..last`.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Span {
+    /// Sum of quantities, in units.
+    pub(crate) quantity: i128,
+    first: usize,
+    last: usize,
+}
+
+impl Span {
+    /// Number of rows.
+    pub(crate) fn count(self) -> u64 {
+        (self.last - self.first) as u64
+    }
+}
+
 /// The cached events of one entity.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(crate) struct EntityCache {
     /// Sorted by time, equal times in order of arrival.
     rows: VecDeque<Kept>,
@@ -66,29 +84,29 @@ impl EntityCache {
     }
 
     /// q's `wj1`: all events from `from` to `to`, both included.
-    pub(crate) fn wj1(&self, from: i64, to: i64) -> Total {
+    pub(crate) fn wj1(&self, from: i64, to: i64) -> Span {
         let first = self.rows.partition_point(|kept| kept.time < from);
-        self.total(first, to)
+        self.span(first, to)
     }
 
     /// q's `wj`: from the last event at or before `from` (the prevailing one; the first event when
     /// there is none) to the last at or before `to`.
-    pub(crate) fn wj(&self, from: i64, to: i64) -> Total {
+    pub(crate) fn wj(&self, from: i64, to: i64) -> Span {
         let first = self
             .rows
             .partition_point(|kept| kept.time <= from)
             .saturating_sub(1);
-        self.total(first, to)
+        self.span(first, to)
     }
 
-    fn total(&self, first: usize, to: i64) -> Total {
+    fn span(&self, first: usize, to: i64) -> Span {
         let last = self.rows.partition_point(|kept| kept.time <= to).max(first);
         let quantity = self
             .rows
             .range(first..last)
             .map(|kept| i128::from(kept.quantity))
             .sum();
-        Total {
+        Span {
             quantity,
             first,
             last,
@@ -105,8 +123,8 @@ impl EntityCache {
         self.rows.len()
     }
 
-    /// The sequence numbers of a total's rows, ascending; the latest `max`.
-    pub(crate) fn evidence(&self, total: Total, max: usize) -> Vec<u64> {
-        crate::window::evidence(self.rows.range(total.first..total.last), max)
+    /// The sequence numbers of a span's rows, ascending; the latest `max`.
+    pub(crate) fn evidence(&self, span: Span, max: usize) -> Vec<u64> {
+        crate::window::evidence(self.rows.range(span.first..span.last), max)
     }
 }

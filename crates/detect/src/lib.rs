@@ -4,14 +4,24 @@
 //! Batch sizes, the number of shards and restarts in between change no byte of it (the detector
 //! modes that are defined over buckets say so in their documentation).
 
+mod alerts;
+mod backtest;
+mod codes;
 mod config;
 mod detector;
 mod engine;
 mod kdb_cache;
+mod places;
 mod registry;
+mod rings;
+mod shard;
+mod state;
 mod window;
 
+pub use backtest::{Backtest, SetAlert};
 pub use config::{ConfigError, DetectConfig};
-pub use detector::{DetectorInfo, ParamInfo};
-pub use engine::{Counters, Engine, Shard, merge_shards};
+pub use detector::{DetectorInfo, ParamInfo, StateError};
+pub use engine::{Counters, Engine};
 pub use registry::detectors;
+pub use shard::{Shard, merge_shards};
+pub use state::EngineState;

@@ -17,7 +17,7 @@ const FIRST: &str = "00000000000000000001.seg";
 const SECOND: &str = "00000000004294967300.seg";
 
 fn fixtures() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/v1")
+    PathBuf::from("tests/fixtures/v1")
 }
 
 /// (count, kind, time, payload); a group ends where the flag says so.

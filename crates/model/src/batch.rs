@@ -1,8 +1,11 @@
 //! Order events in columns, as they travel from a feed to the journal, the engine and the tables.
 //!
 //! Invariant: all columns have the same length; every code points into its dictionary; a row is
-//! added whole or not at all. `sym` and `trader` are codes into dictionaries of this batch alone,
-//! so that a batch can be decoded, moved and dropped without knowing any other.
+//! added whole or not at all. `sym` and `trader` are codes into dictionaries that the batch owns or
+//! shares with other batches; a dictionary that is shared never changes, so that two batches with
+//! the same one mean the same by a code, and a batch can be moved and dropped without the others.
+
+use std::sync::Arc;
 
 use crate::fixed::{Price, Quantity};
 use crate::order::{EventType, Order, RowError, Side};
@@ -18,15 +21,20 @@ enum Seqs {
     List(Vec<u64>),
 }
 
-/// Order events in columns.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A dictionary with more texts than this is not carried on to the next batch: adding to one that is
+/// shared copies it.
+const DICTIONARY_MAX: usize = 16_384;
+
+/// Order events in columns. Two are equal when their rows and numbers are, whatever their
+/// dictionaries hold besides.
+#[derive(Debug, Clone)]
 pub struct OrderBatch {
     seqs: Seqs,
     time: Vec<Time>,
-    syms: Interner,
+    syms: Arc<Interner>,
     sym: Vec<u32>,
     event_type: Vec<EventType>,
-    traders: Interner,
+    traders: Arc<Interner>,
     trader: Vec<u32>,
     side: Vec<Side>,
     order_id: TextColumn,
@@ -55,15 +63,36 @@ pub struct RowRef<'a, T: ?Sized = str> {
     pub quantity: Quantity,
 }
 
+/// One row to add whose instrument and trader have codes already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CodedRow<'a> {
+    /// When it happened.
+    pub time: Time,
+    /// Code of the instrument, from [`OrderBatch::sym_code`].
+    pub sym: u32,
+    /// What happened.
+    pub event_type: EventType,
+    /// Code of the trader, from [`OrderBatch::trader_code`].
+    pub trader: u32,
+    /// Side of the market.
+    pub side: Side,
+    /// The order's id at the source.
+    pub order_id: &'a str,
+    /// Limit price.
+    pub price: Price,
+    /// Quantity of the event.
+    pub quantity: Quantity,
+}
+
 impl Default for OrderBatch {
     fn default() -> Self {
         Self {
             seqs: Seqs::Run(0),
             time: Vec::new(),
-            syms: Interner::default(),
+            syms: Arc::default(),
             sym: Vec::new(),
             event_type: Vec::new(),
-            traders: Interner::default(),
+            traders: Arc::default(),
             trader: Vec::new(),
             side: Vec::new(),
             order_id: TextColumn::default(),
@@ -73,7 +102,49 @@ impl Default for OrderBatch {
     }
 }
 
+impl PartialEq for OrderBatch {
+    fn eq(&self, other: &Self) -> bool {
+        self.len() == other.len() && self.rows().eq(other.rows())
+    }
+}
+
+impl Eq for OrderBatch {}
+
 impl OrderBatch {
+    /// An empty batch with room for so many rows that shares the dictionaries of `before`: what comes
+    /// from one source keeps its codes.
+    #[must_use]
+    pub fn following(before: &Self, rows: usize) -> Self {
+        let mut batch = Self {
+            syms: Arc::clone(&before.syms),
+            traders: Arc::clone(&before.traders),
+            ..Self::default()
+        };
+        batch.drop_large_dictionaries();
+        batch.reserve(rows);
+        batch
+    }
+
+    /// Makes room for so many more rows.
+    pub fn reserve(&mut self, rows: usize) {
+        self.time.reserve(rows);
+        self.sym.reserve(rows);
+        self.event_type.reserve(rows);
+        self.trader.reserve(rows);
+        self.side.reserve(rows);
+        self.order_id.reserve(rows, 0);
+        self.price.reserve(rows);
+        self.quantity.reserve(rows);
+    }
+
+    fn drop_large_dictionaries(&mut self) {
+        for dictionary in [&mut self.syms, &mut self.traders] {
+            if dictionary.len() > DICTIONARY_MAX {
+                *dictionary = Arc::default();
+            }
+        }
+    }
+
     /// Number of rows.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -86,14 +157,13 @@ impl OrderBatch {
         self.time.is_empty()
     }
 
-    /// Forgets all rows and dictionaries, keeps the memory.
+    /// Forgets all rows, keeps the memory and the dictionaries.
     pub fn clear(&mut self) {
+        self.drop_large_dictionaries();
         self.seqs = Seqs::Run(0);
         self.time.clear();
-        self.syms.clear();
         self.sym.clear();
         self.event_type.clear();
-        self.traders.clear();
         self.trader.clear();
         self.side.clear();
         self.order_id.clear();
@@ -112,11 +182,8 @@ impl OrderBatch {
             .and_then(|text| std::str::from_utf8(text).map_err(|_| not_utf8("order_id")))?;
         let sym = check_text("sym", row.sym, SYM_BYTES_MAX)?;
         let trader = check_text("trader", row.trader, TRADER_BYTES_MAX)?;
-        let sym = self.syms.intern(sym).map_err(|_| not_utf8("sym"))?;
-        let trader = self
-            .traders
-            .intern(trader)
-            .map_err(|_| not_utf8("trader"))?;
+        let sym = intern(&mut self.syms, sym).map_err(|_| not_utf8("sym"))?;
+        let trader = intern(&mut self.traders, trader).map_err(|_| not_utf8("trader"))?;
         self.order_id.push(order_id);
         self.sym.push(sym);
         self.trader.push(trader);
@@ -126,6 +193,94 @@ impl OrderBatch {
         self.price.push(row.price);
         self.quantity.push(row.quantity);
         Ok(())
+    }
+
+    /// The code of an instrument in this batch, for [`Self::push_coded`].
+    ///
+    /// # Errors
+    /// [`RowError`] when the text is empty, too long or not UTF-8.
+    pub fn sym_code(&mut self, text: &[u8]) -> Result<u32, RowError> {
+        let text = check_text("sym", text, SYM_BYTES_MAX)?;
+        intern(&mut self.syms, text).map_err(|_| not_utf8("sym"))
+    }
+
+    /// The code of a trader in this batch, for [`Self::push_coded`].
+    ///
+    /// # Errors
+    /// [`RowError`] when the text is empty, too long or not UTF-8.
+    pub fn trader_code(&mut self, text: &[u8]) -> Result<u32, RowError> {
+        let text = check_text("trader", text, TRADER_BYTES_MAX)?;
+        intern(&mut self.traders, text).map_err(|_| not_utf8("trader"))
+    }
+
+    /// Adds a row whose instrument and trader are codes of this batch.
+    ///
+    /// # Errors
+    /// [`RowError`] when a code is not in its dictionary or the order id is too long; the batch is
+    /// unchanged then.
+    #[inline]
+    pub fn push_coded(&mut self, row: &CodedRow<'_>) -> Result<(), RowError> {
+        check_length("order_id", row.order_id.as_bytes(), ORDER_ID_BYTES_MAX)?;
+        if row.sym as usize >= self.syms.len() || row.trader as usize >= self.traders.len() {
+            return Err(unknown_code());
+        }
+        self.order_id.push(row.order_id);
+        self.sym.push(row.sym);
+        self.trader.push(row.trader);
+        self.time.push(row.time);
+        self.event_type.push(row.event_type);
+        self.side.push(row.side);
+        self.price.push(row.price);
+        self.quantity.push(row.quantity);
+        Ok(())
+    }
+
+    /// Puts the rows under the dictionaries `syms` and `traders`, which grow where they must.
+    /// Nothing to do when the batch has them already.
+    pub fn recode(&mut self, syms: &mut Arc<Interner>, traders: &mut Arc<Interner>) {
+        recode(&mut self.sym, &mut self.syms, syms);
+        recode(&mut self.trader, &mut self.traders, traders);
+    }
+
+    /// Appends the rows of `other` with their numbers, which must come behind those here.
+    ///
+    /// # Errors
+    /// None can happen: the rows are checked already.
+    pub fn append(&mut self, other: &Self) -> Result<(), RowError> {
+        let before = self.len();
+        other
+            .rows()
+            .try_for_each(|(_, row)| self.push(&row.as_bytes()))?;
+        let run = match (&self.seqs, &other.seqs) {
+            (_, Seqs::Run(first)) if before == 0 => Some(*first),
+            (Seqs::Run(mine), Seqs::Run(first)) if mine + before as u64 == *first => Some(*mine),
+            _ => None,
+        };
+        match (run, &mut self.seqs) {
+            (Some(first), seqs) => *seqs = Seqs::Run(first),
+            (None, Seqs::List(seqs)) => seqs.extend((0..other.len()).map(|row| other.seq(row))),
+            (None, Seqs::Run(first)) => {
+                let mine = *first..*first + before as u64;
+                let theirs = (0..other.len()).map(|row| other.seq(row));
+                self.seqs = Seqs::List(mine.chain(theirs).collect());
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives back memory that is not used.
+    pub fn shrink_to_fit(&mut self) {
+        if let Seqs::List(seqs) = &mut self.seqs {
+            seqs.shrink_to_fit();
+        }
+        self.time.shrink_to_fit();
+        self.sym.shrink_to_fit();
+        self.event_type.shrink_to_fit();
+        self.trader.shrink_to_fit();
+        self.side.shrink_to_fit();
+        self.order_id.shrink_to_fit();
+        self.price.shrink_to_fit();
+        self.quantity.shrink_to_fit();
     }
 
     /// Numbers the rows consecutively from `first`.
@@ -158,10 +313,10 @@ impl OrderBatch {
         &self.time
     }
 
-    /// The distinct instruments.
+    /// The instruments that codes stand for; some may be in no row.
     #[must_use]
-    pub fn syms(&self) -> &TextColumn {
-        self.syms.texts()
+    pub fn syms(&self) -> &Arc<Interner> {
+        &self.syms
     }
 
     /// Codes into [`Self::syms`], in row order.
@@ -176,10 +331,10 @@ impl OrderBatch {
         &self.event_type
     }
 
-    /// The distinct traders.
+    /// The traders that codes stand for; some may be in no row.
     #[must_use]
-    pub fn traders(&self) -> &TextColumn {
-        self.traders.texts()
+    pub fn traders(&self) -> &Arc<Interner> {
+        &self.traders
     }
 
     /// Codes into [`Self::traders`], in row order.
@@ -265,6 +420,40 @@ impl<'a> RowRef<'a> {
             quantity: self.quantity,
         }
     }
+}
+
+/// A text that is known costs no copy of a shared dictionary.
+#[inline]
+fn intern(dictionary: &mut Arc<Interner>, text: &[u8]) -> Result<u32, std::str::Utf8Error> {
+    match dictionary.find(text) {
+        Some(code) => Ok(code),
+        None => Arc::make_mut(dictionary).intern(text),
+    }
+}
+
+/// Turns codes of `from` into codes of `to`, which takes its place.
+fn recode(codes: &mut [u32], from: &mut Arc<Interner>, to: &mut Arc<Interner>) {
+    if Arc::ptr_eq(from, to) {
+        return;
+    }
+    if to.len() > DICTIONARY_MAX {
+        *to = Arc::default();
+    }
+    let mut known: Vec<Option<u32>> = vec![None; from.len()];
+    for code in codes {
+        let Some(slot) = known.get_mut(*code as usize) else {
+            continue; // every code points into its dictionary
+        };
+        let text = || from.get(*code).unwrap_or_default();
+        // A text of a dictionary is UTF-8, so interning it cannot fail.
+        *code = *slot.get_or_insert_with(|| intern(to, text().as_bytes()).unwrap_or_default());
+    }
+    *from = Arc::clone(to);
+}
+
+#[cold]
+fn unknown_code() -> RowError {
+    RowError::new("row", "has a code that is in no dictionary")
 }
 
 #[inline]

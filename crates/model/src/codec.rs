@@ -16,11 +16,13 @@
 //! clear:  u8 version
 //! ```
 
-use crate::batch::{OrderBatch, RowRef};
+use std::sync::Arc;
+
+use crate::batch::{CodedRow, OrderBatch};
 use crate::dead_letter::{DeadLetter, RAW_BYTES_MAX};
 use crate::fixed::{Price, Quantity};
 use crate::order::{EventType, RowError, Side};
-use crate::text::{SYM_BYTES_MAX, TRADER_BYTES_MAX};
+use crate::text::{Interner, SYM_BYTES_MAX, TRADER_BYTES_MAX};
 use crate::time::Time;
 
 /// Version that is written.
@@ -123,14 +125,12 @@ pub fn encode_bucket(bucket: &Bucket, out: &mut Vec<u8>) {
     out.extend_from_slice(&bucket.origin.batch.to_le_bytes());
     put_u32(out, orders.len());
     put_u32(out, bucket.dead_letters.len());
-    for dictionary in [orders.syms(), orders.traders()] {
-        put_u32(out, dictionary.len());
-        dictionary.iter().for_each(|text| put_text(out, text));
-    }
+    let syms = put_dictionary(out, orders.syms(), orders.sym_codes());
+    let traders = put_dictionary(out, orders.traders(), orders.trader_codes());
     put_all(out, orders.times(), |time| time.nanos().to_le_bytes());
-    put_all(out, orders.sym_codes(), |code| code.to_le_bytes());
+    put_all(out, &syms, |code| code.to_le_bytes());
     put_all(out, orders.event_types(), |&kind| [kind as u8]);
-    put_all(out, orders.trader_codes(), |code| code.to_le_bytes());
+    put_all(out, &traders, |code| code.to_le_bytes());
     put_all(out, orders.sides(), |&side| [side as u8]);
     put_all(out, orders.prices(), |price| price.units().to_le_bytes());
     put_all(out, orders.quantities(), |quantity| {
@@ -154,45 +154,68 @@ pub fn encode_bucket(bucket: &Bucket, out: &mut Vec<u8>) {
 /// # Errors
 /// [`CodecError`] names the offset and what is wrong.
 pub fn decode_bucket(payload: &[u8]) -> Result<Bucket, CodecError> {
-    let mut input = Input::versioned(payload)?;
-    let producer = input.text(PRODUCER_BYTES_MAX)?.to_owned();
-    let batch = u64::from_le_bytes(input.array()?);
-    let (rows, letters) = (input.u32()? as usize, input.u32()? as usize);
-    let syms = input.dictionary(SYM_BYTES_MAX)?;
-    let traders = input.dictionary(TRADER_BYTES_MAX)?;
-    let columns = Columns {
-        time: input.column(rows)?,
-        sym: input.column(rows)?,
-        event_type: input.column(rows)?,
-        trader: input.column(rows)?,
-        side: input.column(rows)?,
-        price: input.column(rows)?,
-        quantity: input.column(rows)?,
-    };
-    let mut orders = OrderBatch::default();
-    for row in 0..rows {
-        let at = input.at;
-        let order_id = input.bytes_of_text()?;
-        let row_ref = columns.row(row, &syms, &traders, order_id);
-        let row_ref = row_ref.ok_or(CodecError::Value {
-            at,
-            what: "a row with an unknown code",
-        })?;
-        orders
-            .push(&row_ref)
-            .map_err(|error| CodecError::Row { row, error })?;
-    }
-    let mut dead_letters = Vec::new();
-    for _ in 0..letters {
-        dead_letters.push(input.dead_letter()?);
-    }
-    input.end()?;
-    Ok(Bucket {
-        origin: Origin { producer, batch },
-        orders,
-        dead_letters,
-    })
+    BucketDecoder::default().decode(payload)
 }
+
+/// Reads buckets one after another; their orders share dictionaries, so that a text that comes
+/// again keeps its code.
+#[derive(Debug, Default)]
+pub struct BucketDecoder {
+    /// No rows: the dictionaries so far.
+    before: OrderBatch,
+}
+
+impl BucketDecoder {
+    /// Reads a bucket; its rows are not numbered yet.
+    ///
+    /// # Errors
+    /// [`CodecError`] names the offset and what is wrong.
+    pub fn decode(&mut self, payload: &[u8]) -> Result<Bucket, CodecError> {
+        let mut input = Input::versioned(payload)?;
+        let producer = input.text(PRODUCER_BYTES_MAX)?.to_owned();
+        let batch = u64::from_le_bytes(input.array()?);
+        let (rows, letters) = (input.u32()? as usize, input.u32()? as usize);
+        // What a row takes at least: a count alone must not allocate.
+        let mut orders = OrderBatch::following(&self.before, rows.min(payload.len() / ROW_BYTES));
+        let syms = input.dictionary(SYM_BYTES_MAX, |text| orders.sym_code(text))?;
+        let traders = input.dictionary(TRADER_BYTES_MAX, |text| orders.trader_code(text))?;
+        let columns = Columns {
+            time: input.column(rows)?,
+            sym: input.column(rows)?,
+            event_type: input.column(rows)?,
+            trader: input.column(rows)?,
+            side: input.column(rows)?,
+            price: input.column(rows)?,
+            quantity: input.column(rows)?,
+        };
+        for row in 0..rows {
+            let at = input.at;
+            let order_id = input.bytes_of_text()?;
+            let order_id = std::str::from_utf8(order_id);
+            let wrong = |what| CodecError::Value { at, what };
+            let order_id = order_id.map_err(|_| wrong("an order id that is not UTF-8"))?;
+            let coded = columns.row(row, &syms, &traders, order_id);
+            let coded = coded.ok_or_else(|| wrong("a row with an unknown code"))?;
+            orders
+                .push_coded(&coded)
+                .map_err(|error| CodecError::Row { row, error })?;
+        }
+        let mut dead_letters = Vec::new();
+        for _ in 0..letters {
+            dead_letters.push(input.dead_letter()?);
+        }
+        input.end()?;
+        self.before = OrderBatch::following(&orders, 0);
+        Ok(Bucket {
+            origin: Origin { producer, batch },
+            orders,
+            dead_letters,
+        })
+    }
+}
+
+/// What a row takes in a payload, at least.
+const ROW_BYTES: usize = 36;
 
 /// Appends the binary form of the detectors' configuration to `out`.
 pub fn encode_config(config: &DetectorConfig, out: &mut Vec<u8>) {
@@ -230,20 +253,21 @@ struct Columns<'a> {
 
 impl Columns<'_> {
     /// `None` when a code, an event type, a side or a quantity cannot be.
+    #[inline]
     fn row<'t>(
         &self,
         row: usize,
-        syms: &[&'t [u8]],
-        traders: &[&'t [u8]],
-        order_id: &'t [u8],
-    ) -> Option<RowRef<'t, [u8]>> {
+        syms: &[u32],
+        traders: &[u32],
+        order_id: &'t str,
+    ) -> Option<CodedRow<'t>> {
         let code = |column: &[[u8; 4]]| Some(u32::from_le_bytes(*column.get(row)?) as usize);
         let number = |column: &[[u8; 8]]| Some(i64::from_le_bytes(*column.get(row)?));
-        Some(RowRef {
+        Some(CodedRow {
             time: Time::from_nanos(number(self.time)?),
-            sym: syms.get(code(self.sym)?)?,
+            sym: *syms.get(code(self.sym)?)?,
             event_type: EventType::from_number(self.event_type.get(row)?[0])?,
-            trader: traders.get(code(self.trader)?)?,
+            trader: *traders.get(code(self.trader)?)?,
             side: Side::from_number(self.side.get(row)?[0])?,
             order_id,
             price: Price::from_units(number(self.price)?),
@@ -319,13 +343,23 @@ impl<'a> Input<'a> {
         })
     }
 
-    fn dictionary(&mut self, max: usize) -> Result<Vec<&'a [u8]>, CodecError> {
+    /// The codes that the texts of a dictionary get.
+    fn dictionary(
+        &mut self,
+        max: usize,
+        mut code: impl FnMut(&[u8]) -> Result<u32, RowError>,
+    ) -> Result<Vec<u32>, CodecError> {
         // Grows with what is really there: a count alone must not allocate.
-        let mut texts = Vec::new();
+        let mut codes = Vec::new();
         for _ in 0..self.u32()? {
-            texts.push(self.text(max)?.as_bytes());
+            let at = self.at;
+            let text = self.text(max)?.as_bytes();
+            codes.push(code(text).map_err(|_| CodecError::Value {
+                at,
+                what: "an empty instrument or trader",
+            })?);
         }
-        Ok(texts)
+        Ok(codes)
     }
 
     fn dead_letter(&mut self) -> Result<DeadLetter, CodecError> {
@@ -345,6 +379,29 @@ impl<'a> Input<'a> {
             left => Err(CodecError::Long(left)),
         }
     }
+}
+
+/// Writes the texts that `codes` name, in order of first sight, and gives the codes that they have
+/// there.
+fn put_dictionary(out: &mut Vec<u8>, dictionary: &Arc<Interner>, codes: &[u32]) -> Vec<u32> {
+    const UNSEEN: u32 = u32::MAX;
+    let mut here = vec![UNSEEN; dictionary.len()];
+    let mut seen = Vec::new();
+    let mut local = Vec::with_capacity(codes.len());
+    for &code in codes {
+        let Some(slot) = here.get_mut(code as usize) else {
+            continue; // every code points into its dictionary
+        };
+        if *slot == UNSEEN {
+            *slot = seen.len() as u32;
+            seen.push(code);
+        }
+        local.push(*slot);
+    }
+    put_u32(out, seen.len());
+    let texts = seen.into_iter().filter_map(|code| dictionary.get(code));
+    texts.for_each(|text| put_text(out, text));
+    local
 }
 
 fn put_u32(out: &mut Vec<u8>, count: usize) {

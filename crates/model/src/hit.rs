@@ -29,6 +29,12 @@ impl Id {
         Self(id)
     }
 
+    /// The id with these bytes.
+    #[must_use]
+    pub const fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(bytes)
+    }
+
     /// The bytes.
     #[must_use]
     pub const fn bytes(&self) -> &[u8; 16] {

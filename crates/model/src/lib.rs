@@ -15,15 +15,15 @@ mod source;
 mod text;
 mod time;
 
-pub use batch::{OrderBatch, RowRef};
+pub use batch::{CodedRow, OrderBatch, RowRef};
 pub use codec::{
-    Bucket, CodecError, DetectorConfig, FORMAT_VERSION, Origin, decode_bucket, decode_config,
-    encode_bucket, encode_config, frame_kind,
+    Bucket, BucketDecoder, CodecError, DetectorConfig, FORMAT_VERSION, Origin, decode_bucket,
+    decode_config, encode_bucket, encode_config, frame_kind,
 };
 pub use dead_letter::{DeadLetter, RAW_BYTES_MAX};
 pub use fixed::{Decimal, NumberError, Price, Quantity};
 pub use hit::{EVIDENCE_MAX, Hit, Id, Measure};
-pub use order::{EventType, Order, RowError, Side};
+pub use order::{EventType, EventTypes, Order, RowError, Side};
 pub use source::{OrderSource, Progress, SourceError};
 pub use text::{Interner, ORDER_ID_BYTES_MAX, SYM_BYTES_MAX, TRADER_BYTES_MAX, TextColumn};
 pub use time::{Date, Time, TimeError, TimeSpan};

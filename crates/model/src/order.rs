@@ -37,6 +37,54 @@ pub enum Side {
     Sell = 2,
 }
 
+/// A set of event types.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct EventTypes(u8);
+
+impl EventTypes {
+    /// None of them.
+    pub const NONE: Self = Self(0);
+    /// All of them.
+    pub const ALL: Self = Self::of(&[
+        EventType::New,
+        EventType::Amended,
+        EventType::Cancelled,
+        EventType::Filled,
+    ]);
+
+    /// These.
+    #[must_use]
+    pub const fn of(types: &[EventType]) -> Self {
+        let mut set = 0;
+        let mut rest = types;
+        while let [first, others @ ..] = rest {
+            set |= 1 << *first as u8;
+            rest = others;
+        }
+        Self(set)
+    }
+
+    /// Whether it is one of them.
+    #[must_use]
+    #[inline]
+    pub const fn contains(self, event_type: EventType) -> bool {
+        self.0 & (1 << event_type as u8) != 0
+    }
+
+    /// Those of either.
+    #[must_use]
+    pub const fn union(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// Each of them, in the order of their numbers.
+    pub fn iter(self) -> impl Iterator<Item = EventType> {
+        (0..8)
+            .filter_map(EventType::from_number)
+            .filter(move |kind| self.contains(*kind))
+    }
+}
+
 impl EventType {
     /// Reads the reference's words, common spellings and FIX `ExecType` (tag 150).
     #[must_use]

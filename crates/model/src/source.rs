@@ -6,6 +6,7 @@
 
 use crate::batch::OrderBatch;
 use crate::dead_letter::DeadLetter;
+use crate::order::EventTypes;
 
 /// How far a source has been read, in its own bytes (of an unknown total: 0).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -14,6 +15,8 @@ pub struct Progress {
     pub done: u64,
     /// Bytes (or rows) in all.
     pub total: u64,
+    /// Rows that were passed over because their events are not wanted.
+    pub passed_over: u64,
 }
 
 /// A source cannot be read on; a single bad row is a [`DeadLetter`] instead.
@@ -40,6 +43,13 @@ pub trait OrderSource {
         dead_letters: &mut Vec<DeadLetter>,
     ) -> Result<bool, SourceError>;
 
+    /// Asks for these events alone. A source may then pass over other rows without looking at more
+    /// of them than what kind they are; those rows are counted and keep their numbers. It must not
+    /// leave out what cannot be told from a wanted row.
+    fn want(&mut self, events: EventTypes) {
+        let _ = events;
+    }
+
     /// How far it has been read.
     fn progress(&self) -> Progress;
 }
@@ -52,6 +62,10 @@ impl<S: OrderSource + ?Sized> OrderSource for Box<S> {
         dead_letters: &mut Vec<DeadLetter>,
     ) -> Result<bool, SourceError> {
         (**self).next_batch(rows_max, orders, dead_letters)
+    }
+
+    fn want(&mut self, events: EventTypes) {
+        (**self).want(events);
     }
 
     fn progress(&self) -> Progress {

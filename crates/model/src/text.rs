@@ -85,15 +85,103 @@ impl TextColumn {
     pub fn bytes(&self) -> usize {
         self.text.len()
     }
+
+    /// Room for so many more texts, of so many bytes in all.
+    pub fn reserve(&mut self, texts: usize, bytes: usize) {
+        self.ends.reserve(texts);
+        self.text.reserve(bytes);
+    }
+
+    /// Texts that stand one after another in `text`, each ending where `ends` says. `None` when
+    /// they do not cut it into UTF-8 texts.
+    #[must_use]
+    pub fn from_parts(text: Vec<u8>, ends: Vec<u32>) -> Option<Self> {
+        let text = String::from_utf8(text).ok()?;
+        let mut start = 0;
+        for &end in &ends {
+            let cut = end >= start && (text.is_char_boundary(end as usize));
+            start = end;
+            if !cut {
+                return None;
+            }
+        }
+        (start as usize == text.len()).then_some(Self { text, ends })
+    }
+
+    /// All texts one after another, and where each ends.
+    #[must_use]
+    pub fn parts(&self) -> (&str, &[u32]) {
+        (&self.text, &self.ends)
+    }
+
+    /// Gives back memory that is not used.
+    pub fn shrink_to_fit(&mut self) {
+        self.text.shrink_to_fit();
+        self.ends.shrink_to_fit();
+    }
 }
 
 /// Gives each distinct text a number, in order of first sight.
 #[derive(Debug, Clone, Default)]
 pub struct Interner {
     texts: TextColumn,
-    // A fixed state: the same input costs the same everywhere, and the order never shows.
-    codes: HashTable<u32>,
-    hasher: FixedState,
+    codes: HashTable<Known>,
+}
+
+/// A text that has a code. Texts of up to 16 bytes are told apart without looking at the column.
+#[derive(Debug, Clone, Copy)]
+struct Known {
+    key: Key,
+    code: u32,
+}
+
+/// The first and the last bytes of a text and its length: all of it, when it has 16 bytes or fewer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Key {
+    first: u64,
+    last: u64,
+    len: u32,
+}
+
+/// Longest text that its key tells whole.
+const KEY_BYTES: usize = 16;
+
+impl Key {
+    #[inline]
+    fn of(text: &[u8]) -> Self {
+        let word = |bytes: &[u8; 4]| u64::from(u32::from_le_bytes(*bytes));
+        let (first, last) = match (text.first_chunk::<8>(), text.last_chunk::<8>()) {
+            (Some(first), Some(last)) => (u64::from_le_bytes(*first), u64::from_le_bytes(*last)),
+            _ => match (text.first_chunk::<4>(), text.last_chunk::<4>()) {
+                (Some(first), Some(last)) => (word(first), word(last)),
+                _ => match *text {
+                    [a, b, c] => (u64::from(a), u64::from(b) << 8 | u64::from(c)),
+                    [a, b] => (u64::from(a), u64::from(b)),
+                    [a] => (u64::from(a), 0),
+                    _ => (0, 0),
+                },
+            },
+        };
+        Self {
+            first,
+            last,
+            len: text.len() as u32,
+        }
+    }
+
+    /// Fixed: the same input costs the same everywhere, and the order never shows.
+    #[inline]
+    fn hash(self, text: &[u8]) -> u64 {
+        let middle = if text.len() > KEY_BYTES {
+            FixedState::default().hash_one(text)
+        } else {
+            u64::from(self.len)
+        };
+        let a = self.first ^ 0x9e37_79b9_7f4a_7c15;
+        let b = self.last ^ middle ^ 0xd1b5_4a32_d192_ed03;
+        let wide = u128::from(a) * u128::from(b);
+        (wide as u64 ^ (wide >> 64) as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+    }
 }
 
 impl Interner {
@@ -123,8 +211,10 @@ impl Interner {
 
     /// The code of a text that is already known.
     #[must_use]
+    #[inline]
     pub fn find(&self, text: &[u8]) -> Option<u32> {
-        self.find_hashed(self.hasher.hash_one(text), text)
+        let key = Key::of(text);
+        self.find_key(key, key.hash(text), text)
     }
 
     /// The code of `text`; a new one when it was never seen. UTF-8 is checked only then.
@@ -133,29 +223,37 @@ impl Interner {
     /// When a text not seen before is not UTF-8.
     #[inline]
     pub fn intern(&mut self, text: &[u8]) -> Result<u32, std::str::Utf8Error> {
-        let hash = self.hasher.hash_one(text);
-        if let Some(code) = self.find_hashed(hash, text) {
+        let key = Key::of(text);
+        let hash = key.hash(text);
+        if let Some(code) = self.find_key(key, hash, text) {
             return Ok(code);
         }
         let code = self.texts.len() as u32;
         self.texts.push(std::str::from_utf8(text)?);
-        let (texts, hasher) = (&self.texts, &self.hasher);
-        self.codes.insert_unique(hash, code, |&code| {
-            hasher.hash_one(texts.get(code as usize).unwrap_or_default().as_bytes())
-        });
+        let texts = &self.texts;
+        self.codes
+            .insert_unique(hash, Known { key, code }, |known| {
+                known
+                    .key
+                    .hash(texts.bytes_at(known.code as usize).unwrap_or_default())
+            });
         Ok(code)
+    }
+
+    #[inline]
+    fn find_key(&self, key: Key, hash: u64, text: &[u8]) -> Option<u32> {
+        let same = |known: &Known| {
+            known.key == key
+                && (text.len() <= KEY_BYTES
+                    || self.texts.bytes_at(known.code as usize) == Some(text))
+        };
+        self.codes.find(hash, same).map(|known| known.code)
     }
 
     /// Forgets all texts and codes, keeps the memory.
     pub fn clear(&mut self) {
         self.texts.clear();
         self.codes.clear();
-    }
-
-    #[inline]
-    fn find_hashed(&self, hash: u64, text: &[u8]) -> Option<u32> {
-        let same = |&code: &u32| self.texts.bytes_at(code as usize) == Some(text);
-        self.codes.find(hash, same).copied()
     }
 }
 
@@ -190,6 +288,28 @@ mod tests {
         assert_eq!(interner.len(), 4, "a refused text takes no code");
         interner.clear();
         assert_eq!(interner.intern(b"c").unwrap(), 0);
+    }
+
+    #[test]
+    fn texts_of_any_length_are_told_apart() {
+        let mut interner = Interner::default();
+        let mut texts = Vec::new();
+        for length in 0..40 {
+            for changed in 0..=length {
+                let mut text = vec![b'x'; length];
+                text.iter_mut()
+                    .skip(changed)
+                    .take(1)
+                    .for_each(|b| *b = b'y');
+                texts.push(text);
+            }
+        }
+        for round in 0..2 {
+            for (index, text) in texts.iter().enumerate() {
+                let code = interner.intern(text).unwrap();
+                assert_eq!(code as usize, index, "round {round}: {text:?}");
+            }
+        }
     }
 
     #[test]

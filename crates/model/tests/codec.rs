@@ -42,7 +42,7 @@ fn sample() -> Bucket {
 
 #[test]
 fn frozen_bucket_of_version_1() {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/bucket-v1.bin");
+    let path = "tests/fixtures/bucket-v1.bin";
     let mut bytes = Vec::new();
     encode_bucket(&sample(), &mut bytes);
     if std::env::var_os("TAPEWATCH_WRITE_FIXTURES").is_some() {

@@ -22,7 +22,7 @@ fn copy(from: &Path, to: &Path) {
 
 #[tokio::test]
 async fn tables_of_version_1_are_read_and_written_on() {
-    let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/history-v1");
+    let fixture = PathBuf::from("tests/fixtures/history-v1");
     let dir = tempfile::tempdir().unwrap();
     copy(&fixture, &dir.path().join("history"));
     let store = open(dir.path()).await;

@@ -4,7 +4,7 @@
 //! first column that is wrong is told, in the order time, event type, side, price, quantity, and
 //! then the texts, which [`tapewatch_model::OrderBatch::push`] checks.
 
-use tapewatch_model::{EventType, OrderBatch, RowError, RowRef, Side};
+use tapewatch_model::{EventType, EventTypes, OrderBatch, RowError, RowRef, Side};
 
 use super::fast::{NumberText, TimeReader, read_price, read_quantity};
 use super::framing::Fields;
@@ -26,6 +26,15 @@ impl Decoder {
             columns,
             times: TimeReader::default(),
         }
+    }
+
+    /// Whether the row is surely of an event that is not wanted.
+    #[inline]
+    pub(super) fn passes_over(&self, fields: Fields<'_>, wanted: EventTypes) -> bool {
+        wanted != EventTypes::ALL
+            && fields.len() == self.columns.count
+            && EventType::parse(fields.get(self.columns.event_type))
+                .is_some_and(|event_type| !wanted.contains(event_type))
     }
 
     /// Adds the row to `orders`; they are unchanged when it is refused.

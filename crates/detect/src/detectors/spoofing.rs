@@ -8,13 +8,15 @@ use hashbrown::HashMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use tapewatch_model::{
-    Decimal, EVIDENCE_MAX, EventType, Measure, Quantity, RowRef, Side, TimeSpan,
+    Decimal, EVIDENCE_MAX, EventType, EventTypes, Measure, Quantity, RowRef, Side, TimeSpan,
 };
 
 use crate::config::ConfigError;
-use crate::detector::{Detector, DetectorInfo, Finding, ParamInfo, ParamMap, Registration, Rows};
+use crate::detector::{
+    Built, Detector, DetectorInfo, Finding, Findings, ParamInfo, ParamMap, Registration, Rows, Spot,
+};
 use crate::kdb_cache::{EntityCache, Floors};
-use crate::window::{Kept, Total, Window};
+use crate::window::{Kept, SavedWindow, Windows};
 
 pub(crate) const REGISTRATION: Registration = Registration {
     info: &INFO,
@@ -154,162 +156,280 @@ fn complete(params: &ParamMap) -> Result<ParamMap, ConfigError> {
     }
 }
 
-fn build(params: &ParamMap) -> Result<Box<dyn Detector>, ConfigError> {
-    Ok(Box::new(Spoofing::new(Params::read(params)?)))
+fn build(set: u32, params: &ParamMap) -> Built {
+    Ok(Box::new(Spoofing::new(set, Params::read(params)?)))
 }
 
-struct Spoofing {
+/// Parameters, and the number under which what they find is told.
+#[derive(Debug, Clone)]
+struct Set {
+    number: u32,
     params: Params,
-    /// Entity key to its place in `windows` or `caches`.
-    places: HashMap<u64, u32, FixedState>,
+}
+
+/// Sets of one shape.
+#[derive(Debug, Clone)]
+struct Sets {
+    /// Never empty.
+    all: Vec<Set>,
+    /// The least thresholds of all: what does not exceed them is no finding of any.
+    least_quantity: i128,
+    least_count: u64,
+}
+
+#[derive(Clone)]
+struct Spoofing {
+    sets: Sets,
+    measured: Measured,
+    overflows: u64,
+    /// The cancels of the batch at hand and their rows. Kept for their memory.
+    cancels: Vec<Cancel>,
+    rows: Vec<u32>,
+}
+
+/// What the cancels are measured with.
+#[derive(Clone)]
+enum Measured {
     /// Mode `seq`.
-    windows: Vec<Window>,
+    Windows(Windows),
     /// Modes `wj` and `wj1`.
+    Caches(Box<Caches>),
+}
+
+/// The caches of all entities, in order of first sight.
+#[derive(Clone, Default, Serialize, Deserialize)]
+struct Caches {
+    keys: Vec<u64>,
     caches: Vec<EntityCache>,
     floors: Floors,
-    overflows: u64,
-    /// The cancels of the batch at hand: row and place. Kept for its memory.
-    cancels: Vec<(usize, u32, u64)>,
+    #[serde(skip)]
+    places: HashMap<u64, u32, FixedState>,
+}
+
+/// A cancel of the batch at hand.
+#[derive(Clone, Copy)]
+struct Cancel {
+    row: usize,
+    entity: u64,
+    /// Of its entity; found after all are listed.
+    place: u32,
+    kept: Kept,
+}
+
+impl Caches {
+    fn place(&mut self, key: u64) -> u32 {
+        let next = self.keys.len() as u32;
+        let place = *self.places.entry(key).or_insert(next);
+        if place == next {
+            self.keys.push(key);
+            self.caches.push(EntityCache::default());
+        }
+        place
+    }
+}
+
+impl Measured {
+    fn new(params: &Params) -> Self {
+        match params.mode {
+            Mode::Seq => Self::Windows(Windows::new(
+                params.lookback.nanos(),
+                params.lateness.nanos(),
+            )),
+            Mode::Wj | Mode::Wj1 => Self::Caches(Box::default()),
+        }
+    }
+}
+
+impl Sets {
+    fn new(all: Vec<Set>) -> Self {
+        let params = all.iter().map(|set| &set.params);
+        let quantities = params
+            .clone()
+            .map(|p| i128::from(p.cancel_quantity.units()));
+        let least_quantity = quantities.min().unwrap_or_default();
+        let least_count = params.map(|p| p.cancel_count).min().unwrap_or_default();
+        Self {
+            all,
+            least_quantity,
+            least_count,
+        }
+    }
+
+    /// The parameters that all have in common, thresholds aside.
+    fn common(&self) -> Params {
+        self.all
+            .first()
+            .map(|set| set.params.clone())
+            .unwrap_or_default()
+    }
+
+    #[inline]
+    fn may_exceed(&self, (quantity, count): (i128, u64)) -> bool {
+        count > self.least_count && quantity > self.least_quantity
+    }
+
+    /// Tells of the sets whose thresholds are exceeded.
+    fn judge(
+        &self,
+        rows: &Rows<'_>,
+        cancel: &Cancel,
+        (quantity, count): (i128, u64),
+        evidence: impl Fn(usize) -> Vec<u64>,
+        findings: &mut dyn Findings,
+    ) {
+        for Set { number, params } in &self.all {
+            if count <= params.cancel_count
+                || quantity <= i128::from(params.cancel_quantity.units())
+            {
+                continue;
+            }
+            let spot = Spot {
+                set: *number,
+                row: cancel.row,
+                entity: cancel.entity,
+                lookback: params.lookback,
+            };
+            if findings.at(spot)
+                && let Some(order) = rows.orders.row(cancel.row)
+            {
+                let finding = params.finding(&order, quantity, count, evidence(EVIDENCE_MAX));
+                findings.put(spot, finding);
+            }
+        }
+    }
 }
 
 impl Spoofing {
-    fn new(params: Params) -> Self {
+    fn new(number: u32, params: Params) -> Self {
         Self {
-            params,
-            places: HashMap::with_hasher(FixedState::default()),
-            windows: Vec::new(),
-            caches: Vec::new(),
-            floors: Floors::default(),
+            measured: Measured::new(&params),
+            sets: Sets::new(vec![Set { number, params }]),
             overflows: 0,
             cancels: Vec::new(),
+            rows: Vec::new(),
         }
     }
 
     /// Finds the batch's cancels and their entities first: these lookups do not wait for each other.
     fn find_cancels(&mut self, rows: &Rows<'_>) {
         self.cancels.clear();
+        rows.of_type(EventType::Cancelled, &mut self.rows);
+        let by_side = u64::from(self.sets.common().entity == Entity::SymTraderSide);
         let orders = rows.orders;
-        let columns = orders.event_types().iter().zip(orders.sym_codes());
-        let columns = columns
-            .zip(orders.trader_codes())
-            .zip(orders.sides())
-            .enumerate();
-        for (row, (((&event_type, &sym), &trader), &side)) in columns {
-            if event_type != EventType::Cancelled {
-                continue;
-            }
-            let Some(&Some(sym)) = rows.syms.get(sym as usize) else {
+        for &row in &self.rows {
+            let row = row as usize;
+            let Some((sym, trader)) = rows.entity(row) else {
                 continue;
             };
-            let Some(&trader) = rows.traders.get(trader as usize) else {
-                continue;
-            };
-            let side = match self.params.entity {
-                Entity::SymTraderSide => u64::from(side == Side::Sell),
-                Entity::SymTrader => 0,
-            };
+            let side = orders.sides().get(row).copied();
+            let side = by_side & u64::from(side == Some(Side::Sell));
             let entity = u64::from(sym) << 32 | u64::from(trader) << 1 | side;
-            let next = self.places.len() as u32;
-            let place = *self.places.entry(entity).or_insert(next);
-            self.cancels.push((row, place, entity));
-        }
-    }
-
-    fn apply_seq(&mut self, rows: &Rows<'_>, findings: &mut Vec<Finding>) {
-        self.windows.resize_with(self.places.len(), Window::default);
-        let lookback = self.params.lookback.nanos();
-        let lateness = self.params.lateness.nanos();
-        let touched = self
-            .cancels
-            .iter()
-            .filter_map(|&(_, place, _)| self.windows.get(place as usize));
-        std::hint::black_box(touched.fold(0, |all, window| all ^ window.touch()));
-        for &(row, place, entity) in &self.cancels {
-            let Some(window) = self.windows.get_mut(place as usize) else {
-                continue;
+            let kept = Kept {
+                time: orders.times().get(row).map_or(0, |time| time.nanos()),
+                quantity: orders
+                    .quantities()
+                    .get(row)
+                    .map_or(0, |quantity| quantity.units()),
+                seq: orders.seq(row),
             };
-            let Some(kept) = kept(rows, row) else {
-                continue;
-            };
-            let total = window.push(kept, lookback, lateness);
-            if self.params.exceeded(total) {
-                let evidence = window.evidence(total, EVIDENCE_MAX);
-                findings.extend(self.params.finding(rows, row, entity, total, evidence));
-            }
-            if window.len() > KEPT_MAX {
-                window.drop_oldest();
-                self.overflows += 1;
-            }
-        }
-    }
-
-    fn apply_bucket(&mut self, rows: &Rows<'_>, findings: &mut Vec<Finding>) {
-        self.caches
-            .resize_with(self.places.len(), EntityCache::default);
-        let lookback = self.params.lookback.nanos();
-        self.floors
-            .next_bucket(rows.time_min.saturating_sub(lookback));
-        for &(row, place, _) in &self.cancels {
-            let Some(cache) = self.caches.get_mut(place as usize) else {
-                continue;
-            };
-            let Some(kept) = kept(rows, row) else {
-                continue;
-            };
-            cache.push(kept, &self.floors);
-            if cache.len() > KEPT_MAX {
-                cache.drop_oldest();
-                self.overflows += 1;
-            }
-        }
-        for &(row, place, entity) in &self.cancels {
-            let Some(cache) = self.caches.get(place as usize) else {
-                continue;
-            };
-            let Some(kept) = kept(rows, row) else {
-                continue;
-            };
-            let from = kept.time.saturating_sub(lookback);
-            let total = match self.params.mode {
-                Mode::Wj => cache.wj(from, kept.time),
-                Mode::Wj1 | Mode::Seq => cache.wj1(from, kept.time),
-            };
-            if self.params.exceeded(total) {
-                let evidence = cache.evidence(total, EVIDENCE_MAX);
-                findings.extend(self.params.finding(rows, row, entity, total, evidence));
-            }
+            self.cancels.push(Cancel {
+                row,
+                entity,
+                place: 0,
+                kept,
+            });
         }
     }
 }
 
-fn kept(rows: &Rows<'_>, row: usize) -> Option<Kept> {
-    Some(Kept {
-        time: rows.orders.times().get(row)?.nanos(),
-        quantity: rows.orders.quantities().get(row)?.units(),
-        seq: rows.orders.seq(row),
-    })
+/// Reads something for each of the cancels: these reads do not wait for each other.
+#[inline]
+fn touch(cancels: &[Cancel], read: impl Fn(&Cancel) -> u64) {
+    std::hint::black_box(cancels.iter().fold(0, |all, cancel| all ^ read(cancel)));
+}
+
+/// Measures each cancel over the cancels that came before it; how many rows left full windows.
+fn apply_windows(
+    windows: &mut Windows,
+    (cancels, sets): (&mut [Cancel], &Sets),
+    rows: &Rows<'_>,
+    findings: &mut dyn Findings,
+) -> u64 {
+    touch(cancels, |cancel| windows.touch_key(cancel.entity));
+    for cancel in &mut *cancels {
+        cancel.place = windows.guess(cancel.entity);
+    }
+    for cancel in &mut *cancels {
+        cancel.place = windows.place(cancel.entity, cancel.place);
+    }
+    touch(cancels, |cancel| {
+        windows
+            .touch(cancel.place, cancel.kept.time)
+            .cast_unsigned()
+    });
+    let mut overflows = 0;
+    for cancel in &*cancels {
+        let total = windows.push(cancel.place, cancel.kept);
+        let sum = (total.quantity, total.count);
+        if sets.may_exceed(sum) {
+            let evidence = |max| windows.evidence(cancel.place, total, max);
+            sets.judge(rows, cancel, sum, evidence, findings);
+        }
+        overflows += u64::from(windows.limit(cancel.place, KEPT_MAX));
+    }
+    overflows
+}
+
+/// Measures each cancel over the cache with the whole bucket in it, as the reference does.
+fn apply_caches(
+    all: &mut Caches,
+    (cancels, sets): (&mut [Cancel], &Sets),
+    rows: &Rows<'_>,
+    findings: &mut dyn Findings,
+) -> u64 {
+    let Params { lookback, mode, .. } = sets.common();
+    all.floors
+        .next_bucket(rows.time_min.saturating_sub(lookback.nanos()));
+    let mut overflows = 0;
+    for cancel in &mut *cancels {
+        cancel.place = all.place(cancel.entity);
+        if let Some(cache) = all.caches.get_mut(cancel.place as usize) {
+            cache.push(cancel.kept, &all.floors);
+            if cache.len() > KEPT_MAX {
+                cache.drop_oldest();
+                overflows += 1;
+            }
+        }
+    }
+    for cancel in &*cancels {
+        let Some(cache) = all.caches.get(cancel.place as usize) else {
+            continue;
+        };
+        let to = cancel.kept.time;
+        let from = to.saturating_sub(lookback.nanos());
+        let span = match mode {
+            Mode::Wj => cache.wj(from, to),
+            Mode::Wj1 | Mode::Seq => cache.wj1(from, to),
+        };
+        let sum = (span.quantity, span.count());
+        if sets.may_exceed(sum) {
+            sets.judge(rows, cancel, sum, |max| cache.evidence(span, max), findings);
+        }
+    }
+    overflows
 }
 
 impl Params {
-    fn exceeded(&self, total: Total) -> bool {
-        total.count() > self.cancel_count
-            && total.quantity > i128::from(self.cancel_quantity.units())
-    }
-
     fn finding(
         &self,
-        rows: &Rows<'_>,
-        row: usize,
-        entity: u64,
-        total: Total,
+        order: &RowRef<'_>,
+        quantity: i128,
+        count: u64,
         evidence: Vec<u64>,
-    ) -> Option<Finding> {
-        let quantity = Decimal::from_quantity_units(total.quantity);
-        let order = rows.orders.row(row)?;
-        Some(Finding {
-            row,
-            entity,
-            text: self.sentence(&order, total.count(), quantity),
+    ) -> Finding {
+        let quantity = Decimal::from_quantity_units(quantity);
+        Finding {
+            text: self.sentence(order, count, quantity),
             measures: vec![
                 Measure {
                     name: "cancel_quantity",
@@ -318,14 +438,13 @@ impl Params {
                 },
                 Measure {
                     name: "cancel_count",
-                    value: Decimal::from_count(total.count()),
+                    value: Decimal::from_count(count),
                     threshold: Decimal::from_count(self.cancel_count),
                 },
             ],
-            lookback: self.lookback,
             evidence,
-            evidence_total: total.count(),
-        })
+            evidence_total: count,
+        }
     }
 
     fn sentence(&self, order: &RowRef<'_>, count: u64, quantity: Decimal) -> String {
@@ -351,27 +470,88 @@ impl Params {
 }
 
 impl Detector for Spoofing {
-    fn apply(&mut self, rows: &Rows<'_>, findings: &mut Vec<Finding>) {
-        self.find_cancels(rows);
-        match self.params.mode {
-            Mode::Seq => self.apply_seq(rows, findings),
-            Mode::Wj | Mode::Wj1 => self.apply_bucket(rows, findings),
+    fn events(&self) -> EventTypes {
+        match self.measured {
+            Measured::Windows(_) => EventTypes::of(&[EventType::Cancelled]),
+            // A bucket's floor is the time of its oldest row, whatever that is.
+            Measured::Caches(_) => EventTypes::ALL,
         }
     }
 
-    fn clear(&mut self) {
-        *self = Self {
-            overflows: self.overflows,
-            ..Self::new(self.params.clone())
+    fn apply(&mut self, rows: &Rows<'_>, findings: &mut dyn Findings) {
+        self.find_cancels(rows);
+        let cancels = self.cancels.as_mut_slice();
+        self.overflows += match &mut self.measured {
+            Measured::Windows(windows) => {
+                apply_windows(windows, (cancels, &self.sets), rows, findings)
+            }
+            Measured::Caches(caches) => apply_caches(caches, (cancels, &self.sets), rows, findings),
         };
+    }
+
+    fn clear(&mut self) {
+        self.measured = Measured::new(&self.sets.common());
     }
 
     fn reconfigure(&mut self, params: &ParamMap) -> Result<(), ConfigError> {
         let params = Params::read(params)?;
-        let fits = params.shape() == self.params.shape();
-        self.params = params;
+        let fits = params.shape() == self.sets.common().shape();
+        self.sets = Sets::new(vec![Set { number: 0, params }]);
         if !fits {
             self.clear();
+        }
+        Ok(())
+    }
+
+    fn share(&mut self, set: u32, params: &ParamMap) -> Result<bool, ConfigError> {
+        let params = Params::read(params)?;
+        let fits = params.shape() == self.sets.common().shape();
+        if fits {
+            let mut all = std::mem::take(&mut self.sets.all);
+            all.push(Set {
+                number: set,
+                params,
+            });
+            self.sets = Sets::new(all);
+        }
+        Ok(fits)
+    }
+
+    fn copy(&self) -> Box<dyn Detector> {
+        Box::new(self.clone())
+    }
+
+    fn save(&self) -> Vec<u8> {
+        let saved = match &self.measured {
+            Measured::Windows(windows) => postcard::to_stdvec(&(self.overflows, windows.save())),
+            Measured::Caches(caches) => postcard::to_stdvec(&(self.overflows, caches)),
+        };
+        saved.unwrap_or_default() // only a writer that fails can refuse: memory does not
+    }
+
+    fn load(&mut self, saved: &[u8]) -> Result<(), String> {
+        self.clear();
+        let text = |error: postcard::Error| error.to_string();
+        match &mut self.measured {
+            Measured::Windows(windows) => {
+                let (overflows, saved): (u64, Vec<SavedWindow>) =
+                    postcard::from_bytes(saved).map_err(text)?;
+                if !windows.load(saved) {
+                    return Err("its rows are not in order".to_owned());
+                }
+                self.overflows = overflows;
+            }
+            Measured::Caches(caches) => {
+                let (overflows, mut saved): (u64, Box<Caches>) =
+                    postcard::from_bytes(saved).map_err(text)?;
+                saved.places = saved.keys.iter().copied().zip(0..).collect();
+                if saved.keys.len() != saved.caches.len() || saved.places.len() != saved.keys.len()
+                {
+                    return Err("an entity has no cache, or two".to_owned());
+                }
+                *caches = saved;
+                self.overflows = overflows;
+            }
         }
         Ok(())
     }
@@ -381,6 +561,9 @@ impl Detector for Spoofing {
     }
 
     fn entities(&self) -> u64 {
-        self.places.len() as u64
+        match &self.measured {
+            Measured::Windows(windows) => windows.len() as u64,
+            Measured::Caches(caches) => caches.keys.len() as u64,
+        }
     }
 }

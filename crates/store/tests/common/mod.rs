@@ -115,10 +115,7 @@ pub(crate) async fn dump(store: &Store) -> String {
 
 /// The reference's data and the hit that it gives, as the detector would say it.
 pub(crate) fn reference() -> (OrderBatch, Hit) {
-    let path = concat!(
-        env!("CARGO_MANIFEST_DIR"),
-        "/../../tests/data/spoofingData.csv"
-    );
+    let path = "../../tests/data/spoofingData.csv";
     let text = std::fs::read_to_string(path).unwrap();
     let mut batch = OrderBatch::default();
     for line in text.lines().skip(1) {
@@ -143,6 +140,6 @@ pub(crate) fn reference() -> (OrderBatch, Hit) {
 }
 
 pub(crate) fn expected(name: &str) -> String {
-    let dir = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/data/expected/");
+    let dir = "../../tests/data/expected/";
     std::fs::read_to_string(format!("{dir}{name}")).unwrap()
 }

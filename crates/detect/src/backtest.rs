@@ -1,0 +1,207 @@
+//! Many sets of parameters over one pass of the events.
+//!
+//! Invariant: the alerts of a set are those of an engine with that set alone. Sets that differ in
+//! thresholds only share their windows; only the first hit of an alert is worded.
+
+use foldhash::fast::FixedState;
+use hashbrown::HashMap;
+use tapewatch_model::{EventTypes, Hit, Id, OrderBatch, Price, Time};
+
+use crate::alerts::OpenAlert;
+use crate::codes::Codes;
+use crate::config::{ConfigError, DetectConfig};
+use crate::detector::{Detector, DetectorInfo, Finding, Findings, Rows, Spot};
+use crate::engine::hit;
+use crate::registry::REGISTRY;
+use crate::shard::Shard;
+
+/// An alert of one set.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SetAlert {
+    /// Number of the set.
+    pub set: u32,
+    /// Its first hit.
+    pub first: Hit,
+    /// Row of the first hit in the batch that was applied when it came.
+    pub row: usize,
+    /// Event time of the latest hit.
+    pub last_time: Time,
+    /// Sequence number of the latest hit's event.
+    pub last_seq: u64,
+    /// Number of hits.
+    pub hits: u64,
+}
+
+impl SetAlert {
+    /// Puts the order id and the price of the first hit's order in, where its batch lacked them, and
+    /// gives the alert its id.
+    pub fn identify(&mut self, order_id: &str, price: Price) {
+        order_id.clone_into(&mut self.first.order.order_id);
+        self.first.order.price = price;
+        self.first.hit_id = self.first.content_id();
+        self.first.alert_id = self.first.hit_id;
+    }
+}
+
+/// A detector and the sets that it serves.
+struct Serving {
+    info: &'static DetectorInfo,
+    detector: Box<dyn Detector>,
+    /// Place in `alerts` of an open alert, by set and entity.
+    open: HashMap<(u32, u64), usize, FixedState>,
+}
+
+/// Engines for all sets, as one.
+pub struct Backtest {
+    serving: Vec<Serving>,
+    /// For each set, the configuration version of each detector, in registry order.
+    versions: Vec<Vec<Id>>,
+    codes: Codes,
+    alerts: Vec<SetAlert>,
+}
+
+impl Backtest {
+    /// Empty windows for each of the sets.
+    ///
+    /// # Errors
+    /// [`ConfigError`] when a detector refuses its parameters.
+    pub fn new(sets: &[DetectConfig], shard: Shard) -> Result<Self, ConfigError> {
+        let mut serving: Vec<Serving> = Vec::new();
+        for (registration, (number, set)) in REGISTRY
+            .iter()
+            .flat_map(|registration| sets.iter().enumerate().map(move |set| (registration, set)))
+        {
+            let info = registration.info;
+            let number = number as u32;
+            let Some(params) = set.params(info.id) else {
+                continue;
+            };
+            let mut shared = false;
+            for known in serving.iter_mut().filter(|known| known.info.id == info.id) {
+                shared = shared || known.detector.share(number, params)?;
+            }
+            if !shared {
+                let detector = (registration.build)(number, params)?;
+                serving.push(Serving {
+                    info,
+                    detector,
+                    open: HashMap::with_hasher(FixedState::default()),
+                });
+            }
+        }
+        let versions = |set: &DetectConfig| {
+            let ids = REGISTRY.iter().map(|registration| registration.info.id);
+            ids.map(|id| set.version(id)).collect()
+        };
+        Ok(Self {
+            serving,
+            versions: sets.iter().map(versions).collect(),
+            codes: Codes::new(shard),
+            alerts: Vec::new(),
+        })
+    }
+
+    /// The events that its detectors look at.
+    #[must_use]
+    pub fn events(&self) -> EventTypes {
+        let events = self.serving.iter().map(|serving| serving.detector.events());
+        events.fold(EventTypes::NONE, EventTypes::union)
+    }
+
+    /// Applies a batch. Returns the alerts that it opened, so that they can be identified.
+    pub fn apply(&mut self, orders: &OrderBatch) -> &mut [SetAlert] {
+        let before = self.alerts.len();
+        if let Some(rows) = self.codes.rows_of(orders) {
+            for serving in &mut self.serving {
+                let mut joined = Joined {
+                    info: serving.info,
+                    versions: &self.versions,
+                    open: &mut serving.open,
+                    rows: &rows,
+                    alerts: &mut self.alerts,
+                };
+                serving.detector.apply(&rows, &mut joined);
+            }
+        }
+        self.alerts.get_mut(before..).unwrap_or_default()
+    }
+
+    /// All alerts so far, in order of their first hits.
+    #[must_use]
+    pub fn alerts(&self) -> &[SetAlert] {
+        &self.alerts
+    }
+
+    /// Rows so far.
+    #[must_use]
+    pub fn rows(&self) -> u64 {
+        self.codes.rows
+    }
+
+    /// Ends it: all alerts, in order of their first hits.
+    #[must_use]
+    pub fn into_alerts(self) -> Vec<SetAlert> {
+        self.alerts
+    }
+}
+
+/// Joins what is found to alerts.
+struct Joined<'a> {
+    info: &'static DetectorInfo,
+    versions: &'a [Vec<Id>],
+    open: &'a mut HashMap<(u32, u64), usize, FixedState>,
+    rows: &'a Rows<'a>,
+    alerts: &'a mut Vec<SetAlert>,
+}
+
+impl Findings for Joined<'_> {
+    fn at(&mut self, spot: Spot) -> bool {
+        let time = self.rows.orders.times().get(spot.row).copied();
+        let open = self.open.get(&(spot.set, spot.entity)).copied();
+        let (Some(time), Some(alert)) = (time, open.and_then(|at| self.alerts.get_mut(at))) else {
+            return true;
+        };
+        let mut open = OpenAlert {
+            id: Id::default(),
+            first: alert.first.alert_time,
+            last: alert.last_time,
+            hits: alert.hits,
+        };
+        if !open.joins(time, spot.lookback) {
+            return true;
+        }
+        alert.first.alert_time = open.first;
+        alert.last_time = open.last;
+        alert.hits = open.hits;
+        alert.last_seq = self.rows.orders.seq(spot.row);
+        false
+    }
+
+    fn put(&mut self, spot: Spot, finding: Finding) {
+        let detector = REGISTRY
+            .iter()
+            .position(|known| known.info.id == self.info.id);
+        let versions = self.versions.get(spot.set as usize);
+        let version = versions
+            .zip(detector)
+            .and_then(|(all, at)| all.get(at).copied());
+        let Some(first) = hit(
+            self.info,
+            version.unwrap_or_default(),
+            self.rows,
+            &spot,
+            finding,
+        ) else {
+            return; // the row is of this batch
+        };
+        self.open.insert((spot.set, spot.entity), self.alerts.len());
+        self.alerts.push(SetAlert {
+            set: spot.set,
+            row: spot.row,
+            last_time: first.order.time,
+            last_seq: first.order.seq,
+            hits: 1,
+            first,
+        });
+    }
+}
