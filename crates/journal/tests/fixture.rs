@@ -9,7 +9,7 @@
 )]
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use tapewatch_journal::{FrameRef, FsyncPolicy, Journal, Options, ReadError, Reader};
 

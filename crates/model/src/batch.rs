@@ -76,8 +76,8 @@ pub struct CodedRow<'a> {
     pub trader: u32,
     /// Side of the market.
     pub side: Side,
-    /// The order's id at the source.
-    pub order_id: &'a str,
+    /// The order's id at the source; adding checks that it is UTF-8.
+    pub order_id: &'a [u8],
     /// Limit price.
     pub price: Price,
     /// Quantity of the event.
@@ -178,13 +178,14 @@ impl OrderBatch {
     /// is unchanged then (a dictionary may know one text more).
     #[inline]
     pub fn push(&mut self, row: &RowRef<'_, [u8]>) -> Result<(), RowError> {
-        let order_id = check_length("order_id", row.order_id, ORDER_ID_BYTES_MAX)
-            .and_then(|text| std::str::from_utf8(text).map_err(|_| not_utf8("order_id")))?;
+        let order_id = check_length("order_id", row.order_id, ORDER_ID_BYTES_MAX)?;
         let sym = check_text("sym", row.sym, SYM_BYTES_MAX)?;
         let trader = check_text("trader", row.trader, TRADER_BYTES_MAX)?;
         let sym = intern(&mut self.syms, sym).map_err(|_| not_utf8("sym"))?;
         let trader = intern(&mut self.traders, trader).map_err(|_| not_utf8("trader"))?;
-        self.order_id.push(order_id);
+        self.order_id
+            .push_bytes(order_id)
+            .map_err(|_| not_utf8("order_id"))?;
         self.sym.push(sym);
         self.trader.push(trader);
         self.time.push(row.time);
@@ -220,11 +221,13 @@ impl OrderBatch {
     /// unchanged then.
     #[inline]
     pub fn push_coded(&mut self, row: &CodedRow<'_>) -> Result<(), RowError> {
-        check_length("order_id", row.order_id.as_bytes(), ORDER_ID_BYTES_MAX)?;
+        check_length("order_id", row.order_id, ORDER_ID_BYTES_MAX)?;
         if row.sym as usize >= self.syms.len() || row.trader as usize >= self.traders.len() {
             return Err(unknown_code());
         }
-        self.order_id.push(row.order_id);
+        self.order_id
+            .push_bytes(row.order_id)
+            .map_err(|_| not_utf8("order_id"))?;
         self.sym.push(row.sym);
         self.trader.push(row.trader);
         self.time.push(row.time);

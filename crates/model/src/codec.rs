@@ -138,8 +138,8 @@ pub fn encode_bucket(bucket: &Bucket, out: &mut Vec<u8>) {
     });
     orders
         .order_ids()
-        .iter()
-        .for_each(|text| put_text(out, text));
+        .iter_bytes()
+        .for_each(|text| put_bytes(out, text));
     for letter in &bucket.dead_letters {
         put_text(out, &letter.source);
         out.extend_from_slice(&letter.line.to_le_bytes());
@@ -191,11 +191,11 @@ impl BucketDecoder {
         for row in 0..rows {
             let at = input.at;
             let order_id = input.bytes_of_text()?;
-            let order_id = std::str::from_utf8(order_id);
-            let wrong = |what| CodecError::Value { at, what };
-            let order_id = order_id.map_err(|_| wrong("an order id that is not UTF-8"))?;
             let coded = columns.row(row, &syms, &traders, order_id);
-            let coded = coded.ok_or_else(|| wrong("a row with an unknown code"))?;
+            let coded = coded.ok_or(CodecError::Value {
+                at,
+                what: "a row with an unknown code",
+            })?;
             orders
                 .push_coded(&coded)
                 .map_err(|error| CodecError::Row { row, error })?;
@@ -259,7 +259,7 @@ impl Columns<'_> {
         row: usize,
         syms: &[u32],
         traders: &[u32],
-        order_id: &'t str,
+        order_id: &'t [u8],
     ) -> Option<CodedRow<'t>> {
         let code = |column: &[[u8; 4]]| Some(u32::from_le_bytes(*column.get(row)?) as usize);
         let number = |column: &[[u8; 8]]| Some(i64::from_le_bytes(*column.get(row)?));
@@ -411,8 +411,13 @@ fn put_u32(out: &mut Vec<u8>, count: usize) {
 
 /// Texts are cut to their limits (at most 1 KiB) before they get here, so a `u16` holds the length.
 fn put_text(out: &mut Vec<u8>, text: &str) {
+    put_bytes(out, text.as_bytes());
+}
+
+#[inline]
+fn put_bytes(out: &mut Vec<u8>, text: &[u8]) {
     out.extend_from_slice(&(text.len() as u16).to_le_bytes());
-    out.extend_from_slice(text.as_bytes());
+    out.extend_from_slice(text);
 }
 
 fn put_all<T, const N: usize>(out: &mut Vec<u8>, column: &[T], bytes: impl Fn(&T) -> [u8; N]) {

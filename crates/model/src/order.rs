@@ -90,6 +90,18 @@ impl EventType {
     #[must_use]
     #[inline]
     pub fn parse(text: &[u8]) -> Option<Self> {
+        // The usual words first, by length and a few bytes: no table of cases to guess through.
+        match (text.len(), text.first_chunk::<3>()) {
+            (9, Some(b"can")) if text == b"cancelled" => return Some(Self::Cancelled),
+            (3, Some(b"new")) => return Some(Self::New),
+            (6, Some(b"fil")) if text == b"filled" => return Some(Self::Filled),
+            (7, Some(b"ame")) if text == b"amended" => return Some(Self::Amended),
+            _ => {}
+        }
+        Self::parse_other(text)
+    }
+
+    fn parse_other(text: &[u8]) -> Option<Self> {
         Some(match text {
             b"new" | b"New" | b"NEW" | b"0" => Self::New,
             b"amended" | b"Amended" | b"AMENDED" | b"replaced" | b"5" => Self::Amended,

@@ -18,7 +18,8 @@ pub const ORDER_ID_BYTES_MAX: usize = 128;
 /// Texts one after another in one buffer: two allocations for any number of rows.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TextColumn {
-    text: String,
+    /// UTF-8, and so is every part that `ends` cuts it into.
+    text: Vec<u8>,
     ends: Vec<u32>,
 }
 
@@ -39,13 +40,34 @@ impl TextColumn {
     /// text keep it far below.
     #[inline]
     pub fn push(&mut self, text: &str) {
-        self.text.push_str(text);
+        self.text.extend_from_slice(text.as_bytes());
         self.ends.push(self.text.len() as u32);
+    }
+
+    /// Appends a text that comes from outside.
+    ///
+    /// # Errors
+    /// When it is not UTF-8; nothing is appended then.
+    #[inline]
+    pub fn push_bytes(&mut self, text: &[u8]) -> Result<(), std::str::Utf8Error> {
+        if !is_short_ascii(text) {
+            std::str::from_utf8(text)?;
+        }
+        self.text.extend_from_slice(text);
+        self.ends.push(self.text.len() as u32);
+        Ok(())
     }
 
     /// The text at `index`.
     #[must_use]
     pub fn get(&self, index: usize) -> Option<&str> {
+        std::str::from_utf8(self.bytes_at(index)?).ok()
+    }
+
+    /// The bytes of the text at `index`.
+    #[must_use]
+    #[inline]
+    pub fn bytes_at(&self, index: usize) -> Option<&[u8]> {
         let end = *self.ends.get(index)? as usize;
         let start = match index.checked_sub(1) {
             Some(before) => *self.ends.get(before)? as usize,
@@ -54,18 +76,14 @@ impl TextColumn {
         self.text.get(start..end)
     }
 
-    #[inline]
-    fn bytes_at(&self, index: usize) -> Option<&[u8]> {
-        let end = *self.ends.get(index)? as usize;
-        let start = match index.checked_sub(1) {
-            Some(before) => *self.ends.get(before)? as usize,
-            None => 0,
-        };
-        self.text.as_bytes().get(start..end)
-    }
-
     /// All texts in order.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = &str> {
+        self.iter_bytes()
+            .map(|text| std::str::from_utf8(text).unwrap_or_default())
+    }
+
+    /// The bytes of all texts in order.
+    pub fn iter_bytes(&self) -> impl ExactSizeIterator<Item = &[u8]> {
         let mut start = 0;
         self.ends.iter().map(move |&end| {
             let text = self.text.get(start..end as usize).unwrap_or_default();
@@ -92,25 +110,9 @@ impl TextColumn {
         self.text.reserve(bytes);
     }
 
-    /// Texts that stand one after another in `text`, each ending where `ends` says. `None` when
-    /// they do not cut it into UTF-8 texts.
-    #[must_use]
-    pub fn from_parts(text: Vec<u8>, ends: Vec<u32>) -> Option<Self> {
-        let text = String::from_utf8(text).ok()?;
-        let mut start = 0;
-        for &end in &ends {
-            let cut = end >= start && (text.is_char_boundary(end as usize));
-            start = end;
-            if !cut {
-                return None;
-            }
-        }
-        (start as usize == text.len()).then_some(Self { text, ends })
-    }
-
     /// All texts one after another, and where each ends.
     #[must_use]
-    pub fn parts(&self) -> (&str, &[u32]) {
+    pub fn parts(&self) -> (&[u8], &[u32]) {
         (&self.text, &self.ends)
     }
 
@@ -119,6 +121,14 @@ impl TextColumn {
         self.text.shrink_to_fit();
         self.ends.shrink_to_fit();
     }
+}
+
+/// Whether these are at most 16 bytes, and all ASCII: the usual form of an id.
+#[inline]
+fn is_short_ascii(text: &[u8]) -> bool {
+    const HIGH: u64 = 0x8080_8080_8080_8080;
+    let key = Key::of(text);
+    text.len() <= KEY_BYTES && (key.first | key.last) & HIGH == 0
 }
 
 /// Gives each distinct text a number, in order of first sight.
@@ -155,7 +165,7 @@ impl Key {
             _ => match (text.first_chunk::<4>(), text.last_chunk::<4>()) {
                 (Some(first), Some(last)) => (word(first), word(last)),
                 _ => match *text {
-                    [a, b, c] => (u64::from(a), u64::from(b) << 8 | u64::from(c)),
+                    [a, b, c] => (u64::from(a), (u64::from(b) << 8) | u64::from(c)),
                     [a, b] => (u64::from(a), u64::from(b)),
                     [a] => (u64::from(a), 0),
                     _ => (0, 0),

@@ -115,6 +115,7 @@ impl OrderSource for Stored {
         Progress {
             done: self.rows,
             total: 0,
+            passed_over: 0,
         }
     }
 }

@@ -99,6 +99,7 @@ impl ParquetOrders {
             rows: Progress {
                 done: 0,
                 total: u64::try_from(total).unwrap_or_default(),
+                passed_over: 0,
             },
         })
     }

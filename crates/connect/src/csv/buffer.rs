@@ -8,7 +8,7 @@ use std::io::{ErrorKind, Read};
 use super::ROW_BYTES_MAX;
 
 /// Large enough that a read costs nothing per row, small enough to stay in the second cache.
-const BUFFER_BYTES: usize = 512 << 10;
+const BUFFER_BYTES: usize = 256 << 10;
 /// A row's text, CR LF, and one byte to see that it is longer.
 const PENDING_MAX: usize = ROW_BYTES_MAX + 3;
 
