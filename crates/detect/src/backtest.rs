@@ -108,6 +108,14 @@ impl Backtest {
         events.fold(EventTypes::NONE, EventTypes::union)
     }
 
+    /// Whether a set's alerts depend on how the rows were cut into batches.
+    #[must_use]
+    pub fn by_bucket(&self) -> bool {
+        self.serving
+            .iter()
+            .any(|serving| serving.detector.by_bucket())
+    }
+
     /// Applies a batch. Returns the alerts that it opened, so that they can be identified.
     pub fn apply(&mut self, orders: &OrderBatch) -> &mut [SetAlert] {
         let before = self.alerts.len();

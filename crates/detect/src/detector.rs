@@ -144,6 +144,11 @@ pub(crate) trait Detector: Send {
     /// The events that it looks at: it may be given these alone.
     fn events(&self) -> EventTypes;
 
+    /// Whether what it finds depends on how the rows were cut into batches.
+    fn by_bucket(&self) -> bool {
+        false
+    }
+
     /// Applies the batch; what it finds comes in row order.
     fn apply(&mut self, rows: &Rows<'_>, findings: &mut dyn Findings);
 

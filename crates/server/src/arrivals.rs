@@ -19,6 +19,34 @@ pub(crate) struct Arrivals {
 }
 
 impl Arrivals {
+    /// The marks, to save them.
+    pub(crate) fn to_marks(&self) -> Vec<(i64, u64)> {
+        self.marks
+            .iter()
+            .map(|&(time, seq)| (time.nanos(), seq))
+            .collect()
+    }
+
+    /// As they were saved.
+    pub(crate) fn from_marks(marks: Vec<(i64, u64)>) -> Self {
+        let marks = marks
+            .into_iter()
+            .map(|(time, seq)| (Time::from_nanos(time), seq));
+        Self {
+            marks: marks.collect(),
+        }
+    }
+
+    /// Puts the marks of `earlier` up to sequence number `through` in place of those here.
+    pub(crate) fn before(&mut self, earlier: Self, through: u64) {
+        let later = self.marks.drain(..).filter(|&(_, seq)| seq > through);
+        let later: Vec<_> = later.collect();
+        self.marks = earlier.marks;
+        later
+            .into_iter()
+            .for_each(|(time, seq)| self.note(time, seq));
+    }
+
     /// Rows from `seq` on came at `time`.
     pub(crate) fn note(&mut self, time: Time, seq: u64) {
         let due = |&(last, _): &(Time, u64)| last.saturating_add(MARK_EVERY) <= time;

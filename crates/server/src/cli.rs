@@ -23,7 +23,7 @@ const DEFAULT_URL: &str = "http://127.0.0.1:9090";
 #[command(name = "tapewatch", version, arg_required_else_help = true)]
 #[command(
     after_help = "Exit codes: 0 done, 1 a row was refused under --strict, 2 wrong usage or configuration, \
-    3 it failed while running."
+    3 it failed while running, 130 it was stopped by a signal."
 )]
 pub(crate) struct Cli {
     #[command(subcommand)]
@@ -47,6 +47,15 @@ pub(crate) enum Command {
         tapewatch replay --from 2024-01-05 --to 2024-01-06 --set spoofing.cancel_count=5"
     )]
     Replay(ReplayArgs),
+    /// Runs the detectors with one or many sets of parameters over what is stored
+    #[command(
+        after_help = "Examples:\n  tapewatch backtest --from 2024-01-05 --to 2024-01-06\n  \
+        tapewatch backtest --set spoofing.cancel_quantity=2000..8000:1000 --set spoofing.cancel_count=3,5,9 --out grid\n  \
+        tapewatch backtest --set spoofing.lookback=10s..60s:10s --sym AAPL --format csv\n\n\
+        The table on standard output has a row a set; --out keeps it and the alerts of each set. Stopped, it \
+        goes on with --out where it was."
+    )]
+    Backtest(BacktestArgs),
     /// Asks SQL of today and the history
     #[command(
         after_help = "Examples:\n  tapewatch sql \"select * from orderAlerts\"\n  \
@@ -217,9 +226,47 @@ pub(crate) struct ReplayArgs {
     /// Rows of a bucket, for the modes that are defined over buckets
     #[arg(long, value_name = "N", default_value = "8192", value_parser = bucket_rows)]
     pub(crate) rows_per_bucket: NonZeroUsize,
-    /// Stop at the first refused row with exit code 1
+    /// Stop at the first refused row with exit code 1; every row is checked
     #[arg(long)]
     pub(crate) strict: bool,
+    /// Check also the rows of events that no enabled detector looks at
+    #[arg(long)]
+    pub(crate) check_all: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BacktestArgs {
+    /// First event time, as 2024-01-05 or 2024-01-05T08:00:00
+    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    pub(crate) from: Option<Time>,
+    /// End of the event times, itself not included
+    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    pub(crate) to: Option<Time>,
+    /// Directory of the journal and the history
+    #[arg(long, value_name = "DIR", default_value = "tapewatch-data")]
+    pub(crate) data: PathBuf,
+    /// Only this instrument; may be repeated
+    #[arg(long, value_name = "SYM")]
+    pub(crate) sym: Vec<String>,
+    /// Only this detector; may be repeated
+    #[arg(long, value_name = "NAME")]
+    pub(crate) detector: Vec<String>,
+    /// Values of a detector's parameter: 4000, 3,5,9 or 2000..8000:1000; may be repeated, all
+    /// combinations are tried
+    #[arg(long, value_name = "DETECTOR.PARAMETER=VALUES")]
+    pub(crate) set: Vec<String>,
+    /// Spoofing thresholds in the reference system's form
+    #[arg(long, value_name = "CSV")]
+    pub(crate) thresholds: Option<PathBuf>,
+    /// Directory for the table and the alerts of each set
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
+    /// Form of the table
+    #[arg(long, value_enum, default_value_t = ReplayFormat::Table)]
+    pub(crate) format: ReplayFormat,
+    /// Threads; 0 takes one a core
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=64))]
+    pub(crate) threads: u32,
 }
 
 fn parse_time(text: &str) -> Result<Time, String> {

@@ -17,6 +17,7 @@ use tapewatch_model::TimeSpan;
 use tapewatch_store::StoreOptions;
 
 use crate::failure::Failure;
+use crate::shards::SHARDS_MAX;
 
 /// Name of the configuration file that is read when it stands in the working directory.
 const DEFAULT_FILE: &str = "tapewatch.toml";
@@ -66,6 +67,14 @@ pub(crate) const KEYS: &[Key] = &[
         doc: "Oldest segments that are in the history are deleted after an end of day until the journal is at most this big. 0: no limit.",
     },
     Key {
+        name: "checkpoint.interval",
+        doc: "How often the detectors' windows are saved, so that a start need not fold the whole journal again. One is also saved at a clean stop. `0s`: only then.",
+    },
+    Key {
+        name: "engine.shards",
+        doc: "Threads that detect, each for its part of the instruments; the alerts are the same for any number. More than one pays off only when one core is not enough.",
+    },
+    Key {
         name: "session.rolls_at",
         doc: "Time of day (UTC, hh:mm) at which today's rows become history, or `never`.",
     },
@@ -92,6 +101,8 @@ pub(crate) struct Config {
     pub(crate) thresholds: PathBuf,
     pub(crate) log: LogConfig,
     pub(crate) journal: JournalConfig,
+    pub(crate) checkpoint: CheckpointConfig,
+    pub(crate) engine: EngineConfig,
     pub(crate) session: SessionConfig,
     pub(crate) recent: RecentConfig,
     pub(crate) sql: SqlConfig,
@@ -120,6 +131,18 @@ pub(crate) struct JournalConfig {
     pub(crate) segment_bytes_max: u64,
     pub(crate) retention_age: TimeSpan,
     pub(crate) retention_bytes: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct CheckpointConfig {
+    pub(crate) interval: TimeSpan,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct EngineConfig {
+    pub(crate) shards: u32,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -157,6 +180,10 @@ impl Default for Config {
                 retention_age: TimeSpan::from_secs(7 * 86_400),
                 retention_bytes: 0,
             },
+            checkpoint: CheckpointConfig {
+                interval: TimeSpan::from_secs(30),
+            },
+            engine: EngineConfig { shards: 1 },
             session: SessionConfig {
                 rolls_at: "00:00".to_owned(),
             },
@@ -206,6 +233,7 @@ impl Config {
             .map_err(|error| Failure::usage(format!("configuration: {error}")))?;
         config.fsync()?;
         config.rolls_at()?;
+        config.shards()?;
         config.detect()?;
         Ok(config)
     }
@@ -228,6 +256,16 @@ impl Config {
             Ok(span) if span < TimeSpan::from_secs(86_400) && text.contains(':') => Ok(Some(span)),
             _ => Err(Failure::usage(format!(
                 "configuration: session.rolls_at is {text:?}: write a time of day such as 22:30, or never"
+            ))),
+        }
+    }
+
+    /// Number of detector threads.
+    pub(crate) fn shards(&self) -> Result<u32, Failure> {
+        match self.engine.shards {
+            shards @ 1..=SHARDS_MAX => Ok(shards),
+            shards => Err(Failure::usage(format!(
+                "configuration: engine.shards is {shards}: write 1 to {SHARDS_MAX}"
             ))),
         }
     }

@@ -1,7 +1,8 @@
 //! How a command ends when it does not succeed: a message and an exit code.
 //!
 //! Invariant: the codes are a promise, documented in `docs/use/commands.md`: 0 done, 1 a row was
-//! refused under `--strict`, 2 wrong usage or configuration, 3 it failed while running.
+//! refused under `--strict`, 2 wrong usage or configuration, 3 it failed while running, 130 a signal
+//! stopped it.
 
 use std::fmt;
 
@@ -34,6 +35,14 @@ impl Failure {
         Self {
             code: 3,
             message: message.to_string(),
+        }
+    }
+
+    /// A signal stopped it; `done` says what is done.
+    pub(crate) fn stopped(done: impl fmt::Display) -> Self {
+        Self {
+            code: 130,
+            message: format!("stopped by a signal; {done}"),
         }
     }
 

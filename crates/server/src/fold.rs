@@ -6,15 +6,16 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tapewatch_detect::{ConfigError, DetectConfig, Engine, Shard};
+use serde::{Deserialize, Serialize};
+use tapewatch_detect::{ConfigError, DetectConfig};
 use tapewatch_journal::FrameRef;
-use tapewatch_model::{
-    Bucket, CodecError, Hit, Origin, Time, decode_bucket, decode_config, frame_kind,
-};
+use tapewatch_model::{Bucket, BucketDecoder, CodecError, Hit, Time, decode_config, frame_kind};
 use tapewatch_store::{Format, Store};
 
 use crate::alert_book::{ALERTS_MAX, AlertBook};
+use crate::checkpoint::{Checkpoint, Pending};
 use crate::failure::Failure;
+use crate::shards::Shards;
 
 /// Producers whose last bucket is remembered; the one that was silent longest goes first.
 const PRODUCERS_MAX: usize = 1_024;
@@ -33,7 +34,7 @@ pub(crate) enum ApplyError {
 }
 
 /// What a producer's last bucket got.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Placed {
     /// Number of the bucket at the producer.
     pub(crate) batch: u64,
@@ -47,8 +48,11 @@ pub(crate) struct Placed {
 
 /// Everything that is derived from the journal.
 pub(crate) struct Fold {
-    pub(crate) engine: Engine,
+    pub(crate) shards: Shards,
     pub(crate) store: Store,
+    decoder: BucketDecoder,
+    /// The last frame that was applied.
+    last: FrameMark,
     book: Arc<Mutex<AlertBook>>,
     producers: HashMap<String, Placed>,
     /// The configuration in force, once a frame has told it.
@@ -60,8 +64,32 @@ pub(crate) struct Fold {
     book_from: u64,
 }
 
+/// Which frame of the journal it is: another journal has another there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub(crate) struct FrameMark {
+    pub(crate) seq: u64,
+    pub(crate) count: u32,
+    /// When it was received, nanoseconds.
+    pub(crate) time: i64,
+}
+
+impl FrameMark {
+    /// The mark of a frame.
+    pub(crate) fn of(frame: &FrameRef<'_>) -> Self {
+        let &FrameRef {
+            seq, count, time, ..
+        } = frame;
+        Self { seq, count, time }
+    }
+
+    /// Its last sequence number; 0 before any frame.
+    pub(crate) fn last_seq(&self) -> u64 {
+        (self.seq + u64::from(self.count)).saturating_sub(1)
+    }
+}
+
 /// What was applied so far, recovery included.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Totals {
     pub(crate) orders: u64,
     pub(crate) dead_letters: u64,
@@ -70,10 +98,12 @@ pub(crate) struct Totals {
 
 impl Fold {
     /// An empty state, before the first frame.
-    pub(crate) fn new(config: &DetectConfig, store: Store) -> Result<Self, ConfigError> {
+    pub(crate) fn new(config: &DetectConfig, shards: u32, store: Store) -> Result<Self, Failure> {
         Ok(Self {
-            engine: Engine::new(config, Shard::WHOLE)?,
+            shards: Shards::new(config, shards)?,
             store,
+            decoder: BucketDecoder::default(),
+            last: FrameMark::default(),
             book: Arc::default(),
             producers: HashMap::new(),
             config_seen: None,
@@ -118,40 +148,99 @@ impl Fold {
         self.config_seen.as_ref()
     }
 
+    /// Takes over what a checkpoint says, tables aside.
+    ///
+    /// # Errors
+    /// Why it does not fit.
+    pub(crate) fn restore(&mut self, checkpoint: Checkpoint) -> Result<(), String> {
+        let config = checkpoint
+            .config
+            .as_deref()
+            .map(DetectConfig::from_canonical);
+        self.config_seen = config.transpose().map_err(|error| error.to_string())?;
+        self.shards.load(checkpoint.shards)?;
+        self.producers = checkpoint.producers.into_iter().collect();
+        self.totals = checkpoint.totals;
+        self.last = checkpoint.frame;
+        Ok(())
+    }
+
+    /// What a checkpoint of now says.
+    pub(crate) fn pending(&self, arrivals: Vec<(i64, u64)>) -> Pending {
+        let mut producers: Vec<_> = self.producers.clone().into_iter().collect();
+        producers.sort_unstable_by(|a, b| a.0.cmp(&b.0));
+        Pending {
+            frame: self.last,
+            shards: self.shards.states(),
+            producers,
+            config: self.config_seen.as_ref().map(DetectConfig::canonical),
+            totals: self.totals,
+            arrivals,
+        }
+    }
+
+    /// The last frame that was applied.
+    pub(crate) fn last(&self) -> FrameMark {
+        self.last
+    }
+
+    /// Applies one frame as it stands in the journal to the tables alone: the checkpoint knows the
+    /// rest.
+    pub(crate) fn frame_of_checkpoint(&mut self, frame: &FrameRef<'_>) -> Result<(), ApplyError> {
+        if frame.kind == frame_kind::BUCKET {
+            let bucket = self.decode(frame)?;
+            self.append_rows(frame.seq, Time::from_nanos(frame.time), bucket);
+        }
+        Ok(())
+    }
+
+    fn decode(&mut self, frame: &FrameRef<'_>) -> Result<Bucket, ApplyError> {
+        let decoded = self.decoder.decode(frame.payload);
+        let mut bucket = decoded.map_err(|error| ApplyError::Codec {
+            seq: frame.seq,
+            error,
+        })?;
+        bucket.orders.number_from(frame.seq);
+        Ok(bucket)
+    }
+
     /// Applies one frame as it stands in the journal.
     pub(crate) fn frame(&mut self, frame: &FrameRef<'_>) -> Result<(), ApplyError> {
         let seq = frame.seq;
         match frame.kind {
             frame_kind::BUCKET => {
-                let bucket = decode_bucket(frame.payload);
-                let bucket = bucket.map_err(|error| ApplyError::Codec { seq, error })?;
-                self.bucket(seq, Time::from_nanos(frame.time), bucket);
+                let bucket = self.decode(frame)?;
+                self.bucket(FrameMark::of(frame), bucket);
             }
             frame_kind::DETECTOR_CONFIG => {
                 let config = decode_config(frame.payload);
                 let config = config.map_err(|error| ApplyError::Codec { seq, error })?;
                 let config = DetectConfig::from_canonical(&config.json);
                 let config = config.map_err(|error| ApplyError::Config { seq, error })?;
-                self.config(seq, &config)?;
+                self.config(FrameMark::of(frame), &config)?;
             }
-            frame_kind::CLEAR => self.engine.clear(),
+            frame_kind::CLEAR => self.clear(FrameMark::of(frame)),
             kind => return Err(ApplyError::Kind { seq, kind }),
         }
         Ok(())
     }
 
-    /// Applies a bucket whose first sequence number is `first_seq` and that came at `received`.
-    pub(crate) fn bucket(&mut self, first_seq: u64, received: Time, mut bucket: Bucket) {
-        bucket.orders.number_from(first_seq);
-        self.store.append_orders(&bucket.orders);
-        let orders = bucket.orders.len() as u64;
-        let letters = bucket.dead_letters.as_slice();
-        self.store
-            .append_dead_letters(first_seq.saturating_add(orders), received, letters);
-        self.engine.apply(&bucket.orders, &mut self.hits);
+    /// Applies a bucket that stands in the journal under `mark`.
+    pub(crate) fn bucket(&mut self, mark: FrameMark, mut bucket: Bucket) {
+        bucket.orders.number_from(mark.seq);
+        let orders = std::mem::take(&mut bucket.orders);
+        let placed = Placed {
+            batch: bucket.origin.batch,
+            first_seq: mark.seq,
+            orders: orders.len() as u64,
+            dead_letters: bucket.dead_letters.len() as u64,
+        };
+        bucket.orders = self.shards.apply(orders, &mut self.hits);
+        let producer = std::mem::take(&mut bucket.origin.producer);
+        self.append_rows(mark.seq, Time::from_nanos(mark.time), bucket);
         self.store.append_hits(&self.hits);
-        self.totals.orders += orders;
-        self.totals.dead_letters += letters.len() as u64;
+        self.totals.orders += placed.orders;
+        self.totals.dead_letters += placed.dead_letters;
         self.totals.hits += self.hits.len() as u64;
         if !self.hits.is_empty() {
             let mut book = lock(&self.book);
@@ -161,28 +250,46 @@ impl Fold {
                 .filter(|hit| hit.order.seq > self.book_from);
             new.for_each(|hit| book.put(hit.into()));
         }
-        let Origin { producer, batch } = bucket.origin;
         if !producer.is_empty() {
-            let dead_letters = letters.len() as u64;
-            self.remember(
-                producer,
-                Placed {
-                    batch,
-                    first_seq,
-                    orders,
-                    dead_letters,
-                },
-            );
+            self.remember(producer, placed);
         }
+        self.last = mark;
     }
 
-    /// Applies a configuration from sequence number `seq` on.
-    pub(crate) fn config(&mut self, seq: u64, config: &DetectConfig) -> Result<(), ApplyError> {
-        self.engine
+    /// Adds a bucket's rows, numbered from `first_seq`, to the tables.
+    fn append_rows(&mut self, first_seq: u64, received: Time, bucket: Bucket) {
+        let Bucket {
+            orders,
+            dead_letters,
+            ..
+        } = bucket;
+        let first_letter = first_seq.saturating_add(orders.len() as u64);
+        self.store.append_orders(orders);
+        self.store
+            .append_dead_letters(first_letter, received, &dead_letters);
+    }
+
+    /// Applies a configuration from `mark` on.
+    pub(crate) fn config(
+        &mut self,
+        mark: FrameMark,
+        config: &DetectConfig,
+    ) -> Result<(), ApplyError> {
+        self.shards
             .reconfigure(config)
-            .map_err(|error| ApplyError::Config { seq, error })?;
+            .map_err(|error| ApplyError::Config {
+                seq: mark.seq,
+                error,
+            })?;
         self.config_seen = Some(config.clone());
+        self.last = mark;
         Ok(())
+    }
+
+    /// Empties all windows.
+    pub(crate) fn clear(&mut self, mark: FrameMark) {
+        self.shards.clear();
+        self.last = mark;
     }
 
     /// What the producer's last bucket got.

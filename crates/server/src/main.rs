@@ -4,12 +4,15 @@
 //! main ─ cli ─┬─ up ─── recovery, pipeline (one thread: journal → fold → tables), api, jobs
 //!             ├─ feed ── a file to a running process
 //!             ├─ replay ─ the engine over a file or over what is stored
+//!             ├─ backtest many sets of parameters over what is stored
 //!             └─ query ── SQL and end of day
 //! ```
 
 mod alert_book;
 mod api;
 mod arrivals;
+mod backtest;
+mod checkpoint;
 mod cli;
 mod clock;
 mod config;
@@ -26,6 +29,7 @@ mod query;
 mod recovery;
 mod reference;
 mod replay;
+mod shards;
 mod shared;
 mod source;
 mod sql_runtime;
@@ -54,6 +58,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Up(args) => up::block_on(up::run(&args)),
         Command::Feed(command) => up::block_on(feed::run(&command)),
         Command::Replay(args) => replay::run(&args),
+        Command::Backtest(args) => backtest::run(&args),
         Command::Sql(args) => up::block_on(query::sql(&args)),
         Command::Eod(args) => up::block_on(query::end_of_day(&args)),
         Command::Config(ConfigCommand::Show(args)) => {

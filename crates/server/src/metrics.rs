@@ -28,6 +28,9 @@ pub(crate) struct Metrics {
     pub(crate) journal_segments: IntGauge,
     pub(crate) journal_seq: IntGauge,
     pub(crate) recent_rows: IntGauge,
+    pub(crate) recent_bytes: IntGauge,
+    pub(crate) checkpoint_seq: IntGauge,
+    pub(crate) checkpoint_seconds: Histogram,
     pub(crate) end_of_day: IntCounterVec,
     pub(crate) end_of_day_time: IntGauge,
     pub(crate) streams: IntGauge,
@@ -147,6 +150,16 @@ impl Metrics {
             journal_segments: m.gauge("journal_segments", "Journal segments.")?,
             journal_seq: m.gauge("journal_seq", "Last sequence number published.")?,
             recent_rows: m.gauge("recent_rows", "Order events held in memory.")?,
+            recent_bytes: m.gauge("recent_bytes", "Memory that they take.")?,
+            checkpoint_seq: m.gauge(
+                "checkpoint_seq",
+                "Last sequence number that the newest checkpoint of this process covers; 0 before any.",
+            )?,
+            checkpoint_seconds: m.histogram(
+                "checkpoint_seconds",
+                "Time to write one checkpoint, beside the pipeline.",
+                SECONDS,
+            )?,
             end_of_day: m.counters("end_of_day_total", "Ends of day.", "result")?,
             end_of_day_time: m.gauge(
                 "end_of_day_timestamp_seconds",

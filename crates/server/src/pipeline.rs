@@ -13,8 +13,9 @@ use tapewatch_model::Bucket;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::arrivals::Arrivals;
+use crate::checkpoint::Writer;
 use crate::failure::Failure;
-use crate::fold::{Fold, Placed, Totals};
+use crate::fold::{Fold, FrameMark, Placed, Totals};
 use crate::metrics::Metrics;
 
 mod worker;
@@ -74,6 +75,7 @@ enum Command {
     Clear(oneshot::Sender<Result<u64, PublishError>>),
     Sync(oneshot::Sender<Result<u64, PublishError>>),
     Retain(Retention),
+    Checkpoint,
 }
 
 /// Counts that others read while the thread runs.
@@ -116,6 +118,12 @@ impl Pipeline {
         let _ = self.queue.send(Command::Retain(retention)).await;
     }
 
+    /// Saves the detectors' windows, beside what goes on.
+    pub(crate) async fn checkpoint(&self) {
+        // A pipeline that is gone saves by itself at its end.
+        let _ = self.queue.send(Command::Checkpoint).await;
+    }
+
     async fn send<T>(
         &self,
         command: Command,
@@ -155,6 +163,10 @@ pub(crate) struct Limits {
     pub(crate) recent_rows_max: u64,
     /// When the rows of the journal came.
     pub(crate) arrivals: Arrivals,
+    /// Writes checkpoints.
+    pub(crate) checkpoints: Writer,
+    /// The frame at which the state that was taken in ended.
+    pub(crate) checkpointed: FrameMark,
 }
 
 /// Starts the thread with a recovered journal and fold. A configuration other than the journal's
@@ -180,6 +192,8 @@ pub(crate) fn spawn(
         metrics: metrics.clone(),
         live: Arc::clone(&live),
         recent_rows_max: limits.recent_rows_max,
+        checkpoints: Some(limits.checkpoints),
+        checkpointed: limits.checkpointed,
         encoded: Vec::new(),
     };
     if worker.fold.config_seen() != Some(config) {

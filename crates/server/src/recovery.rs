@@ -1,19 +1,26 @@
-//! Making the state again from the journal: for a start, and read-only beside a running process.
+//! Making the state again: for a start, from the newest good checkpoint and the journal after it, and
+//! read-only beside a running process.
 //!
 //! Invariant: every frame is applied once, in order; damage stops it with segment, offset and
-//! sequence number. Without a journal the state is empty.
+//! sequence number. A checkpoint that does not fit is refused with its reason, and the next older one
+//! or the whole journal is taken instead. Without a journal the state is empty.
 
 use std::path::Path;
+use std::time::Instant;
 
-use indicatif::ProgressBar;
+use indicatif::{ProgressBar, ProgressStyle};
 use tapewatch_detect::DetectConfig;
-use tapewatch_journal::{ReadError, Reader};
+use tapewatch_journal::{Journal, ReadError, Reader, Recovery};
 use tapewatch_model::{Time, decode_config, frame_kind};
 use tapewatch_store::{Store, StoreOptions};
 
 use crate::arrivals::Arrivals;
+use crate::checkpoint::{self, CHECKPOINT_DIR, Checkpoint, HitsFile};
+use crate::clock;
+use crate::config::Config;
 use crate::failure::Failure;
-use crate::fold::Fold;
+use crate::fold::{Fold, FrameMark};
+use crate::up::last_boundary;
 
 /// Directory of the journal inside the data directory.
 pub(crate) const JOURNAL_DIR: &str = "journal";
@@ -22,38 +29,220 @@ pub(crate) const JOURNAL_DIR: &str = "journal";
 #[derive(Debug, Default)]
 pub(crate) struct Recovered {
     pub(crate) frames: u64,
-    /// Last sequence number that came before `boundary`.
+    /// Last sequence number that came before the session's last roll.
     pub(crate) before_boundary: u64,
     /// When the rows came.
     pub(crate) arrivals: Arrivals,
+    /// Where the checkpoint ended that was taken in.
+    pub(crate) checkpoint: FrameMark,
+    /// The hits that it named.
+    pub(crate) hits: Vec<HitsFile>,
+}
+
+/// Why a start from a checkpoint does not go on.
+enum NotThis {
+    /// The checkpoint does not fit; there may be another way.
+    Refused(String),
+    Failed(Failure),
+}
+
+impl From<Failure> for NotThis {
+    fn from(failure: Failure) -> Self {
+        Self::Failed(failure)
+    }
+}
+
+/// A start that is being made.
+struct Start<'a> {
+    config: &'a Config,
+    detect: &'a DetectConfig,
+    journal: &'a Journal,
+    recovery: &'a Recovery,
+}
+
+/// Opens journal and store and makes the state from them.
+pub(crate) async fn start(
+    config: &Config,
+    detect: &DetectConfig,
+) -> Result<(Journal, Fold, Recovered), Failure> {
+    let started = Instant::now();
+    let dir = config.data.join(JOURNAL_DIR);
+    let (journal, recovery) =
+        Journal::open(&dir, config.journal_options()?).map_err(Failure::run)?;
+    tracing::info!(%recovery, seconds = started.elapsed().as_secs_f64(), "journal open");
+    let start = Start {
+        config,
+        detect,
+        journal: &journal,
+        recovery: &recovery,
+    };
+    let (fold, recovered) = start.make().await?;
+    let counts = fold.store.counts();
+    tracing::info!(
+        checkpoint = recovered.checkpoint.last_seq(),
+        frames = recovered.frames,
+        next_seq = recovery.next_seq,
+        orders = counts.orders,
+        hits = fold.totals.hits,
+        seconds = started.elapsed().as_secs_f64(),
+        "recovered"
+    );
+    Ok((journal, fold, recovered))
+}
+
+impl Start<'_> {
+    async fn make(&self) -> Result<(Fold, Recovered), Failure> {
+        for path in checkpoint::list(&self.config.data.join(CHECKPOINT_DIR)) {
+            let read = Checkpoint::read(&path).map_err(NotThis::Refused);
+            let tried = match read {
+                Ok(checkpoint) => self.take_checkpoint(checkpoint).await,
+                Err(refused) => Err(refused),
+            };
+            match tried {
+                Ok(done) => return Ok(done),
+                Err(NotThis::Failed(failure)) => return Err(failure),
+                Err(NotThis::Refused(reason)) => tracing::warn!(
+                    checkpoint = %path.display(),
+                    %reason,
+                    "refused; an older one or the journal is read instead"
+                ),
+            }
+        }
+        self.fold_journal().await
+    }
+
+    async fn open_store(&self) -> Result<Store, Failure> {
+        let (config, recovery) = (self.config, self.recovery);
+        let store = Store::open(&config.data, config.store_options())
+            .await
+            .map_err(Failure::run)?;
+        let high = store.high_water();
+        let known = high.orders.max(high.hits).max(high.dead_letters);
+        if known >= recovery.next_seq {
+            return Err(Failure::run(format!(
+                "{} ends before sequence number {}, but the history in {} goes up to {known}: a part of the journal is \
+                 missing; restore it, or move the history away",
+                config.data.join(JOURNAL_DIR).display(),
+                recovery.next_seq,
+                config.data.display()
+            )));
+        }
+        Ok(store)
+    }
+
+    /// Folds the whole journal.
+    async fn fold_journal(&self) -> Result<(Fold, Recovered), Failure> {
+        let first_seq = self.recovery.first_seq;
+        let store = self.open_store().await?;
+        let high = store.high_water();
+        let mut reader = self.journal.reader(first_seq).map_err(Failure::run)?;
+        let told = first_config(&mut reader)?;
+        let config = told.as_ref().unwrap_or(self.detect);
+        let mut fold = Fold::new(config, self.config.shards()?, store)?;
+        if first_seq > 1 {
+            fold.load_alerts(high.hits).await?;
+        }
+        let mut reader = self.journal.reader(first_seq).map_err(Failure::run)?;
+        let recovered = self.read(&mut reader, &mut fold, None)?;
+        Ok((fold, recovered))
+    }
+
+    /// Takes the checkpoint in, fills the tables up to it, and folds the journal after it.
+    async fn take_checkpoint(&self, checkpoint: Checkpoint) -> Result<(Fold, Recovered), NotThis> {
+        let (frame, hits) = (checkpoint.frame, checkpoint.hits.clone());
+        let seq = frame.last_seq();
+        if seq >= self.recovery.next_seq || seq < self.recovery.first_seq {
+            return Err(NotThis::Refused(format!(
+                "it ends at sequence number {seq}, the journal holds {} to {}",
+                self.recovery.first_seq,
+                self.recovery.next_seq.saturating_sub(1)
+            )));
+        }
+        let store = self.open_store().await?;
+        let high = store.high_water();
+        let dir = self.config.data.join(CHECKPOINT_DIR);
+        for file in hits.iter().filter(|file| file.through > high.hits) {
+            let path = file.path(&dir);
+            let refused = |reason: String| {
+                NotThis::Refused(format!("its hits in {}: {reason}", path.display()))
+            };
+            let rows = store
+                .load_hits(&path)
+                .map_err(|error| refused(error.to_string()))?;
+            if rows != file.rows && file.after >= high.hits {
+                return Err(refused(format!("{rows} rows, {} expected", file.rows)));
+            }
+        }
+        let arrivals = Arrivals::from_marks(checkpoint.arrivals.clone());
+        let mut fold = Fold::new(self.detect, self.config.shards()?, store)?;
+        fold.restore(checkpoint).map_err(NotThis::Refused)?;
+        fold.load_alerts(seq).await?;
+        // The frame at which it ends is read in any case: it must be the same.
+        let from = high
+            .orders
+            .min(high.dead_letters)
+            .saturating_add(1)
+            .min(frame.seq);
+        let from = from.max(self.recovery.first_seq);
+        let mut reader = self.journal.reader(from).map_err(Failure::run)?;
+        let mut recovered = self.read(&mut reader, &mut fold, Some(frame))?;
+        recovered.arrivals.before(arrivals, seq);
+        recovered.hits = hits;
+        Ok((fold, recovered))
+    }
+
+    /// Applies all frames of a reader: up to the checkpoint's to the tables alone.
+    fn read(
+        &self,
+        reader: &mut Reader,
+        fold: &mut Fold,
+        checkpoint: Option<FrameMark>,
+    ) -> Result<Recovered, NotThis> {
+        let rolls_at = self.config.rolls_at()?;
+        let boundary = rolls_at.map(|at| last_boundary(clock::now(), at));
+        let bar = ProgressBar::new(self.recovery.next_seq.saturating_sub(1)).with_style(
+            ProgressStyle::with_template("recovery {bar:40} {human_pos}/{human_len} ({eta} left)")
+                .map_err(Failure::run)?,
+        );
+        // The store's readers run on this runtime; folding the journal is plain computation.
+        tokio::task::block_in_place(|| replay(reader, fold, checkpoint, boundary, &bar))
+    }
 }
 
 /// Applies all frames of a reader; those received before `boundary` are told apart.
-pub(crate) fn replay(
+fn replay(
     reader: &mut Reader,
     fold: &mut Fold,
+    checkpoint: Option<FrameMark>,
     boundary: Option<Time>,
-    last_seq: Option<u64>,
     progress: &ProgressBar,
-) -> Result<Recovered, Failure> {
-    let mut recovered = Recovered::default();
-    if let Some(last_seq) = last_seq {
-        progress.set_length(last_seq);
-    }
+) -> Result<Recovered, NotThis> {
+    let mut recovered = Recovered {
+        checkpoint: checkpoint.unwrap_or_default(),
+        ..Recovered::default()
+    };
+    let known = recovered.checkpoint.last_seq();
     while let Some(frame) = reader.next_frame().map_err(Failure::run)? {
-        fold.frame(&frame).map_err(Failure::run)?;
+        let mark = FrameMark::of(&frame);
+        let last = mark.last_seq();
+        if last > known {
+            fold.frame(&frame).map_err(Failure::run)?;
+        } else {
+            fold.frame_of_checkpoint(&frame).map_err(Failure::run)?;
+            if last == known && Some(mark) != checkpoint {
+                return Err(NotThis::Refused(format!(
+                    "it is of another journal: this one has another frame at sequence number {known}"
+                )));
+            }
+        }
         recovered.frames += 1;
         recovered
             .arrivals
             .note(Time::from_nanos(frame.time), frame.seq);
-        let last = frame
-            .seq
-            .saturating_add(u64::from(frame.count))
-            .saturating_sub(1);
         if boundary.is_some_and(|boundary| frame.time < boundary.nanos()) {
             recovered.before_boundary = last;
         }
-        if recovered.frames % 256 == 0 {
+        if recovered.frames.is_multiple_of(256) {
             progress.set_position(last);
         }
     }
@@ -63,7 +252,7 @@ pub(crate) fn replay(
 
 /// The configuration that the journal's first rows were judged by: the first one that it tells. A
 /// segment tells it at its beginning, if not always before its first rows.
-pub(crate) fn first_config(reader: &mut Reader) -> Result<Option<DetectConfig>, Failure> {
+fn first_config(reader: &mut Reader) -> Result<Option<DetectConfig>, Failure> {
     while let Some(frame) = reader.next_frame().map_err(Failure::run)? {
         if frame.kind == frame_kind::DETECTOR_CONFIG {
             let told = decode_config(frame.payload).map_err(Failure::run)?;
@@ -77,11 +266,16 @@ pub(crate) fn first_config(reader: &mut Reader) -> Result<Option<DetectConfig>, 
 
 /// A reader over the whole journal in `data`; `None` when there is no journal.
 pub(crate) fn whole_journal(data: &Path) -> Result<Option<Reader>, Failure> {
+    journal_from(data, 1)
+}
+
+/// A reader over the journal from a sequence number on, or from its beginning when that comes later.
+fn journal_from(data: &Path, seq: u64) -> Result<Option<Reader>, Failure> {
     let dir = data.join(JOURNAL_DIR);
     if !dir.is_dir() {
         return Ok(None);
     }
-    match Reader::open(&dir, 1) {
+    match Reader::open(&dir, seq) {
         Err(ReadError::Gone { first_seq, .. }) => Reader::open(&dir, first_seq).map(Some),
         other => other.map(Some),
     }
@@ -94,18 +288,46 @@ pub(crate) async fn read_only(
     config: &DetectConfig,
     options: StoreOptions,
 ) -> Result<Fold, Failure> {
+    let store = open_read_only(data, options).await?;
+    let mut fold = Fold::new(config, 1, store)?;
+    if let Some(mut reader) = whole_journal(data)? {
+        replay(&mut reader, &mut fold, None, None, &ProgressBar::hidden())?;
+    }
+    Ok(fold)
+}
+
+/// Orders and dead letters as the files in `data` tell them, without detecting anything.
+pub(crate) async fn tables_only(data: &Path, options: StoreOptions) -> Result<Store, Failure> {
+    let store = open_read_only(data, options).await?;
+    let high = store.high_water();
+    let known = high.orders.min(high.dead_letters);
+    let mut fold = Fold::new(&DetectConfig::default(), 1, store)?;
+    if let Some(mut reader) = journal_from(data, known.saturating_add(1))? {
+        while let Some(frame) = reader.next_frame().map_err(Failure::run)? {
+            fold.frame_of_checkpoint(&frame).map_err(Failure::run)?;
+        }
+    }
+    Ok(fold.store)
+}
+
+async fn open_read_only(data: &Path, options: StoreOptions) -> Result<Store, Failure> {
     if !data.is_dir() {
         return Err(Failure::usage(format!(
             "{}: there is no data directory; name one with --data",
             data.display()
         )));
     }
-    let store = Store::open_read_only(data, options)
+    Store::open_read_only(data, options)
         .await
-        .map_err(Failure::run)?;
-    let mut fold = Fold::new(config, store).map_err(Failure::usage)?;
-    if let Some(mut reader) = whole_journal(data)? {
-        replay(&mut reader, &mut fold, None, None, &ProgressBar::hidden())?;
+        .map_err(Failure::run)
+}
+
+/// Without a checkpoint none can be refused.
+impl From<NotThis> for Failure {
+    fn from(not_this: NotThis) -> Self {
+        match not_this {
+            NotThis::Refused(reason) => Self::run(reason),
+            NotThis::Failed(failure) => failure,
+        }
     }
-    Ok(fold)
 }

@@ -5,11 +5,14 @@
 
 use std::io::{BufWriter, ErrorKind, Write};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 
 use tapewatch_detect::{DetectConfig, Engine, Shard, merge_shards};
-use tapewatch_model::{DeadLetter, Hit, OrderBatch, OrderSource, Progress, SourceError, Time};
+use tapewatch_model::{
+    DeadLetter, EventTypes, Hit, OrderBatch, OrderSource, Progress, SourceError, Time,
+};
 use tapewatch_store::HistoryOrders;
 
 use crate::cli::ReplayArgs;
@@ -38,7 +41,7 @@ pub(crate) fn run(args: &ReplayArgs) -> Result<(), Failure> {
     match &args.file {
         Some(path) => {
             let source = open(path, format_of(path)?)?;
-            Replay::new(args, config).run(source, &path.display().to_string())
+            Replay::new(args, config)?.run(source, &path.display().to_string())
         }
         None => up::block_on(async {
             let (detect, options) = (DetectConfig::default(), Config::default().store_options());
@@ -56,7 +59,7 @@ pub(crate) fn run(args: &ReplayArgs) -> Result<(), Failure> {
             };
             tokio::task::block_in_place(|| {
                 let name = stored.name.clone();
-                Replay::new(args, config).run(Box::new(stored), &name)
+                Replay::new(args, config)?.run(Box::new(stored), &name)
             })
         }),
     }
@@ -124,25 +127,39 @@ struct Replay<'a> {
     args: &'a ReplayArgs,
     config: DetectConfig,
     progress: RowProgress,
-    rows: u64,
+    /// Set by SIGINT and SIGTERM.
+    stop: Arc<AtomicBool>,
+    orders: u64,
     refused: u64,
+    passed_over: u64,
     hits: u64,
 }
 
 impl<'a> Replay<'a> {
-    fn new(args: &'a ReplayArgs, config: DetectConfig) -> Self {
-        let progress = RowProgress::new("replay");
-        Self {
+    fn new(args: &'a ReplayArgs, config: DetectConfig) -> Result<Self, Failure> {
+        Ok(Self {
             args,
             config,
-            progress,
-            rows: 0,
+            progress: RowProgress::new("replay"),
+            stop: stop_flag()?,
+            orders: 0,
             refused: 0,
+            passed_over: 0,
             hits: 0,
-        }
+        })
     }
 
-    fn run(mut self, source: Box<dyn OrderSource + Send + '_>, name: &str) -> Result<(), Failure> {
+    /// Rows of the source that were read, whatever became of them.
+    fn rows(&self) -> u64 {
+        self.orders + self.refused + self.passed_over
+    }
+
+    fn run(
+        mut self,
+        mut source: Box<dyn OrderSource + Send + '_>,
+        name: &str,
+    ) -> Result<(), Failure> {
+        source.want(self.wanted()?);
         let out = BufWriter::with_capacity(1 << 16, std::io::stdout().lock());
         let mut writer = HitWriter::new(out, self.args.format);
         let done = match self.args.threads {
@@ -157,16 +174,33 @@ impl<'a> Replay<'a> {
             Ok(()) => {}
             Err(Ended::Failed(failure)) => return Err(failure),
         }
+        let (rows, stopped) = (self.rows(), self.stop.load(Ordering::Relaxed));
         let time = self.progress.finish();
-        let rows = self.rows + self.refused;
+        let passed_over = match self.passed_over {
+            0 => String::new(),
+            rows => format!("{rows} of events that no detector looks at, "),
+        };
         eprintln!(
-            "{name}: {rows} rows, {} rejects, {} hits, {:.3} s, {} rows/s",
+            "{name}: {}{rows} rows, {passed_over}{} rejects, {} hits, {:.3} s, {} rows/s",
+            if stopped { "stopped after " } else { "" },
             self.refused,
             self.hits,
             time.as_secs_f64(),
             per_second(rows, time)
         );
+        if stopped {
+            return Err(Failure::stopped("the hits up to there are written"));
+        }
         Ok(())
+    }
+
+    /// The events that the source must give.
+    fn wanted(&self) -> Result<EventTypes, Failure> {
+        if self.args.check_all || self.args.strict {
+            return Ok(EventTypes::ALL);
+        }
+        let engine = Engine::new(&self.config, Shard::WHOLE).map_err(Failure::usage)?;
+        Ok(engine.events())
     }
 
     fn on_this_thread<W: Write>(
@@ -218,10 +252,12 @@ impl<'a> Replay<'a> {
             }
             let mut letters = Vec::new();
             let mut waiting = 0;
+            let mut before = OrderBatch::default();
             loop {
-                let mut orders = OrderBatch::default();
+                let mut orders = OrderBatch::following(&before, 0);
                 let more = self.read(source.as_mut(), &mut orders, &mut letters)?;
                 if more {
+                    before = OrderBatch::following(&orders, 0);
                     let orders = Arc::new(orders);
                     for batch in &batches {
                         batch.send(Arc::clone(&orders)).map_err(|_| died())?;
@@ -259,6 +295,10 @@ impl<'a> Replay<'a> {
         orders: &mut OrderBatch,
         letters: &mut Vec<DeadLetter>,
     ) -> Result<bool, Ended> {
+        if self.stop.load(Ordering::Relaxed) {
+            orders.clear();
+            return Ok(false);
+        }
         let rows_max = self.args.rows_per_bucket.get();
         let more = source
             .next_batch(rows_max, orders, letters)
@@ -274,11 +314,26 @@ impl<'a> Replay<'a> {
             }
             self.refused += 1;
         }
-        self.rows += orders.len() as u64;
-        self.progress
-            .show(self.rows + self.refused, source.progress());
+        self.orders += orders.len() as u64;
+        let progress = source.progress();
+        self.passed_over = progress.passed_over;
+        self.progress.show(self.rows(), progress);
         Ok(more)
     }
+}
+
+/// A flag that SIGINT and SIGTERM set; a second one ends the process at once.
+pub(crate) fn stop_flag() -> Result<Arc<AtomicBool>, Failure> {
+    use signal_hook::consts::{SIGINT, SIGTERM};
+    use signal_hook::flag;
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM] {
+        // In this order: the first one finds the flag not set yet.
+        flag::register_conditional_shutdown(signal, 130, Arc::clone(&stop))
+            .and_then(|_| flag::register(signal, Arc::clone(&stop)))
+            .map_err(Failure::run)?;
+    }
+    Ok(stop)
 }
 
 /// Why a replay ended early.

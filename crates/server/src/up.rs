@@ -9,21 +9,18 @@ use std::io::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressStyle};
 use tapewatch_detect::DetectConfig;
-use tapewatch_journal::Journal;
 use tapewatch_model::{Time, TimeSpan};
-use tapewatch_store::Store;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
+use crate::checkpoint::{CHECKPOINT_DIR, Writer};
 use crate::cli::UpArgs;
 use crate::config::Config;
 use crate::failure::Failure;
-use crate::fold::Fold;
 use crate::metrics::Metrics;
 use crate::pipeline::{self, Spawned};
-use crate::recovery::{JOURNAL_DIR, Recovered, first_config, replay};
+use crate::recovery::{self, JOURNAL_DIR, Recovered};
 use crate::shared::Shared;
 use crate::sql_runtime::SqlRuntime;
 use crate::{api, clock};
@@ -65,6 +62,7 @@ pub(crate) async fn run(args: &UpArgs) -> Result<(), Failure> {
     } = started;
     gate.open(api::router(shared.clone()));
     shared.metrics.ready.set(1);
+    let saving = tokio::spawn(save_windows(shared.clone(), config.checkpoint.interval));
     let session = tokio::spawn(watch_session(
         shared,
         config.rolls_at()?,
@@ -89,7 +87,7 @@ pub(crate) async fn run(args: &UpArgs) -> Result<(), Failure> {
         server.abort();
     }
     // With the last handle the queue ends, and with it the thread.
-    drop(session.await);
+    drop((saving.await, session.await));
     match tokio::time::timeout(DRAIN, dead).await {
         Ok(result) => result?,
         Err(_) => return Err(Failure::run("the pipeline did not end in time")),
@@ -112,13 +110,22 @@ async fn start(
     stopping: watch::Receiver<bool>,
 ) -> Result<Running, Failure> {
     let metrics = Metrics::new().map_err(Failure::run)?;
-    let (journal, fold, mut recovered) = recover(config, detect).await?;
+    let (journal, fold, mut recovered) = recovery::start(config, detect).await?;
     let book = fold.book();
     let store = fold.store.clone();
     let arrivals = std::mem::take(&mut recovered.arrivals);
+    let checkpoints = Writer::start(
+        config.data.join(CHECKPOINT_DIR),
+        store.clone(),
+        metrics.clone(),
+        std::mem::take(&mut recovered.hits),
+        recovered.checkpoint.last_seq(),
+    )?;
     let limits = pipeline::Limits {
         recent_rows_max: config.recent.rows_max,
         arrivals,
+        checkpoints,
+        checkpointed: recovered.checkpoint,
     };
     let Spawned {
         pipeline,
@@ -201,62 +208,8 @@ async fn signal() -> Result<&'static str, Failure> {
     })
 }
 
-/// Opens journal and store and makes the state from them.
-async fn recover(
-    config: &Config,
-    detect: &DetectConfig,
-) -> Result<(Journal, Fold, Recovered), Failure> {
-    let started = std::time::Instant::now();
-    let dir = config.data.join(JOURNAL_DIR);
-    let (journal, recovery) =
-        Journal::open(&dir, config.journal_options()?).map_err(Failure::run)?;
-    tracing::info!(%recovery, "journal open");
-    let store = Store::open(&config.data, config.store_options())
-        .await
-        .map_err(Failure::run)?;
-    let high = store.high_water();
-    let known = high.orders.max(high.hits).max(high.dead_letters);
-    if known >= recovery.next_seq {
-        return Err(Failure::run(format!(
-            "{} ends before sequence number {}, but the history in {} goes up to {known}: a part of the journal is \
-             missing; restore it, or move the history away",
-            dir.display(),
-            recovery.next_seq,
-            config.data.display()
-        )));
-    }
-    let mut reader = journal.reader(recovery.first_seq).map_err(Failure::run)?;
-    let told = first_config(&mut reader)?;
-    let mut fold = Fold::new(told.as_ref().unwrap_or(detect), store).map_err(Failure::usage)?;
-    if recovery.first_seq > 1 {
-        fold.load_alerts(high.hits).await?;
-    }
-    let boundary = config.rolls_at()?.map(|at| last_boundary(clock::now(), at));
-    let mut reader = journal.reader(recovery.first_seq).map_err(Failure::run)?;
-    let bar = ProgressBar::new(0).with_style(
-        ProgressStyle::with_template("recovery {bar:40} {human_pos}/{human_len} ({eta} left)")
-            .map_err(Failure::run)?,
-    );
-    let last = recovery.next_seq.saturating_sub(1);
-    // The store's readers run on this runtime; folding the journal is plain computation.
-    let (fold, recovered) = tokio::task::block_in_place(|| {
-        let recovered = replay(&mut reader, &mut fold, boundary, Some(last), &bar)?;
-        Ok::<_, Failure>((fold, recovered))
-    })?;
-    let counts = fold.store.counts();
-    tracing::info!(
-        frames = recovered.frames,
-        next_seq = recovery.next_seq,
-        orders = counts.orders,
-        hits = fold.totals.hits,
-        seconds = started.elapsed().as_secs_f64(),
-        "recovered"
-    );
-    Ok((journal, fold, recovered))
-}
-
 /// The latest roll of the session at or before `now`.
-fn last_boundary(now: Time, rolls_at: TimeSpan) -> Time {
+pub(crate) fn last_boundary(now: Time, rolls_at: TimeSpan) -> Time {
     let today = now.date().start().saturating_add(rolls_at);
     if today <= now {
         today
@@ -288,6 +241,17 @@ async fn watch_session(shared: Shared, rolls_at: Option<TimeSpan>, before_bounda
             } else {
                 tokio::time::sleep(Duration::from_secs(10)).await;
             }
+        }
+    }
+}
+
+/// Asks for a checkpoint every so often.
+async fn save_windows(shared: Shared, interval: TimeSpan) {
+    let interval = Duration::from_nanos(interval.nanos().unsigned_abs());
+    while !interval.is_zero() {
+        tokio::select! {
+            () = shared.stopped() => return,
+            () = tokio::time::sleep(interval) => shared.pipeline.checkpoint().await,
         }
     }
 }

@@ -478,6 +478,10 @@ impl Detector for Spoofing {
         }
     }
 
+    fn by_bucket(&self) -> bool {
+        matches!(self.measured, Measured::Caches(_))
+    }
+
     fn apply(&mut self, rows: &Rows<'_>, findings: &mut dyn Findings) {
         self.find_cancels(rows);
         let cancels = self.cancels.as_mut_slice();

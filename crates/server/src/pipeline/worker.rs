@@ -14,9 +14,10 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{Command, GROUP_BYTES_MAX, Live, PublishError, Published, QUEUE_MAX, gauge};
 use crate::arrivals::Arrivals;
+use crate::checkpoint::Writer;
 use crate::clock;
 use crate::failure::Failure;
-use crate::fold::{Fold, Placed, Totals};
+use crate::fold::{Fold, FrameMark, Placed, Totals};
 use crate::metrics::Metrics;
 
 /// The thread's side.
@@ -33,6 +34,10 @@ pub(super) struct Worker {
     pub(super) arrivals: Arrivals,
     /// What the counters show already.
     pub(super) shown: Totals,
+    /// Writes checkpoints; `None` once it has ended.
+    pub(super) checkpoints: Option<Writer>,
+    /// What the newest checkpoint covers.
+    pub(super) checkpointed: FrameMark,
     /// Encoded frames, kept for its memory.
     pub(super) encoded: Vec<u8>,
 }
@@ -40,11 +45,11 @@ pub(super) struct Worker {
 /// One frame of a group, appended and not yet committed.
 enum Staged {
     Bucket(
-        Appended,
+        FrameMark,
         Box<Bucket>,
         oneshot::Sender<Result<Published, PublishError>>,
     ),
-    Clear(u64, oneshot::Sender<Result<u64, PublishError>>),
+    Clear(FrameMark, oneshot::Sender<Result<u64, PublishError>>),
 }
 
 impl Worker {
@@ -68,7 +73,28 @@ impl Worker {
             }
         }
         // Whatever the policy: a clean stop leaves everything on the disk.
-        self.journal.sync().map_err(Failure::run)
+        self.journal.sync().map_err(Failure::run)?;
+        if let Some(writer) = self.checkpoints.take() {
+            let news = self.fold.last() != self.checkpointed;
+            writer.finish(news.then(|| self.fold.pending(self.arrivals.to_marks())));
+        }
+        Ok(())
+    }
+
+    /// Hands the state over to be saved, unless nothing happened since, or one is being saved.
+    fn checkpoint(&mut self) {
+        let last = self.fold.last();
+        if last == self.checkpointed {
+            return;
+        }
+        let (fold, arrivals) = (&self.fold, &self.arrivals);
+        let taken = self
+            .checkpoints
+            .as_ref()
+            .is_some_and(|writer| writer.offer(|| fold.pending(arrivals.to_marks())));
+        if taken {
+            self.checkpointed = last;
+        }
     }
 
     /// Appends the command's frame; answers at once when that fails. Returns its size.
@@ -97,7 +123,14 @@ impl Worker {
                 let version = [tapewatch_model::FORMAT_VERSION];
                 let now = clock::now().nanos();
                 match self.journal.append(frame_kind::CLEAR, 1, now, &version) {
-                    Ok(seq) => group.push(Staged::Clear(seq, reply)),
+                    Ok(seq) => {
+                        let mark = FrameMark {
+                            seq,
+                            count: 1,
+                            time: now,
+                        };
+                        group.push(Staged::Clear(mark, reply));
+                    }
                     Err(error) => drop(reply.send(Err(append_error(error)))),
                 }
                 1
@@ -110,6 +143,10 @@ impl Worker {
             }
             Command::Retain(retention) => {
                 self.retain(retention);
+                0
+            }
+            Command::Checkpoint => {
+                self.checkpoint();
                 0
             }
         }
@@ -158,9 +195,10 @@ impl Worker {
             .journal
             .append(frame_kind::BUCKET, count, received.nanos(), &self.encoded)
             .map_err(append_error)?;
-        Ok(Stage::Appended(Appended {
-            first_seq,
-            received,
+        Ok(Stage::Appended(FrameMark {
+            seq: first_seq,
+            count,
+            time: received.nanos(),
         }))
     }
 
@@ -191,27 +229,20 @@ impl Worker {
         let mut answers = Vec::with_capacity(group.len());
         for staged in group {
             match staged {
-                Staged::Bucket(
-                    Appended {
-                        first_seq,
-                        received,
-                    },
-                    bucket,
-                    reply,
-                ) => {
+                Staged::Bucket(mark, bucket, reply) => {
                     let placed = Placed {
                         batch: bucket.origin.batch,
-                        first_seq,
+                        first_seq: mark.seq,
                         orders: bucket.orders.len() as u64,
                         dead_letters: bucket.dead_letters.len() as u64,
                     };
-                    self.arrivals.note(received, first_seq);
-                    self.fold.bucket(first_seq, received, *bucket);
+                    self.arrivals.note(Time::from_nanos(mark.time), mark.seq);
+                    self.fold.bucket(mark, *bucket);
                     answers.push((reply, placed));
                 }
-                Staged::Clear(seq, reply) => {
-                    self.fold.engine.clear();
-                    let _ = reply.send(Ok(seq));
+                Staged::Clear(mark, reply) => {
+                    self.fold.clear(mark);
+                    let _ = reply.send(Ok(mark.seq));
                 }
             }
         }
@@ -255,7 +286,12 @@ impl Worker {
         match self.journal.commit() {
             Ok(()) => {
                 self.published.send_replace(self.journal.durable_seq());
-                self.fold.config(seq, config).map_err(Failure::run)
+                let mark = FrameMark {
+                    seq,
+                    count: 1,
+                    time: now,
+                };
+                self.fold.config(mark, config).map_err(Failure::run)
             }
             // A repetition is not worth stopping for: the next segment has another.
             Err(error) if error.is_retryable() && self.fold.config_seen() == Some(config) => Ok(()),
@@ -289,7 +325,7 @@ impl Worker {
 
     pub(super) fn show(&mut self) {
         let metrics = &self.metrics;
-        let counters = self.fold.engine.counters();
+        let counters = self.fold.shards.counters();
         self.live
             .late_rows
             .store(counters.late_rows, Ordering::Relaxed);
@@ -313,20 +349,14 @@ impl Worker {
         metrics.journal_bytes.set(gauge(self.journal.bytes()));
         metrics.journal_segments.set(gauge(self.journal.segments()));
         metrics.journal_seq.set(gauge(self.journal.durable_seq()));
-        metrics
-            .recent_rows
-            .set(gauge(self.fold.store.counts().recent_orders));
+        let counts = self.fold.store.counts();
+        metrics.recent_rows.set(gauge(counts.recent_orders));
+        metrics.recent_bytes.set(gauge(counts.recent_bytes));
     }
 }
 
-/// Where and when a bucket went into the journal.
-struct Appended {
-    first_seq: u64,
-    received: Time,
-}
-
 enum Stage {
-    Appended(Appended),
+    Appended(FrameMark),
     Known(Placed),
 }
 

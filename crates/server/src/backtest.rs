@@ -1,0 +1,227 @@
+//! `tapewatch backtest`: one or many sets of parameters over a range of history, in one pass.
+//!
+//! Invariant: the alerts of a set are those of a replay with its parameters, in the order of their
+//! first hits, for any number of threads and however often it was stopped in between. The history is
+//! cut into units of instruments; each is done whole or not at all.
+
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use tapewatch_detect::{Backtest, SetAlert, Shard};
+use tapewatch_model::{Progress, Time};
+use tapewatch_store::{OrderScan, ScanRequest, ScanUnit};
+
+use crate::cli::BacktestArgs;
+use crate::config::Config;
+use crate::failure::Failure;
+use crate::progress::{RowProgress, per_second};
+use crate::replay::stop_flag;
+use crate::{recovery, up};
+
+mod grid;
+mod output;
+
+use grid::Grid;
+use output::{Line, Output};
+
+/// Wanted rows of a unit, about: small enough that a stop costs little, large enough that the row
+/// groups that two units share do not count.
+const UNIT_ROWS: u64 = 4_000_000;
+const UNITS_MAX: u64 = 4_096;
+/// Alerts of all sets together; they are sorted in memory.
+const ALERTS_MAX: u64 = 5_000_000;
+
+/// Runs it.
+pub(crate) fn run(args: &BacktestArgs) -> Result<(), Failure> {
+    let grid = Grid::read(args)?;
+    let (from, to) = (args.from.unwrap_or(Time::MIN), args.to.unwrap_or(Time::MAX));
+    if from >= to {
+        return Err(Failure::usage(format!(
+            "--from {from} is not before --to {to}"
+        )));
+    }
+    let backtest = Backtest::new(grid.sets(), Shard::WHOLE).map_err(Failure::usage)?;
+    if backtest.by_bucket() {
+        return Err(Failure::usage(
+            "a detector mode that is defined over buckets (wj, wj1) cannot be tested over history: \
+             it does not keep the buckets; use mode seq, or `tapewatch replay` on a file",
+        ));
+    }
+    let request = ScanRequest {
+        from,
+        to,
+        events: backtest.events(),
+        syms: args.sym.clone(),
+    };
+    let scan = up::block_on(async {
+        let options = Config::default().store_options();
+        let store = recovery::tables_only(&args.data, options).await?;
+        tokio::task::block_in_place(|| store.order_scan(&request)).map_err(Failure::run)
+    })?;
+    Run::new(args, grid, scan)?.run()
+}
+
+/// A backtest under way.
+struct Run<'a> {
+    args: &'a BacktestArgs,
+    grid: Grid,
+    units: Vec<Mutex<Option<ScanUnit>>>,
+    output: Output,
+    total: u64,
+    rows: AtomicU64,
+    alerts: AtomicU64,
+    next: AtomicUsize,
+    stop: std::sync::Arc<AtomicBool>,
+}
+
+impl<'a> Run<'a> {
+    fn new(args: &'a BacktestArgs, grid: Grid, scan: OrderScan) -> Result<Self, Failure> {
+        let total = scan.rows();
+        let count = total.div_ceil(UNIT_ROWS).clamp(2, UNITS_MAX);
+        let units = scan.units(usize::try_from(count).unwrap_or(2));
+        let names: Vec<String> = units.iter().map(ScanUnit::name).collect();
+        let output = Output::open(args, &grid, &names, total)?;
+        Ok(Self {
+            args,
+            grid,
+            units: units
+                .into_iter()
+                .map(|unit| Mutex::new(Some(unit)))
+                .collect(),
+            output,
+            total,
+            rows: AtomicU64::new(0),
+            alerts: AtomicU64::new(0),
+            next: AtomicUsize::new(0),
+            stop: stop_flag()?,
+        })
+    }
+
+    fn run(self) -> Result<(), Failure> {
+        let mut progress = RowProgress::new("backtest");
+        let threads = match self.args.threads {
+            0 => thread::available_parallelism().map_or(1, |count| count.get() as u32),
+            threads => threads,
+        };
+        let ended = AtomicUsize::new(0);
+        let results: Vec<Result<(), Failure>> = thread::scope(|scope| {
+            let work = || {
+                let result = self.work();
+                if result.is_err() {
+                    self.stop.store(true, Ordering::Relaxed);
+                }
+                ended.fetch_add(1, Ordering::Relaxed);
+                result
+            };
+            let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+            while ended.load(Ordering::Relaxed) < workers.len() {
+                let done = self.rows.load(Ordering::Relaxed);
+                progress.show(
+                    done,
+                    Progress {
+                        done,
+                        total: self.total,
+                        passed_over: 0,
+                    },
+                );
+                thread::park_timeout(Duration::from_millis(20));
+            }
+            let died = || Failure::run("a backtest thread died");
+            let joined = workers.into_iter().map(|worker| worker.join());
+            joined
+                .map(|result| result.unwrap_or_else(|_| Err(died())))
+                .collect()
+        });
+        let time = progress.finish();
+        results.into_iter().collect::<Result<(), Failure>>()?;
+        let done = self.output.done();
+        if done < self.units.len() {
+            return Err(Failure::stopped(
+                self.output.how_to_go_on(done, self.units.len()),
+            ));
+        }
+        let rows = self.rows.load(Ordering::Relaxed);
+        let lines = self.output.finish(&self.grid)?;
+        eprintln!(
+            "{}: {} sets, {rows} rows, {lines} alerts, {:.3} s, {} rows/s",
+            self.args.data.display(),
+            self.grid.sets().len(),
+            time.as_secs_f64(),
+            per_second(rows, time)
+        );
+        Ok(())
+    }
+
+    /// Takes units until there are none.
+    fn work(&self) -> Result<(), Failure> {
+        loop {
+            let index = self.next.fetch_add(1, Ordering::Relaxed);
+            let Some(unit) = self.units.get(index) else {
+                return Ok(());
+            };
+            let unit = unit.lock().unwrap_or_else(PoisonError::into_inner).take();
+            let Some(mut unit) = unit else {
+                continue;
+            };
+            if self.output.has(index) {
+                self.rows.fetch_add(unit.rows(), Ordering::Relaxed);
+                continue;
+            }
+            match self.unit(&mut unit)? {
+                Some(alerts) => self.output.put(index, lines(&alerts)?)?,
+                None => return Ok(()),
+            }
+        }
+    }
+
+    /// The alerts of one unit; `None` when it was stopped.
+    fn unit(&self, unit: &mut ScanUnit) -> Result<Option<Vec<SetAlert>>, Failure> {
+        let mut backtest = Backtest::new(self.grid.sets(), Shard::WHOLE).map_err(Failure::usage)?;
+        while let Some(orders) = unit.next().map_err(Failure::run)? {
+            let rows = orders.len() as u64;
+            let new = backtest.apply(orders);
+            if !new.is_empty() {
+                identify(unit, new)?;
+                self.count(new.len() as u64)?;
+            }
+            self.rows.fetch_add(rows, Ordering::Relaxed);
+            if self.stop.load(Ordering::Relaxed) {
+                return Ok(None);
+            }
+        }
+        Ok(Some(backtest.into_alerts()))
+    }
+
+    fn count(&self, new: u64) -> Result<(), Failure> {
+        if self.alerts.fetch_add(new, Ordering::Relaxed) + new > ALERTS_MAX {
+            return Err(Failure::run(format!(
+                "the sets have more than {ALERTS_MAX} alerts together: take fewer sets, higher \
+                 thresholds or a shorter time"
+            )));
+        }
+        Ok(())
+    }
+}
+
+/// Reads the order ids and prices of the alerts' first orders, which the scan leaves out.
+fn identify(unit: &mut ScanUnit, alerts: &mut [SetAlert]) -> Result<(), Failure> {
+    let rows: BTreeSet<usize> = alerts.iter().map(|alert| alert.row).collect();
+    let rows: Vec<usize> = rows.into_iter().collect();
+    let details = unit.details(&rows).map_err(Failure::run)?;
+    for alert in alerts {
+        let at = rows.partition_point(|&row| row < alert.row);
+        let Some((order_id, price)) = details.get(at) else {
+            return Err(Failure::run("the history has fewer rows than it had"));
+        };
+        alert.identify(order_id, *price);
+    }
+    Ok(())
+}
+
+/// The alerts as they are written.
+fn lines(alerts: &[SetAlert]) -> Result<Vec<Line>, Failure> {
+    alerts.iter().map(Line::of).collect()
+}
