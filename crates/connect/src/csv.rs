@@ -174,6 +174,13 @@ impl<R: Read> CsvOrders<R> {
         }
         while self.rows < last {
             let data = self.buffer.pending();
+            if let Some(bytes) = self.decoder.peeks_over(data, self.wanted) {
+                self.buffer.consume(bytes);
+                self.rows += 1;
+                self.lines += 1;
+                self.passed_over += 1;
+                continue;
+            }
             match self.framer.next(data, self.buffer.ended()) {
                 Step::Record(record) => {
                     let fields = self.framer.fields(data);

@@ -131,6 +131,8 @@ pub struct Bucketer<S> {
     /// What was left over of a bucket with too many bytes of dead letters.
     left_over: VecDeque<Due>,
     ahead: Ahead,
+    /// No rows: the dictionaries of the bucket before.
+    before: OrderBatch,
     /// Time of the first order, for the pace of event time.
     first: Option<Time>,
     /// When the row before was due.
@@ -146,6 +148,7 @@ impl<S: OrderSource> Bucketer<S> {
             made: 0,
             left_over: VecDeque::new(),
             ahead: Ahead::default(),
+            before: OrderBatch::default(),
             first: None,
             last_due: Duration::ZERO,
         }
@@ -180,13 +183,17 @@ impl<S: OrderSource> Bucketer<S> {
         interval: Duration,
     ) -> Result<Option<Due>, SourceError> {
         let rows = rows.get().min(BUCKET_ROWS_MAX);
-        let mut bucket = Bucket::default();
+        let mut bucket = Bucket {
+            orders: OrderBatch::following(&self.before, rows),
+            ..Bucket::default()
+        };
         let more = self
             .source
             .next_batch(rows, &mut bucket.orders, &mut bucket.dead_letters)?;
         if !more {
             return Ok(None);
         }
+        self.before = OrderBatch::following(&bucket.orders, 0);
         let after = interval.saturating_mul(u32::try_from(self.made).unwrap_or(u32::MAX));
         self.made += 1;
         split(bucket, after, &mut self.left_over);

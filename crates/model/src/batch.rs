@@ -10,7 +10,7 @@ use std::sync::Arc;
 use crate::fixed::{Price, Quantity};
 use crate::order::{EventType, Order, RowError, Side};
 use crate::text::{Interner, ORDER_ID_BYTES_MAX, SYM_BYTES_MAX, TRADER_BYTES_MAX, TextColumn};
-use crate::time::Time;
+use crate::time::{Time, TimeSpan};
 
 /// The sequence numbers of a batch's rows.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -269,6 +269,13 @@ impl OrderBatch {
             }
         }
         Ok(())
+    }
+
+    /// Moves all times by a span; a time that would leave the range stops at its end.
+    pub fn shift_times(&mut self, by: TimeSpan) {
+        for time in &mut self.time {
+            *time = time.saturating_add(by);
+        }
     }
 
     /// Gives back memory that is not used.

@@ -60,7 +60,8 @@ pub(crate) enum Command {
     #[command(
         after_help = "Examples:\n  tapewatch sql \"select * from orderAlerts\"\n  \
         tapewatch sql --format csv \"select sym, count(*) from hits group by sym\"\n  \
-        tapewatch sql --data tapewatch-data \"select count(*) from orders\"\n\n\
+        tapewatch sql --data tapewatch-data \"select count(*) from orders\"\n  \
+        tapewatch sql --file orders.csv \"select trader, count(*) from alerts group by trader\"\n\n\
         Tables: orders, hits, alerts, dead_letters; the reference system's: \"order\", orderAlerts."
     )]
     Sql(SqlArgs),
@@ -70,6 +71,9 @@ pub(crate) enum Command {
     /// Shows the configuration
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Measures this machine
+    #[command(subcommand, hide = true)]
+    Measure(MeasureCommand),
     /// Prints a reference page, as found in docs/reference
     #[command(hide = true)]
     Reference(ReferenceArgs),
@@ -283,10 +287,59 @@ pub(crate) enum ReplayFormat {
     Table,
 }
 
+/// What is measured.
+#[derive(Debug, Subcommand)]
+pub(crate) enum MeasureCommand {
+    /// Rows of a file, day after day, through feed, journal, engine and tables
+    Live(LiveArgs),
+    /// From an event to its alert, one event at a time
+    Latency(LatencyArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct MeasureArgs {
+    /// How long
+    #[arg(long, value_name = "N", default_value_t = 60)]
+    pub(crate) seconds: u64,
+    /// When rows are forced to the disk
+    #[arg(long, value_name = "POLICY")]
+    pub(crate) fsync: Option<String>,
+    /// Where the new directory is made (default: the system's temporary directory)
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LiveArgs {
+    #[command(flatten)]
+    pub(crate) common: MeasureArgs,
+    /// CSV file of one day
+    #[arg(long)]
+    pub(crate) file: PathBuf,
+    /// Rows a second
+    #[arg(long, value_name = "N", default_value_t = 4_000_000, value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) rate: u64,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LatencyArgs {
+    #[command(flatten)]
+    pub(crate) common: MeasureArgs,
+    /// Events a second
+    #[arg(long, value_name = "N", default_value_t = 50_000, value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) rate: u64,
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct SqlArgs {
     /// The query; `-` reads it from standard input
     pub(crate) query: String,
+    /// Read this file of orders into memory and find its hits first, instead of asking a process
+    #[arg(long, value_name = "FILE", conflicts_with = "data")]
+    pub(crate) file: Option<PathBuf>,
+    /// With --file: a detector's parameter; may be repeated
+    #[arg(long, value_name = "DETECTOR.PARAMETER=VALUE", requires = "file")]
+    pub(crate) set: Vec<String>,
     #[command(flatten)]
     pub(crate) url: UrlArgs,
     /// Read these files instead of asking a running process

@@ -22,6 +22,7 @@ mod fold;
 mod hit_writer;
 mod jobs;
 mod logging;
+mod measure;
 mod metrics;
 mod pipeline;
 mod progress;
@@ -66,6 +67,7 @@ fn run(command: Command) -> Result<(), Failure> {
             config.set_detectors(&args.set)?;
             print(&config.show()?)
         }
+        Command::Measure(command) => measure::run(&command),
         Command::Reference(args) => print(&reference::page(args.page)?),
     }
 }

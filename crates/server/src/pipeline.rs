@@ -99,6 +99,17 @@ impl Pipeline {
             .await
     }
 
+    /// Queues a bucket without waiting; `None` when the queue is full or gone. The answer comes as
+    /// that of [`Self::publish`].
+    pub(crate) fn try_publish(
+        &self,
+        bucket: Bucket,
+    ) -> Option<oneshot::Receiver<Result<Published, PublishError>>> {
+        let (reply, answer) = oneshot::channel();
+        let command = Command::Publish(Box::new(bucket), reply);
+        self.queue.try_send(command).ok().map(|()| answer)
+    }
+
     /// Empties the detectors' windows.
     pub(crate) async fn clear(&self) -> Result<u64, PublishError> {
         let (reply, answer) = oneshot::channel();

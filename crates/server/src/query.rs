@@ -1,14 +1,22 @@
 //! `tapewatch sql` and `tapewatch eod`: asking a running process, or reading the files directly.
 
 use std::io::{IsTerminal as _, Read as _, Write};
+use std::path::Path;
 
 use reqwest::{Client, Response, Url};
-use tapewatch_store::Format;
+use tapewatch_model::{OrderBatch, OrderSource as _};
+use tapewatch_store::{Format, Store};
 
 use crate::cli::{SqlArgs, UrlArgs};
 use crate::config::Config;
 use crate::failure::Failure;
-use crate::recovery;
+use crate::progress::RowProgress;
+use crate::shards::Shards;
+use crate::source::{format_of, open};
+use crate::{clock, recovery};
+
+/// Rows that are read from a file at a time.
+const BATCH_ROWS: usize = 8_192;
 
 /// Longest query read from standard input.
 const QUERY_BYTES_MAX: u64 = 1 << 20;
@@ -58,6 +66,53 @@ pub(crate) async fn checked(
     Err(Failure::run(crate::feed::error_message(response).await))
 }
 
+/// The tables of a file or of a data directory; `None` when a running process is to be asked.
+async fn local(args: &SqlArgs) -> Result<Option<Store>, Failure> {
+    let mut config = Config::load(None, Vec::new())?;
+    if let Some(file) = &args.file {
+        config.set_detectors(&args.set)?;
+        let store = Store::in_memory(config.store_options()).map_err(Failure::run)?;
+        let mut shards = Shards::new(&config.detect()?, 1)?;
+        return tokio::task::block_in_place(|| fill(&store, &mut shards, file))
+            .map(|()| Some(store));
+    }
+    match &args.data {
+        Some(data) => {
+            let options = config.store_options();
+            let fold = recovery::read_only(data, &config.detect()?, options).await?;
+            Ok(Some(fold.store))
+        }
+        None => Ok(None),
+    }
+}
+
+/// Reads a file of orders into memory, with the hits that it gives.
+fn fill(store: &Store, shards: &mut Shards, file: &Path) -> Result<(), Failure> {
+    let mut source = open(file, format_of(file)?)?;
+    let mut progress = RowProgress::new("read");
+    let (mut before, mut letters, mut hits) = (OrderBatch::default(), Vec::new(), Vec::new());
+    let (mut rows, mut refused) = (0, 0);
+    loop {
+        let mut orders = OrderBatch::following(&before, BATCH_ROWS);
+        let more = source.next_batch(BATCH_ROWS, &mut orders, &mut letters);
+        if !more.map_err(Failure::run)? {
+            break;
+        }
+        before = OrderBatch::following(&orders, 0);
+        rows += (orders.len() + letters.len()) as u64;
+        let orders = shards.apply(orders, &mut hits);
+        store.append_orders(orders);
+        store.append_hits(&hits);
+        hits.clear();
+        store.append_dead_letters(refused + 1, clock::now(), &letters);
+        refused += letters.len() as u64;
+        letters.clear();
+        progress.show(rows, source.progress());
+    }
+    progress.finish();
+    Ok(())
+}
+
 /// Runs a query and writes the answer.
 pub(crate) async fn sql(args: &SqlArgs) -> Result<(), Failure> {
     let query = match args.query.as_str() {
@@ -77,11 +132,9 @@ pub(crate) async fn sql(args: &SqlArgs) -> Result<(), Failure> {
         ));
     }
     let mut output = Output::open(args)?;
-    match &args.data {
-        Some(data) => {
-            let config = Config::load(None, Vec::new())?;
-            let fold = recovery::read_only(data, &config.detect()?, config.store_options()).await?;
-            let result = fold.store.sql(&query).await.map_err(Failure::run)?;
+    match local(args).await? {
+        Some(store) => {
+            let result = store.sql(&query).await.map_err(Failure::run)?;
             result
                 .write(args.format, &mut output.writer)
                 .await

@@ -9,6 +9,7 @@ use tapewatch_model::{EventType, EventTypes, OrderBatch, RowError, RowRef, Side}
 use super::fast::{NumberText, TimeReader, read_price, read_quantity};
 use super::framing::Fields;
 use super::header::Columns;
+use super::scan::peek_field;
 
 const EVENT_TYPES: &str = "new, amended, cancelled or filled";
 /// Longest part of a value that is repeated in a reason.
@@ -28,11 +29,22 @@ impl Decoder {
         }
     }
 
+    /// Bytes of the line that `data` begins with, when a short look tells that its event is not
+    /// wanted; whatever else is wrong with it does not matter then.
+    #[inline]
+    pub(super) fn peeks_over(&self, data: &[u8], wanted: EventTypes) -> Option<usize> {
+        if wanted == EventTypes::ALL {
+            return None;
+        }
+        let (field, bytes) = peek_field(data, self.columns.event_type)?;
+        let event_type = EventType::parse(field)?;
+        (!wanted.contains(event_type)).then_some(bytes)
+    }
+
     /// Whether the row is surely of an event that is not wanted.
     #[inline]
     pub(super) fn passes_over(&self, fields: Fields<'_>, wanted: EventTypes) -> bool {
         wanted != EventTypes::ALL
-            && fields.len() == self.columns.count
             && EventType::parse(fields.get(self.columns.event_type))
                 .is_some_and(|event_type| !wanted.contains(event_type))
     }

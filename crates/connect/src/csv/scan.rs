@@ -1,7 +1,7 @@
 //! Finds the fields of one line without quotes, 64 bytes at a time.
 //!
-//! Invariant: what is found depends on the bytes up to the line's end alone; the two ways to compare
-//! a block (vector and portable) give the same masks.
+//! Invariant: what is found depends on the bytes up to the line's end alone; all ways to compare a
+//! block (two of vectors, one portable) give the same masks.
 
 /// Where a field starts and ends in its text.
 pub(super) type Bounds = (u32, u32);
@@ -29,7 +29,135 @@ struct Masks {
 
 /// Scans the first line of `data`. `bounds` gets its fields, the last one ends where the scan did
 /// (a CR before the line end included); it is of no use after a quote.
+#[inline]
 pub(super) fn scan_line(data: &[u8], bounds: &mut Vec<Bounds>) -> Stop {
+    #[cfg(target_arch = "x86_64")]
+    if std::arch::is_x86_feature_detected!("avx2") {
+        return wide::scan_line(data, bounds);
+    }
+    scan_line_by(data, bounds, masks)
+}
+
+/// The field at `index` of the first line of `data`, and the line's length with its end: only of a
+/// line without quotes that ends within [`PEEK`] bytes and has more fields behind that one.
+#[inline]
+pub(super) fn peek_field(data: &[u8], index: usize) -> Option<(&[u8], usize)> {
+    #[cfg(target_arch = "x86_64")]
+    if std::arch::is_x86_feature_detected!("avx2") {
+        return wide::peek_field(data, index);
+    }
+    peek_field_by(data, index, masks)
+}
+
+/// Bytes of a line that [`peek_field`] looks at.
+const PEEK: usize = 2 * BLOCK;
+
+#[inline(always)]
+fn peek_field_by(
+    data: &[u8],
+    index: usize,
+    masks: impl Fn(&[u8; BLOCK]) -> Masks,
+) -> Option<(&[u8], usize)> {
+    let (blocks, _) = data.get(..PEEK)?.as_chunks::<BLOCK>();
+    let [first, second] = blocks else {
+        return None;
+    };
+    let (first, second) = (masks(first), masks(second));
+    let stops = u128::from(first.stops) | u128::from(second.stops) << BLOCK;
+    let commas = u128::from(first.commas) | u128::from(second.commas) << BLOCK;
+    let end = stops.trailing_zeros() as usize;
+    if data.get(end) != Some(&b'\n') {
+        return None;
+    }
+    let mut commas = commas;
+    let mut start = 0;
+    for _ in 0..index {
+        start = commas.trailing_zeros() as usize + 1;
+        commas &= commas.wrapping_sub(1);
+    }
+    let upto = commas.trailing_zeros() as usize;
+    (upto < end).then_some((data.get(start..upto)?, end + 1))
+}
+
+/// For processors that compare 32 bytes at once, which is asked when the program runs.
+#[cfg(target_arch = "x86_64")]
+mod wide {
+    use super::{BLOCK, Bounds, Masks, Stop, peek_field_by, scan_line_by};
+
+    #[inline(always)]
+    #[expect(
+        unsafe_code,
+        reason = "calling a function that needs AVX2 is unsafe where AVX2 may be missing: the caller \
+                  has just asked. Passing over rows is half as dear by it."
+    )]
+    pub(super) fn scan_line(data: &[u8], bounds: &mut Vec<Bounds>) -> Stop {
+        // SAFETY: the caller has asked whether the processor has AVX2; there is no other condition.
+        unsafe { scan_line_avx2(data, bounds) }
+    }
+
+    #[inline(always)]
+    #[expect(unsafe_code, reason = "as above")]
+    pub(super) fn peek_field(data: &[u8], index: usize) -> Option<(&[u8], usize)> {
+        // SAFETY: the caller has asked whether the processor has AVX2; there is no other condition.
+        unsafe { peek_field_avx2(data, index) }
+    }
+
+    #[target_feature(enable = "avx2,bmi1")]
+    fn scan_line_avx2(data: &[u8], bounds: &mut Vec<Bounds>) -> Stop {
+        scan_line_by(data, bounds, |block| masks(block))
+    }
+
+    #[target_feature(enable = "avx2,bmi1")]
+    fn peek_field_avx2(data: &[u8], index: usize) -> Option<(&[u8], usize)> {
+        peek_field_by(data, index, |block| masks(block))
+    }
+
+    #[target_feature(enable = "avx2")]
+    #[inline]
+    pub(super) fn masks(block: &[u8; BLOCK]) -> Masks {
+        use std::arch::x86_64::{
+            _mm256_cmpeq_epi8, _mm256_movemask_epi8, _mm256_or_si256, _mm256_set_epi64x,
+            _mm256_set1_epi8,
+        };
+        let comma = _mm256_set1_epi8(b',' as i8);
+        let line_end = _mm256_set1_epi8(b'\n' as i8);
+        let quote = _mm256_set1_epi8(b'"' as i8);
+        let mut found = Masks {
+            commas: 0,
+            stops: 0,
+        };
+        for (at, part) in block.as_chunks::<32>().0.iter().enumerate() {
+            let (words, _) = part.as_chunks::<8>();
+            let word = |index: usize| {
+                let word = words.get(index).copied().unwrap_or_default();
+                u64::from_le_bytes(word).cast_signed()
+            };
+            let part = _mm256_set_epi64x(word(3), word(2), word(1), word(0));
+            let commas = _mm256_movemask_epi8(_mm256_cmpeq_epi8(part, comma));
+            let stops = _mm256_movemask_epi8(_mm256_or_si256(
+                _mm256_cmpeq_epi8(part, line_end),
+                _mm256_cmpeq_epi8(part, quote),
+            ));
+            found.commas |= u64::from(commas.cast_unsigned()) << (32 * at);
+            found.stops |= u64::from(stops.cast_unsigned()) << (32 * at);
+        }
+        found
+    }
+
+    #[cfg(test)]
+    #[expect(unsafe_code, reason = "as above")]
+    pub(super) fn tested_masks(block: &[u8; BLOCK]) -> Option<Masks> {
+        // SAFETY: it is asked here whether the processor has AVX2.
+        std::arch::is_x86_feature_detected!("avx2").then(|| unsafe { masks(block) })
+    }
+}
+
+#[inline(always)]
+fn scan_line_by(
+    data: &[u8],
+    bounds: &mut Vec<Bounds>,
+    masks: impl Fn(&[u8; BLOCK]) -> Masks,
+) -> Stop {
     bounds.clear();
     let mut field = 0;
     let mut base = 0;
@@ -177,6 +305,30 @@ mod tests {
             let block: [u8; BLOCK] = bytes.try_into().map_err(|_| TestCaseError::fail("length"))?;
             prop_assert_eq!(masks(&block), plain_masks(&block));
             prop_assert_eq!(portable_masks(&block), plain_masks(&block));
+            #[cfg(target_arch = "x86_64")]
+            if let Some(masks) = wide::tested_masks(&block) {
+                prop_assert_eq!(masks, plain_masks(&block));
+            }
+        }
+
+        /// A peeked field is the one that the scan finds.
+        #[test]
+        fn peeking_sees_what_scanning_sees(line in "[a-c,\"\r]{0,140}", behind in "[a-z,\n]{0,140}", index in 0_usize..12) {
+            let data = format!("{line}\n{behind}");
+            let data = data.as_bytes();
+            let mut bounds = Vec::new();
+            let scanned = scan_line(data, &mut bounds);
+            prop_assert_eq!(scan_line_by(data, &mut Vec::new(), masks), scanned);
+            for peeked in [peek_field(data, index), peek_field_by(data, index, masks)] {
+                if let Some((field, length)) = peeked {
+                    prop_assert_eq!(scanned, Stop::LineEnd(length - 1));
+                    let (start, end) = bounds.get(index).copied().unwrap_or_default();
+                    prop_assert_eq!(Some(field), data.get(start as usize..end as usize));
+                    prop_assert!(index + 1 < bounds.len());
+                } else if data.len() >= PEEK && line.len() < PEEK && !line.contains('"') {
+                    prop_assert!(index + 1 >= bounds.len());
+                }
+            }
         }
     }
 }
