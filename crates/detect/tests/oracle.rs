@@ -1,71 +1,17 @@
 //! The engine against a naive reading of the rule, over random streams with ties, gaps and late rows.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
+mod support;
+
 use proptest::prelude::*;
+use support::{batch, config, cut, orders, rows, sizes};
 use tapewatch_detect::{DetectConfig, Engine, Shard, merge_shards};
-use tapewatch_model::{
-    Decimal, EventType, Hit, Order, OrderBatch, Price, Quantity, RowRef, Side, Time,
-};
+use tapewatch_model::{Decimal, EventType, Hit, Order, OrderBatch};
 
 const LOOKBACK: i64 = 25_000_000_000;
 
 /// (seq, total quantity in pieces, count, evidence) of each hit.
 type Found = (u64, i64, u64, Vec<u64>);
-
-fn orders(rows: &[(i64, u8, u8, bool, u8, i64)]) -> Vec<Order> {
-    let mut time = 0;
-    let order = |(index, &(step, sym, trader, buy, kind, pieces)): (
-        usize,
-        &(i64, u8, u8, bool, u8, i64),
-    )| {
-        time = (time + step).max(0);
-        Order {
-            seq: index as u64 + 1,
-            // Half seconds: many ties, many windows that end exactly at the lookback.
-            time: Time::from_nanos(1_700_000_000_000_000_000 + time * 500_000_000),
-            sym: format!("S{sym}"),
-            event_type: if kind < 3 {
-                EventType::Cancelled
-            } else {
-                EventType::New
-            },
-            trader: format!("T{trader}"),
-            side: if buy { Side::Buy } else { Side::Sell },
-            order_id: format!("O{index}"),
-            price: Price::default(),
-            quantity: Quantity::from_whole(pieces).unwrap(),
-        }
-    };
-    rows.iter().enumerate().map(order).collect()
-}
-
-fn batch(orders: &[Order]) -> OrderBatch {
-    let mut batch = OrderBatch::default();
-    for order in orders {
-        let row = RowRef {
-            time: order.time,
-            sym: order.sym.as_str(),
-            event_type: order.event_type,
-            trader: order.trader.as_str(),
-            side: order.side,
-            order_id: order.order_id.as_str(),
-            price: order.price,
-            quantity: order.quantity,
-        };
-        batch.push(&row.as_bytes()).unwrap();
-    }
-    batch.number_from(orders.first().map_or(0, |order| order.seq));
-    batch
-}
-
-fn config(settings: &[&str]) -> DetectConfig {
-    let mut config = DetectConfig::default();
-    config.set("spoofing.lateness=1d").unwrap();
-    settings
-        .iter()
-        .for_each(|setting| config.set(setting).unwrap());
-    config
-}
 
 fn engine_hits(buckets: &[OrderBatch], config: &DetectConfig, shards: u32) -> Vec<Hit> {
     let shard = |index| {
@@ -165,38 +111,6 @@ fn naive_bucket(buckets: &[&[Order]], prevailing: bool) -> Vec<Found> {
         }
     }
     hits
-}
-
-fn cut<'a>(orders: &'a [Order], sizes: &[usize]) -> Vec<&'a [Order]> {
-    let mut rest = orders;
-    let mut buckets = Vec::new();
-    for size in sizes.iter().cycle() {
-        if rest.is_empty() {
-            break;
-        }
-        let (bucket, after) = rest.split_at((*size).min(rest.len()));
-        buckets.push(bucket);
-        rest = after;
-    }
-    buckets
-}
-
-fn rows() -> impl Strategy<Value = Vec<(i64, u8, u8, bool, u8, i64)>> {
-    // Mostly forward in small steps, sometimes a gap, sometimes far back.
-    let step = prop_oneof![6 => 0_i64..4, 1 => 20_i64..80, 1 => -60_i64..0];
-    let row = (
-        step,
-        0_u8..2,
-        0_u8..2,
-        any::<bool>(),
-        0_u8..4,
-        700_i64..1_600,
-    );
-    proptest::collection::vec(row, 1..250)
-}
-
-fn sizes() -> impl Strategy<Value = Vec<usize>> {
-    proptest::collection::vec(1_usize..12, 1..6)
 }
 
 proptest! {
