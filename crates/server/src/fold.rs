@@ -143,12 +143,12 @@ impl Fold {
     /// Applies a bucket whose first sequence number is `first_seq` and that came at `received`.
     pub(crate) fn bucket(&mut self, first_seq: u64, received: Time, mut bucket: Bucket) {
         bucket.orders.number_from(first_seq);
-        self.store.append_orders(&bucket.orders);
         let orders = bucket.orders.len() as u64;
+        self.engine.apply(&bucket.orders, &mut self.hits);
+        self.store.append_orders(bucket.orders);
         let letters = bucket.dead_letters.as_slice();
         self.store
             .append_dead_letters(first_seq.saturating_add(orders), received, letters);
-        self.engine.apply(&bucket.orders, &mut self.hits);
         self.store.append_hits(&self.hits);
         self.totals.orders += orders;
         self.totals.dead_letters += letters.len() as u64;

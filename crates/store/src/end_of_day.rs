@@ -7,10 +7,13 @@
 
 use std::sync::Arc;
 
+use arrow::array::RecordBatch;
 use tapewatch_model::Date;
 
 use crate::history::{self, History, HistoryError};
+use crate::order_arrays;
 use crate::recent::last_seq;
+use crate::recent_orders::Chunk;
 use crate::schema::Table;
 use crate::store::{Snapshot, Store};
 
@@ -133,7 +136,11 @@ impl Store {
             }
         };
         let mark = history.as_ref().map_or(0, |history| history.through);
-        let rows = snapshot.recent.get(table).between(mark, through_seq);
+        let rows = match table {
+            Table::Orders => arrow_rows(&snapshot.orders.between(mark, through_seq))?,
+            Table::Hits => snapshot.hits.between(mark, through_seq),
+            Table::DeadLetters => snapshot.dead_letters.between(mark, through_seq),
+        };
         let Some(last) = last_seq(&rows) else {
             let report = TableReport {
                 through: mark,
@@ -167,6 +174,13 @@ impl Store {
         );
         Ok((Some(Arc::new(history)), report))
     }
+}
+
+fn arrow_rows(chunks: &[Chunk]) -> Result<Vec<RecordBatch>, HistoryError> {
+    let schema = Table::Orders.schema();
+    let rows = |chunk: &Chunk| order_arrays::rows(chunk.orders(), chunk.rows(), &schema);
+    let batches = chunks.iter().map(rows).collect::<Result<_, _>>();
+    batches.map_err(|error| HistoryError::Delta(error.into()))
 }
 
 #[derive(Debug, thiserror::Error)]

@@ -19,7 +19,7 @@ fn files(dir: &Path) -> usize {
 
 fn fill(store: &Store, upto: u64) {
     let orders: Vec<Order> = (1..=upto).map(|seq| order(seq, (seq % 3) as i64)).collect();
-    store.append_orders(&batch(&orders));
+    store.append_orders(batch(&orders));
     let hits: Vec<_> = orders.into_iter().step_by(5).map(hit).collect();
     store.append_hits(&hits);
     store.append_dead_letters(upto + 1, order(1, 4).time, &[letter(1), letter(2)]);
@@ -63,7 +63,7 @@ async fn rows_move_to_the_partitions_of_their_dates() {
     assert_eq!(store.end_of_day(102).await.unwrap().orders.rows, 0);
     assert_eq!(files(dir.path()), on_disk, "nothing new, nothing written");
     // A late row of an old day adds a file there.
-    store.append_orders(&batch(&[order(103, 0)]));
+    store.append_orders(batch(&[order(103, 0)]));
     let report = store.end_of_day(200).await.unwrap();
     assert_eq!(
         (report.orders.rows, report.orders.files, report.hits.rows),
@@ -102,7 +102,7 @@ async fn a_query_sees_each_row_once_while_rows_move() {
         async move {
             for start in (1..=2_000_u64).step_by(100) {
                 let orders: Vec<_> = (start..start + 100).map(|seq| order(seq, 0)).collect();
-                store.append_orders(&batch(&orders));
+                store.append_orders(batch(&orders));
                 let hits: Vec<_> = orders.into_iter().step_by(3).map(hit).collect();
                 store.append_hits(&hits);
                 if start % 400 == 1 {
@@ -143,10 +143,7 @@ async fn filters_on_date_and_time_leave_out_files() {
     let store = open(dir.path()).await;
     for day in 0..4 {
         let seq = 1 + day * 10;
-        store.append_orders(&batch(&[
-            order(seq, day as i64),
-            order(seq + 1, day as i64),
-        ]));
+        store.append_orders(batch(&[order(seq, day as i64), order(seq + 1, day as i64)]));
         store.end_of_day(seq + 1).await.unwrap();
     }
     for (filter, rows) in [
@@ -227,9 +224,9 @@ async fn history_orders_come_back_as_they_were() {
     let all: Vec<Order> = (1..=3_000)
         .map(|seq| order(seq, (seq % 3) as i64))
         .collect();
-    store.append_orders(&batch(&all[..2_000]));
+    store.append_orders(batch(&all[..2_000]));
     store.end_of_day(1_500).await.unwrap();
-    store.append_orders(&batch(&all[2_000..]));
+    store.append_orders(batch(&all[2_000..]));
     let start = all[2].time.nanos() / DAY * DAY;
     for (from, to) in [
         (i64::MIN, i64::MAX),
@@ -262,7 +259,7 @@ async fn chunks_are_sealed_without_a_seam() {
     let store = open(dir.path()).await;
     let all: Vec<Order> = (1..=40_000).map(|seq| order(seq, 0)).collect();
     for part in all.chunks(7_001) {
-        store.append_orders(&batch(part));
+        store.append_orders(batch(part));
         assert_eq!(store.recent_orders_last(1)[0], *part.last().unwrap());
     }
     assert_eq!(store.recent_orders(16_380, 10), all[16_380..16_390]);
@@ -313,15 +310,15 @@ proptest! {
             for (rows, move_all, reopen) in steps {
                 let first = all.len() as u64 + 1;
                 let new: Vec<Order> = (first..first + rows).map(|seq| order(seq, (seq * 7 % 5) as i64)).collect();
-                plain.append_orders(&batch(&new));
-                store.append_orders(&batch(&new));
+                plain.append_orders(batch(&new));
+                store.append_orders(batch(&new));
                 all.extend(new);
                 let through = if move_all { u64::MAX >> 1 } else { first + rows / 2 };
                 store.end_of_day(through).await.unwrap();
                 if reopen {
                     drop(store);
                     store = open(&moved).await;
-                    store.append_orders(&batch(&all));
+                    store.append_orders(batch(&all));
                 }
                 assert_eq!(store.counts().orders, all.len() as u64);
             }
