@@ -22,6 +22,7 @@ mod recent;
 mod recent_orders;
 mod rows;
 mod schema;
+mod sorted_orders;
 mod sql;
 mod store;
 

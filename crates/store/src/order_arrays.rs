@@ -32,7 +32,6 @@ pub(crate) fn rows(
 }
 
 /// Rows of any batches, in the order in which `picked` gives them, with the columns of `schema`.
-#[allow(dead_code)]
 pub(crate) fn picked<'a, I>(picked: I, schema: &SchemaRef) -> Result<RecordBatch, ArrowError>
 where
     I: ExactSizeIterator<Item = (&'a OrderBatch, usize)> + Clone,

@@ -6,8 +6,9 @@ mod common;
 use std::path::Path;
 
 use common::{DAY, batch, csv, dump, hit, letter, lines, open, order};
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use proptest::prelude::*;
-use tapewatch_model::{Order, Time};
+use tapewatch_model::{EventType, Order, Time};
 use tapewatch_store::Store;
 
 fn files(dir: &Path) -> usize {
@@ -204,17 +205,42 @@ async fn plain_delta_lake_reads_the_history() {
         "seq Int64, time_ns Int64, date Date32, sym Utf8, event_type Utf8, trader Utf8, side Utf8, \
          order_id Utf8, price Decimal128(19, 9), quantity Decimal128(19, 8)"
     );
-    // Ascending within a file.
     for file in table.get_file_uris().unwrap() {
-        let file = std::fs::File::open(file.trim_start_matches("file://")).unwrap();
-        let reader = parquet::arrow::arrow_reader::ParquetRecordBatchReader::try_new(file, 1_000);
-        for rows in reader.unwrap() {
-            let rows = rows.unwrap();
-            let seq =
-                arrow::array::AsArray::as_primitive::<arrow::datatypes::Int64Type>(rows.column(0));
-            assert!(seq.values().is_sorted());
-        }
+        let rows = sorted_rows(Path::new(file.trim_start_matches("file://")));
+        assert!(rows.is_sorted(), "{file}: {rows:?}");
     }
+    for file in state.log_data().iter() {
+        assert_eq!(file.num_records(), Some(10));
+    }
+}
+
+/// Event type, instrument and number of each row; each row group has one event type.
+fn sorted_rows(file: &Path) -> Vec<(EventType, String, i64)> {
+    use arrow::array::AsArray as _;
+    let builder = || {
+        let file = std::fs::File::open(file).unwrap();
+        ParquetRecordBatchReaderBuilder::try_new(file).unwrap()
+    };
+    let mut all = Vec::new();
+    for group in 0..builder().metadata().num_row_groups() {
+        let before = all.len();
+        for rows in builder().with_row_groups(vec![group]).build().unwrap() {
+            let rows = rows.unwrap();
+            let seqs = rows["seq"].as_primitive::<arrow::datatypes::Int64Type>();
+            let (kinds, syms) = (
+                rows["event_type"].as_string::<i32>(),
+                rows["sym"].as_string::<i32>(),
+            );
+            all.extend((0..rows.num_rows()).map(|row| {
+                let kind = EventType::parse(kinds.value(row).as_bytes()).unwrap();
+                (kind, syms.value(row).to_owned(), seqs.value(row))
+            }));
+        }
+        let group: Vec<_> = all[before..].iter().map(|(kind, ..)| *kind).collect();
+        assert!(!group.is_empty() && group.len() <= 131_072);
+        assert!(group.iter().all(|kind| *kind == group[0]), "{group:?}");
+    }
+    all
 }
 
 #[tokio::test]
