@@ -5,6 +5,8 @@
 //! shares with other batches; a dictionary that is shared never changes, so that two batches with
 //! the same one mean the same by a code, and a batch can be moved and dropped without the others.
 
+mod memory;
+
 use std::sync::Arc;
 
 use crate::fixed::{Price, Quantity};

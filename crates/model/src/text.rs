@@ -116,6 +116,12 @@ impl TextColumn {
         (&self.text, &self.ends)
     }
 
+    /// Bytes on the heap.
+    #[must_use]
+    pub fn heap_bytes(&self) -> usize {
+        self.text.capacity() + self.ends.capacity() * size_of::<u32>()
+    }
+
     /// Gives back memory that is not used.
     pub fn shrink_to_fit(&mut self) {
         self.text.shrink_to_fit();
@@ -211,6 +217,12 @@ impl Interner {
     #[must_use]
     pub fn texts(&self) -> &TextColumn {
         &self.texts
+    }
+
+    /// Bytes on the heap.
+    #[must_use]
+    pub fn heap_bytes(&self) -> usize {
+        self.texts.heap_bytes() + self.codes.allocation_size()
     }
 
     /// The text of a code.

@@ -7,11 +7,15 @@
 
 use std::sync::Arc;
 
+use arrow::array::RecordBatch;
+use deltalake::kernel::Add;
 use tapewatch_model::Date;
 
 use crate::history::{self, History, HistoryError};
 use crate::recent::last_seq;
+use crate::recent_orders::Chunk;
 use crate::schema::Table;
+use crate::sorted_orders;
 use crate::store::{Snapshot, Store};
 
 /// What an end of day moved.
@@ -133,8 +137,8 @@ impl Store {
             }
         };
         let mark = history.as_ref().map_or(0, |history| history.through);
-        let rows = snapshot.recent.get(table).between(mark, through_seq);
-        let Some(last) = last_seq(&rows) else {
+        let rows = Moving::of(snapshot, table, mark, through_seq);
+        let Some(mut report) = rows.report() else {
             let report = TableReport {
                 through: mark,
                 ..TableReport::default()
@@ -145,27 +149,67 @@ impl Store {
             Some(history) => history,
             None => history::create(&self.inner.dir, table).await?,
         };
-        let files = history.write_files(&rows).await?;
+        let files = rows.write(&history).await?;
         crash(stop, table, false)?;
-        let report = TableReport {
-            rows: rows.iter().map(|batch| batch.num_rows() as u64).sum(),
-            dates: history::dates(&rows)
-                .into_iter()
-                .map(Date::from_days)
-                .collect(),
-            files: files.len(),
-            through: last,
-        };
-        let history = history.commit(table, files, last).await?;
+        report.files = files.len();
+        let history = history.commit(table, files, report.through).await?;
         crash(stop, table, true)?;
         tracing::info!(
             table = table.name(),
             rows = report.rows,
             files = report.files,
-            through = last,
+            through = report.through,
             "moved to history"
         );
         Ok((Some(Arc::new(history)), report))
+    }
+}
+
+/// The rows of one table that move.
+enum Moving {
+    Orders(Vec<Chunk>),
+    Others(Vec<RecordBatch>),
+}
+
+impl Moving {
+    fn of(snapshot: &Snapshot, table: Table, after: u64, through: u64) -> Self {
+        match table {
+            Table::Orders => Self::Orders(snapshot.orders.between(after, through)),
+            Table::Hits => Self::Others(snapshot.hits.between(after, through)),
+            Table::DeadLetters => Self::Others(snapshot.dead_letters.between(after, through)),
+        }
+    }
+
+    /// The report, but for the files; `None` when there are no rows.
+    fn report(&self) -> Option<TableReport> {
+        let (rows, dates, through) = match self {
+            Self::Orders(chunks) => (
+                chunks.iter().map(|chunk| chunk.len() as u64).sum(),
+                sorted_orders::dates(chunks).into_iter().collect(),
+                chunks.last()?.seqs().1,
+            ),
+            Self::Others(batches) => (
+                batches.iter().map(|batch| batch.num_rows() as u64).sum(),
+                history::dates(batches)
+                    .into_iter()
+                    .map(Date::from_days)
+                    .collect(),
+                last_seq(batches)?,
+            ),
+        };
+        Some(TableReport {
+            rows,
+            dates,
+            files: 0,
+            through,
+        })
+    }
+
+    async fn write(self, history: &History) -> Result<Vec<Add>, HistoryError> {
+        match self {
+            Self::Orders(chunks) => history.write_orders(chunks).await,
+            Self::Others(batches) => history.write_files(&batches).await,
+        }
     }
 }
 

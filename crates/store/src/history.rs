@@ -23,7 +23,9 @@ use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::WriterProperties;
 use url::Url;
 
+use crate::recent_orders::Chunk;
 use crate::schema::{PARTITION, Table};
+use crate::sorted_orders;
 
 /// Name that the high-water mark is kept under in the Delta log.
 const APP: &str = "tapewatch";
@@ -54,6 +56,8 @@ pub(crate) enum HistoryError {
     Column { column: String },
     #[error(transparent)]
     Delta(#[from] DeltaTableError),
+    #[error("the writer of the files ended: {0}")]
+    Writer(String),
     #[error("{path}: {source}")]
     Io {
         path: PathBuf,
@@ -183,16 +187,32 @@ impl History {
         for date in dates(batches) {
             files.extend(self.write_date(batches, date).await?);
         }
+        self.sync(&files)?;
+        Ok(files)
+    }
+
+    /// The same for orders, which are sorted on the way.
+    pub(crate) async fn write_orders(&self, chunks: Vec<Chunk>) -> Result<Vec<Add>, HistoryError> {
+        let root = self.root()?;
+        let schema = self.delta.snapshot()?.snapshot().arrow_schema();
+        let write = move || sorted_orders::write(&root, &schema, &chunks);
+        let written = tokio::task::spawn_blocking(write).await;
+        let files = written.map_err(|error| HistoryError::Writer(error.to_string()))??;
+        self.sync(&files)?;
+        Ok(files)
+    }
+
+    /// A commit must not survive a power failure that its files do not.
+    fn sync(&self, files: &[Add]) -> Result<(), HistoryError> {
         let root = self.root()?;
         let mut directories = BTreeSet::new();
-        for file in &files {
+        for file in files {
             let path = root.join(&file.path);
             directories.extend(path.parent().map(Path::to_owned));
             sync(&path)?;
         }
         directories.insert(root);
-        directories.iter().try_for_each(|path| sync(path))?;
-        Ok(files)
+        directories.iter().try_for_each(|path| sync(path))
     }
 
     async fn write_date(
@@ -272,7 +292,7 @@ impl History {
     }
 }
 
-/// The object store does not do it: a commit must not survive a power failure that its files do not.
+/// Neither the object store nor the writers do it.
 fn sync(path: &Path) -> Result<(), HistoryError> {
     std::fs::File::open(path)
         .and_then(|file| file.sync_all())

@@ -16,10 +16,13 @@ extern crate self as tapewatch_store;
 
 mod end_of_day;
 mod history;
+mod order_arrays;
 pub mod order_file;
 mod recent;
+mod recent_orders;
 mod rows;
 mod schema;
+mod sorted_orders;
 mod sql;
 mod store;
 

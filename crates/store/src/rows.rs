@@ -1,4 +1,4 @@
-//! Rows of the model as Arrow columns and back.
+//! Hits and dead letters as Arrow columns, and orders back from them.
 //!
 //! Invariant: a row goes in and comes out the same to the last nanosecond and digit; the columns
 //! are those of [`Table::schema`].
@@ -12,7 +12,7 @@ use tapewatch_model::{DeadLetter, EventType, Hit, Price, Quantity, RowRef, Side,
 
 use crate::schema::{MEASURED, PRICE, QUANTITY, Table, element, measure_fields, time_type};
 
-/// Rows of one table that are being collected.
+/// Rows of one table that are being collected in Arrow's columns.
 pub(crate) trait Rows: Default {
     /// The table.
     const TABLE: Table;
@@ -59,7 +59,7 @@ pub(crate) const CHUNK_ROWS: usize = 16_384;
 /// Evidence numbers in a sealed chunk of hits.
 const CHUNK_EVIDENCE: usize = 262_144;
 
-/// The columns that orders and hits have in common.
+/// The columns that hits and orders have in common.
 struct EventRows {
     seq: Int64Builder,
     time: TimestampNanosecondBuilder,
@@ -110,44 +110,6 @@ impl EventRows {
         self.order_id.append_value(row.order_id);
         self.price.append_value(row.price.units().into());
         self.quantity.append_value(row.quantity.units().into());
-    }
-}
-
-/// Orders that are being collected.
-#[derive(Default)]
-pub(crate) struct OrderRows(EventRows);
-
-impl OrderRows {
-    pub(crate) fn push(&mut self, seq: u64, row: &RowRef<'_>) {
-        self.0.push(seq, row);
-    }
-}
-
-impl Rows for OrderRows {
-    const TABLE: Table = Table::Orders;
-
-    fn builders(&mut self) -> Vec<&mut dyn ArrayBuilder> {
-        let event = &mut self.0;
-        vec![
-            &mut event.seq,
-            &mut event.time,
-            &mut event.date,
-            &mut event.sym,
-            &mut event.event_type,
-            &mut event.trader,
-            &mut event.side,
-            &mut event.order_id,
-            &mut event.price,
-            &mut event.quantity,
-        ]
-    }
-
-    fn len(&self) -> usize {
-        self.0.seq.len()
-    }
-
-    fn is_full(&self) -> bool {
-        self.len() >= CHUNK_ROWS
     }
 }
 

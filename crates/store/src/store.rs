@@ -13,8 +13,9 @@ use arrow::datatypes::Int64Type;
 use tapewatch_model::{DeadLetter, Hit, Order, OrderBatch, Time};
 
 use crate::history::{self, History, HistoryError};
-use crate::recent::{Recent, RecentRows, rows_up_to};
-use crate::rows::{HitRows, LetterRows, OrderColumns, OrderRows, Rows as _};
+use crate::recent::{Recent, RecentRows};
+use crate::recent_orders::{OrderRows, RecentOrders};
+use crate::rows::{HitRows, LetterRows};
 use crate::schema::{PerTable, Table};
 use crate::sql::Engine;
 
@@ -61,6 +62,8 @@ pub struct Counts {
     pub dead_letters: u64,
     /// Orders that are in memory.
     pub recent_orders: u64,
+    /// Bytes of memory that these orders take.
+    pub recent_bytes: u64,
 }
 
 /// Why a store cannot be opened.
@@ -115,7 +118,7 @@ pub(crate) type Histories = PerTable<Option<Arc<History>>>;
 
 #[derive(Default)]
 struct State {
-    orders: Recent<OrderRows>,
+    orders: RecentOrders,
     hits: Recent<HitRows>,
     dead_letters: Recent<LetterRows>,
     history: Histories,
@@ -126,7 +129,9 @@ struct State {
 /// All tables at one instant.
 #[derive(Clone)]
 pub(crate) struct Snapshot {
-    pub(crate) recent: PerTable<RecentRows>,
+    pub(crate) orders: OrderRows,
+    pub(crate) hits: RecentRows,
+    pub(crate) dead_letters: RecentRows,
     pub(crate) history: Histories,
 }
 
@@ -223,19 +228,10 @@ impl Store {
     }
 
     /// Adds orders, ascending by sequence number. What is in history already is skipped.
-    pub fn append_orders(&self, orders: &OrderBatch) {
+    pub fn append_orders(&self, orders: OrderBatch) {
         let mut state = self.state();
         let mark = state.high_water.orders;
-        let recent = &mut state.orders;
-        for (seq, row) in orders.rows() {
-            if seq > mark {
-                recent.open().push(seq, &row);
-                if recent.open().is_full() {
-                    recent.added();
-                }
-            }
-        }
-        recent.added();
+        state.orders.append(orders, mark);
     }
 
     /// Adds hits, ascending by their event's sequence number, after their orders; all hits of one
@@ -277,6 +273,7 @@ impl Store {
             alerts: state.alerts,
             dead_letters: past(Table::DeadLetters) + state.dead_letters.len() as u64,
             recent_orders: state.orders.len() as u64,
+            recent_bytes: state.orders.bytes() as u64,
         }
     }
 
@@ -284,50 +281,23 @@ impl Store {
     #[must_use]
     pub fn recent_orders(&self, after_seq: u64, limit: usize) -> Vec<Order> {
         let rows = self.state().orders.snapshot();
-        let mut orders = Vec::new();
-        for chunk in rows.chunks() {
-            let from = rows_up_to(chunk, after_seq);
-            let upto = chunk
-                .num_rows()
-                .min(from.saturating_add(limit - orders.len()));
-            read_orders(chunk, from..upto, &mut orders);
-            if orders.len() >= limit {
-                break;
-            }
-        }
-        orders
+        rows.first(after_seq, limit)
     }
 
     /// The newest orders in memory, at most `limit`, ascending.
     #[must_use]
     pub fn recent_orders_last(&self, limit: usize) -> Vec<Order> {
         let rows = self.state().orders.snapshot();
-        let mut chunks = Vec::new();
-        let mut missing = limit;
-        for chunk in rows.chunks().rev() {
-            let take = missing.min(chunk.num_rows());
-            chunks.push((chunk, chunk.num_rows() - take));
-            missing -= take;
-            if missing == 0 {
-                break;
-            }
-        }
-        let mut orders = Vec::new();
-        for (chunk, from) in chunks.into_iter().rev() {
-            read_orders(chunk, from..chunk.num_rows(), &mut orders);
-        }
-        orders
+        rows.last(limit)
     }
 
     /// All tables as they are now.
     pub(crate) fn snapshot(&self) -> Snapshot {
         let mut state = self.state();
         Snapshot {
-            recent: PerTable {
-                orders: state.orders.snapshot(),
-                hits: state.hits.snapshot(),
-                dead_letters: state.dead_letters.snapshot(),
-            },
+            orders: state.orders.snapshot(),
+            hits: state.hits.snapshot(),
+            dead_letters: state.dead_letters.snapshot(),
             history: state.history.clone(),
         }
     }
@@ -350,28 +320,6 @@ impl Store {
         state.high_water = marks;
         state.history = histories;
     }
-}
-
-fn read_orders(
-    chunk: &arrow::array::RecordBatch,
-    rows: std::ops::Range<usize>,
-    out: &mut Vec<Order>,
-) {
-    let Some(columns) = OrderColumns::of(chunk) else {
-        return;
-    };
-    let read = rows.filter_map(|index| columns.row(index));
-    out.extend(read.map(|(seq, row)| Order {
-        seq,
-        time: row.time,
-        sym: row.sym.to_owned(),
-        event_type: row.event_type,
-        trader: row.trader.to_owned(),
-        side: row.side,
-        order_id: row.order_id.to_owned(),
-        price: row.price,
-        quantity: row.quantity,
-    }));
 }
 
 fn unreadable(dir: &Path, table: Table, error: HistoryError) -> OpenError {

@@ -52,7 +52,7 @@ async fn tables_of_version_1_are_read_and_written_on() {
             .await
             .contains("3,row,\"has 1 field, 8 expected\",bad")
     );
-    store.append_orders(&batch(&[order(15, 0)]));
+    store.append_orders(batch(&[order(15, 0)]));
     store.end_of_day(15).await.unwrap();
     assert!(
         csv(&store, "SELECT count(*) FROM orders")

@@ -6,8 +6,9 @@ mod common;
 use std::path::Path;
 
 use common::{DAY, batch, csv, dump, hit, letter, lines, open, order};
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use proptest::prelude::*;
-use tapewatch_model::{Order, Time};
+use tapewatch_model::{EventType, Order, Time};
 use tapewatch_store::Store;
 
 fn files(dir: &Path) -> usize {
@@ -19,7 +20,7 @@ fn files(dir: &Path) -> usize {
 
 fn fill(store: &Store, upto: u64) {
     let orders: Vec<Order> = (1..=upto).map(|seq| order(seq, (seq % 3) as i64)).collect();
-    store.append_orders(&batch(&orders));
+    store.append_orders(batch(&orders));
     let hits: Vec<_> = orders.into_iter().step_by(5).map(hit).collect();
     store.append_hits(&hits);
     store.append_dead_letters(upto + 1, order(1, 4).time, &[letter(1), letter(2)]);
@@ -63,7 +64,7 @@ async fn rows_move_to_the_partitions_of_their_dates() {
     assert_eq!(store.end_of_day(102).await.unwrap().orders.rows, 0);
     assert_eq!(files(dir.path()), on_disk, "nothing new, nothing written");
     // A late row of an old day adds a file there.
-    store.append_orders(&batch(&[order(103, 0)]));
+    store.append_orders(batch(&[order(103, 0)]));
     let report = store.end_of_day(200).await.unwrap();
     assert_eq!(
         (report.orders.rows, report.orders.files, report.hits.rows),
@@ -102,7 +103,7 @@ async fn a_query_sees_each_row_once_while_rows_move() {
         async move {
             for start in (1..=2_000_u64).step_by(100) {
                 let orders: Vec<_> = (start..start + 100).map(|seq| order(seq, 0)).collect();
-                store.append_orders(&batch(&orders));
+                store.append_orders(batch(&orders));
                 let hits: Vec<_> = orders.into_iter().step_by(3).map(hit).collect();
                 store.append_hits(&hits);
                 if start % 400 == 1 {
@@ -143,10 +144,7 @@ async fn filters_on_date_and_time_leave_out_files() {
     let store = open(dir.path()).await;
     for day in 0..4 {
         let seq = 1 + day * 10;
-        store.append_orders(&batch(&[
-            order(seq, day as i64),
-            order(seq + 1, day as i64),
-        ]));
+        store.append_orders(batch(&[order(seq, day as i64), order(seq + 1, day as i64)]));
         store.end_of_day(seq + 1).await.unwrap();
     }
     for (filter, rows) in [
@@ -207,17 +205,42 @@ async fn plain_delta_lake_reads_the_history() {
         "seq Int64, time_ns Int64, date Date32, sym Utf8, event_type Utf8, trader Utf8, side Utf8, \
          order_id Utf8, price Decimal128(19, 9), quantity Decimal128(19, 8)"
     );
-    // Ascending within a file.
     for file in table.get_file_uris().unwrap() {
-        let file = std::fs::File::open(file.trim_start_matches("file://")).unwrap();
-        let reader = parquet::arrow::arrow_reader::ParquetRecordBatchReader::try_new(file, 1_000);
-        for rows in reader.unwrap() {
-            let rows = rows.unwrap();
-            let seq =
-                arrow::array::AsArray::as_primitive::<arrow::datatypes::Int64Type>(rows.column(0));
-            assert!(seq.values().is_sorted());
-        }
+        let rows = sorted_rows(Path::new(file.trim_start_matches("file://")));
+        assert!(rows.is_sorted(), "{file}: {rows:?}");
     }
+    for file in state.log_data().iter() {
+        assert_eq!(file.num_records(), Some(10));
+    }
+}
+
+/// Event type, instrument and number of each row; each row group has one event type.
+fn sorted_rows(file: &Path) -> Vec<(EventType, String, i64)> {
+    use arrow::array::AsArray as _;
+    let builder = || {
+        let file = std::fs::File::open(file).unwrap();
+        ParquetRecordBatchReaderBuilder::try_new(file).unwrap()
+    };
+    let mut all = Vec::new();
+    for group in 0..builder().metadata().num_row_groups() {
+        let before = all.len();
+        for rows in builder().with_row_groups(vec![group]).build().unwrap() {
+            let rows = rows.unwrap();
+            let seqs = rows["seq"].as_primitive::<arrow::datatypes::Int64Type>();
+            let (kinds, syms) = (
+                rows["event_type"].as_string::<i32>(),
+                rows["sym"].as_string::<i32>(),
+            );
+            all.extend((0..rows.num_rows()).map(|row| {
+                let kind = EventType::parse(kinds.value(row).as_bytes()).unwrap();
+                (kind, syms.value(row).to_owned(), seqs.value(row))
+            }));
+        }
+        let group: Vec<_> = all[before..].iter().map(|(kind, ..)| *kind).collect();
+        assert!(!group.is_empty() && group.len() <= 131_072);
+        assert!(group.iter().all(|kind| *kind == group[0]), "{group:?}");
+    }
+    all
 }
 
 #[tokio::test]
@@ -227,9 +250,9 @@ async fn history_orders_come_back_as_they_were() {
     let all: Vec<Order> = (1..=3_000)
         .map(|seq| order(seq, (seq % 3) as i64))
         .collect();
-    store.append_orders(&batch(&all[..2_000]));
+    store.append_orders(batch(&all[..2_000]));
     store.end_of_day(1_500).await.unwrap();
-    store.append_orders(&batch(&all[2_000..]));
+    store.append_orders(batch(&all[2_000..]));
     let start = all[2].time.nanos() / DAY * DAY;
     for (from, to) in [
         (i64::MIN, i64::MAX),
@@ -262,7 +285,7 @@ async fn chunks_are_sealed_without_a_seam() {
     let store = open(dir.path()).await;
     let all: Vec<Order> = (1..=40_000).map(|seq| order(seq, 0)).collect();
     for part in all.chunks(7_001) {
-        store.append_orders(&batch(part));
+        store.append_orders(batch(part));
         assert_eq!(store.recent_orders_last(1)[0], *part.last().unwrap());
     }
     assert_eq!(store.recent_orders(16_380, 10), all[16_380..16_390]);
@@ -313,15 +336,15 @@ proptest! {
             for (rows, move_all, reopen) in steps {
                 let first = all.len() as u64 + 1;
                 let new: Vec<Order> = (first..first + rows).map(|seq| order(seq, (seq * 7 % 5) as i64)).collect();
-                plain.append_orders(&batch(&new));
-                store.append_orders(&batch(&new));
+                plain.append_orders(batch(&new));
+                store.append_orders(batch(&new));
                 all.extend(new);
                 let through = if move_all { u64::MAX >> 1 } else { first + rows / 2 };
                 store.end_of_day(through).await.unwrap();
                 if reopen {
                     drop(store);
                     store = open(&moved).await;
-                    store.append_orders(&batch(&all));
+                    store.append_orders(batch(&all));
                 }
                 assert_eq!(store.counts().orders, all.len() as u64);
             }

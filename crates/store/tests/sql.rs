@@ -12,7 +12,7 @@ use tapewatch_store::{Format, SqlError, Store, StoreOptions};
 async fn with_reference(dir: &std::path::Path) -> Store {
     let store = open(dir).await;
     let (orders, hit) = reference();
-    store.append_orders(&orders);
+    store.append_orders(orders);
     store.append_hits(&[hit]);
     store.append_dead_letters(11, Time::from_nanos(1), &[letter(3)]);
     store
@@ -304,7 +304,7 @@ async fn alerts_tell_the_last_hit() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path()).await;
     let orders: Vec<_> = (3..=8).map(|seq| order(seq, 0)).collect();
-    store.append_orders(&batch(&orders));
+    store.append_orders(batch(&orders));
     let hits: Vec<_> = orders.into_iter().map(hit).collect();
     store.append_hits(&hits[..4]);
     store.end_of_day(6).await.unwrap();

@@ -19,7 +19,7 @@ fn append_all(store: &Store, upto: u64) {
         let orders: Vec<_> = (bucket..bucket + 9)
             .map(|seq| order(seq, (seq % 2) as i64))
             .collect();
-        store.append_orders(&batch(&orders));
+        store.append_orders(batch(&orders));
         let hits: Vec<_> = orders.into_iter().step_by(2).map(hit).collect();
         store.append_hits(&hits);
         let received = order(bucket, 0).time;
@@ -100,7 +100,7 @@ fn append_all_after(store: &Store, after: u64) {
     let orders: Vec<_> = (after + 1..after + 10)
         .map(|seq| order(seq, (seq % 2) as i64))
         .collect();
-    store.append_orders(&batch(&orders));
+    store.append_orders(batch(&orders));
     let hits: Vec<_> = orders.into_iter().step_by(2).map(hit).collect();
     store.append_hits(&hits);
     store.append_dead_letters(after + 10, order(after + 1, 0).time, &[letter(after + 1)]);

@@ -8,6 +8,7 @@ mod cell;
 mod error;
 mod functions;
 mod orders;
+mod recent_orders;
 mod result;
 mod tables;
 

@@ -13,6 +13,8 @@ use datafusion::datasource::ViewTable;
 use datafusion::prelude::{Expr, SessionContext, cast, ident};
 use futures::future::BoxFuture;
 
+use super::recent_orders::RecentOrdersTable;
+use crate::recent::RecentRows;
 use crate::schema::{Table, disk_name};
 use crate::store::Snapshot;
 
@@ -99,10 +101,11 @@ impl Tables {
     /// Recent and history of one table.
     async fn base(&self, table: Table) -> Found {
         let schema = table.schema();
-        let chunks = self.snapshot.recent.get(table).chunks().cloned().collect();
-        let recent = MemTable::try_new(Arc::clone(&schema), vec![chunks])?
-            .with_sort_order(vec![vec![ident("seq").sort(true, false)]]);
-        let recent: Arc<dyn TableProvider> = Arc::new(recent);
+        let recent = match table {
+            Table::Orders => Arc::new(RecentOrdersTable::new(&self.snapshot.orders)),
+            Table::Hits => in_memory(table, &self.snapshot.hits)?,
+            Table::DeadLetters => in_memory(table, &self.snapshot.dead_letters)?,
+        };
         let Some(history) = self.snapshot.history.get(table) else {
             return Ok(recent);
         };
@@ -136,4 +139,11 @@ impl Tables {
         let both = past.union(self.context.read_table(recent)?)?;
         Ok(Arc::new(ViewTable::new(both.into_unoptimized_plan(), None)))
     }
+}
+
+fn in_memory(table: Table, rows: &RecentRows) -> Found {
+    let chunks = rows.chunks().cloned().collect();
+    let table = MemTable::try_new(table.schema(), vec![chunks])?;
+    let by_seq = vec![ident("seq").sort(true, false)];
+    Ok(Arc::new(table.with_sort_order(vec![by_seq])))
 }

@@ -1,0 +1,28 @@
+//! What a batch takes on the heap.
+//!
+//! Invariant: capacities are counted, not rows: what is reserved and not used is memory too.
+
+use super::{OrderBatch, Seqs};
+
+impl OrderBatch {
+    /// Bytes on the heap, the dictionaries left out: other batches may share them.
+    #[must_use]
+    pub fn heap_bytes(&self) -> usize {
+        let seqs = match &self.seqs {
+            Seqs::Run(_) => 0,
+            Seqs::List(seqs) => bytes(seqs),
+        };
+        seqs + bytes(&self.time)
+            + bytes(&self.sym)
+            + bytes(&self.event_type)
+            + bytes(&self.trader)
+            + bytes(&self.side)
+            + self.order_id.heap_bytes()
+            + bytes(&self.price)
+            + bytes(&self.quantity)
+    }
+}
+
+fn bytes<T>(column: &Vec<T>) -> usize {
+    column.capacity() * size_of::<T>()
+}
