@@ -156,14 +156,20 @@ impl Store {
         Self::open_with(dir, options, true).await
     }
 
+    /// A store in memory alone, without a history.
+    ///
+    /// # Errors
+    /// [`OpenError::Engine`].
+    pub fn in_memory(options: StoreOptions) -> Result<Self, OpenError> {
+        let state = State::default();
+        Self::with_state(Path::new(""), &options, true, state)
+    }
+
     async fn open_with(
         dir: &Path,
         options: StoreOptions,
         read_only: bool,
     ) -> Result<Self, OpenError> {
-        let engine = Engine::new(&options).map_err(|error| OpenError::Engine {
-            message: error.to_string(),
-        })?;
         let mut state = State::default();
         for table in Table::ALL {
             let history = history::open(dir, table)
@@ -172,15 +178,7 @@ impl Store {
             *state.high_water.get_mut(table) = history.as_ref().map_or(0, |h| h.through);
             *state.history.get_mut(table) = history;
         }
-        let store = Self {
-            inner: Arc::new(Inner {
-                dir: dir.to_owned(),
-                read_only,
-                engine,
-                state: Mutex::new(state),
-                end_of_day: tokio::sync::Mutex::new(()),
-            }),
-        };
+        let store = Self::with_state(dir, &options, read_only, state)?;
         let alerts = store.count_alerts().await;
         let alerts = alerts.map_err(|error| OpenError::Table {
             table: Table::Hits.name(),
@@ -189,6 +187,26 @@ impl Store {
         })?;
         store.state().alerts = alerts;
         Ok(store)
+    }
+
+    fn with_state(
+        dir: &Path,
+        options: &StoreOptions,
+        read_only: bool,
+        state: State,
+    ) -> Result<Self, OpenError> {
+        let engine = Engine::new(options).map_err(|error| OpenError::Engine {
+            message: error.to_string(),
+        })?;
+        Ok(Self {
+            inner: Arc::new(Inner {
+                dir: dir.to_owned(),
+                read_only,
+                engine,
+                state: Mutex::new(state),
+                end_of_day: tokio::sync::Mutex::new(()),
+            }),
+        })
     }
 
     async fn count_alerts(&self) -> Result<u64, crate::SqlError> {
