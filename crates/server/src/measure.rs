@@ -245,14 +245,19 @@ fn send_events(pipeline: &Pipeline, rate: u64, events: u64) -> Result<Vec<Durati
 /// A cancel; one in [`HIT_EVERY`] is of a trader who cancels far too much.
 fn event(number: u64) -> Result<Bucket, Failure> {
     let spoofs = number % HIT_EVERY == 0;
-    let (sym, trader) = (number % 500, if spoofs { 0 } else { 1 + number % 4_999 });
+    let (sym, trader) = if spoofs {
+        (0, 0)
+    } else {
+        (number % 500, 1 + number % 4_999)
+    };
+    let [sym, trader, order_id] = [('S', sym), ('T', trader), ('O', number)]
+        .map(|(letter, number)| format!("{letter}{number}"));
     let mut bucket = Bucket::default();
-    let order_id = format!("O{number}");
     let row = RowRef::<[u8]> {
         time: clock::now(),
-        sym: format!("S{}", if spoofs { 0 } else { sym }).as_bytes(),
+        sym: sym.as_bytes(),
         event_type: EventType::Cancelled,
-        trader: format!("T{trader}").as_bytes(),
+        trader: trader.as_bytes(),
         side: Side::Buy,
         order_id: order_id.as_bytes(),
         price: Price::from_units(1_000_000_000),

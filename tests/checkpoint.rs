@@ -1,0 +1,213 @@
+//! Checkpoints: a start from one gives what a start without gives, and one that does not fit is
+//! refused with its reason.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic
+)]
+
+mod support;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use support::{Server, run, wait_for, write_orders};
+
+fn tables(server: &Server) -> Vec<String> {
+    [
+        "select * from orders order by seq",
+        "select * from hits order by seq",
+        "select * from alerts order by alert_id",
+        "select seq, source, line, \"column\", reason, raw from dead_letters order by seq",
+    ]
+    .map(|query| server.csv(query))
+    .to_vec()
+}
+
+/// A configuration that saves the windows every so often.
+fn config(dir: &Path, interval: &str, shards: u32) -> String {
+    let file = dir.join("tapewatch.toml");
+    let text = format!(
+        "[checkpoint]\ninterval = \"{interval}\"\n[engine]\nshards = {shards}\n[session]\nrolls_at = \"never\"\n"
+    );
+    fs::write(&file, text).unwrap();
+    file.to_str().unwrap().to_owned()
+}
+
+/// Parts of a file of orders, each with the header.
+fn parts(dir: &Path, rows: usize, count: usize) -> Vec<PathBuf> {
+    let whole = dir.join("whole.csv");
+    write_orders(&whole, rows);
+    let text = fs::read_to_string(whole).unwrap();
+    let (header, body) = text.split_once('\n').unwrap();
+    let lines: Vec<_> = body.lines().collect();
+    let part = |(index, lines): (usize, &[&str])| {
+        let path = dir.join(format!("part-{index}.csv"));
+        fs::write(&path, format!("{header}\n{}\n", lines.join("\n"))).unwrap();
+        path
+    };
+    lines
+        .chunks(rows.div_ceil(count))
+        .enumerate()
+        .map(part)
+        .collect()
+}
+
+fn feed(server: &Server, part: &Path) {
+    let (code, _, error) = server.feed(part, &["--rows-per-bucket", "50"]);
+    assert_eq!(code, 0, "{error}");
+}
+
+fn states(dir: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = fs::read_dir(dir.join("data/checkpoints")) else {
+        return Vec::new();
+    };
+    let paths = entries.map(|entry| entry.unwrap().path());
+    let mut states: Vec<_> = paths
+        .filter(|path| {
+            path.file_name()
+                .unwrap()
+                .to_str()
+                .unwrap()
+                .starts_with("state-")
+        })
+        .collect();
+    states.sort();
+    states
+}
+
+/// The parts with nothing in between.
+fn undisturbed(parts: &[PathBuf]) -> Vec<String> {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(dir.path(), &["--config", &config(dir.path(), "0s", 1)]);
+    parts.iter().for_each(|part| feed(&server, part));
+    let tables = tables(&server);
+    assert!(tables[1].lines().count() > 20, "hits are at stake");
+    tables
+}
+
+#[test]
+fn kills_and_stops_between_checkpoints_change_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let parts = parts(dir.path(), 4_000, 5);
+    let expected = undisturbed(&parts);
+    for shards in [1, 2] {
+        let dir = tempfile::tempdir().unwrap();
+        let config = config(dir.path(), "20ms", shards);
+        let mut server = Server::start(dir.path(), &["--config", &config]);
+        for (index, part) in parts.iter().enumerate() {
+            feed(&server, part);
+            // With a checkpoint in the middle of what comes, at its end, and after an end of day.
+            match index {
+                0 | 2 => wait_for("a checkpoint", || !states(dir.path()).is_empty()),
+                1 => assert_eq!(run(&mut server.command(&["eod"])).0, 0),
+                _ => {}
+            }
+            if index == 3 {
+                assert_eq!(server.terminate(), 0);
+            } else {
+                server.kill();
+            }
+            server.restart();
+            assert_eq!(server.get("/readyz").0, 200);
+        }
+        assert_eq!(tables(&server), expected, "{shards} shards");
+        let log = server.log();
+        assert!(!log.contains("refused"), "{log}");
+        let recovered = log.lines().filter(|line| line.contains("recovered"));
+        let from_one = recovered.filter(|line| !line.contains("checkpoint=0"));
+        assert!(from_one.count() >= 4, "{log}");
+        assert!(states(dir.path()).len() <= 2, "old ones go");
+    }
+}
+
+#[test]
+fn a_checkpoint_that_does_not_fit_is_refused_with_its_reason() {
+    let dir = tempfile::tempdir().unwrap();
+    let parts = parts(dir.path(), 1_500, 2);
+    let expected = undisturbed(&parts);
+    let data = tempfile::tempdir().unwrap();
+    let one = config(data.path(), "0s", 1);
+    let mut server = Server::start(data.path(), &["--config", &one]);
+    feed(&server, &parts[0]);
+    assert_eq!(server.terminate(), 0);
+    let saved = states(data.path());
+    assert_eq!(saved.len(), 1, "a clean stop saves");
+    let whole = fs::read(&saved[0]).unwrap();
+    let starts = |server: &mut Server, reason: &str| {
+        server.restart();
+        let log = server.log();
+        let last = log
+            .lines()
+            .rev()
+            .find(|line| line.contains("refused"))
+            .expect(&log);
+        assert!(last.contains(reason), "{last}");
+        let recovered = log
+            .lines()
+            .rev()
+            .find(|line| line.contains("recovered"))
+            .unwrap();
+        assert!(recovered.contains("checkpoint=0"), "{recovered}");
+        server.kill();
+    };
+
+    // A bit that flipped.
+    let mut flipped = whole.clone();
+    let middle = flipped.len() / 2;
+    flipped[middle] ^= 1;
+    fs::write(&saved[0], flipped).unwrap();
+    starts(&mut server, "its digest differs");
+
+    // Another number of shards.
+    fs::write(&saved[0], &whole).unwrap();
+    config(data.path(), "0s", 2);
+    starts(&mut server, "it is of 1 shards, this process has 2");
+    config(data.path(), "0s", 1);
+
+    // Its hits are gone.
+    let hits: Vec<_> = fs::read_dir(data.path().join("data/checkpoints"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| {
+            path.extension()
+                .is_some_and(|extension| extension == "parquet")
+        })
+        .collect();
+    assert_eq!(hits.len(), 1);
+    let kept = data.path().join("kept.parquet");
+    fs::rename(&hits[0], &kept).unwrap();
+    starts(&mut server, "its hits in");
+    fs::rename(&kept, &hits[0]).unwrap();
+
+    // Of another journal, of the same length.
+    let other = tempfile::tempdir().unwrap();
+    let mut stranger = Server::start(other.path(), &["--config", &config(other.path(), "0s", 1)]);
+    feed(&stranger, &parts[0]);
+    assert_eq!(stranger.terminate(), 0);
+    for entry in fs::read_dir(other.path().join("data/checkpoints")).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap();
+        fs::copy(&path, data.path().join("data/checkpoints").join(name)).unwrap();
+    }
+    starts(&mut server, "it is of another journal");
+
+    // From beyond the end.
+    let beyond = saved[0].with_file_name(format!("state-{:020}.bin", 99_999_999));
+    fs::remove_file(&saved[0]).unwrap();
+    let further = tempfile::tempdir().unwrap();
+    let further_config = config(further.path(), "0s", 1);
+    let mut longer = Server::start(further.path(), &["--config", &further_config]);
+    parts.iter().for_each(|part| feed(&longer, part));
+    assert_eq!(longer.terminate(), 0);
+    fs::copy(&states(further.path())[0], &beyond).unwrap();
+    starts(&mut server, "the journal holds");
+
+    // After all that, the same as ever.
+    server.restart();
+    feed(&server, &parts[1]);
+    assert_eq!(tables(&server), expected);
+    assert_eq!(server.terminate(), 0);
+    assert_eq!(states(data.path()).len(), 1, "the stranger's is gone");
+}
