@@ -445,7 +445,8 @@ fn intern(dictionary: &mut Arc<Interner>, text: &[u8]) -> Result<u32, std::str::
 
 /// Turns codes of `from` into codes of `to`, which takes its place.
 fn recode(codes: &mut [u32], from: &mut Arc<Interner>, to: &mut Arc<Interner>) {
-    if Arc::ptr_eq(from, to) {
+    if Arc::ptr_eq(from, to) || from.extends(to) {
+        *to = Arc::clone(from);
         return;
     }
     if to.len() > DICTIONARY_MAX {

@@ -219,6 +219,13 @@ impl Interner {
         &self.texts
     }
 
+    /// Whether the codes of `other` mean the same here.
+    #[must_use]
+    pub fn extends(&self, other: &Self) -> bool {
+        let ((text, ends), (others, other_ends)) = (self.texts.parts(), other.texts.parts());
+        text.starts_with(others) && ends.starts_with(other_ends)
+    }
+
     /// Bytes on the heap.
     #[must_use]
     pub fn heap_bytes(&self) -> usize {
@@ -308,6 +315,12 @@ mod tests {
         assert_eq!((interner.find(b"bb"), interner.find(b"x")), (Some(1), None));
         assert!(interner.intern(&[0xff]).is_err());
         assert_eq!(interner.len(), 4, "a refused text takes no code");
+        let mut shorter = Interner::default();
+        assert!(interner.extends(&shorter) && interner.extends(&interner));
+        shorter.intern(b"a").unwrap();
+        assert!(interner.extends(&shorter) && !shorter.extends(&interner));
+        shorter.intern(b"b").unwrap();
+        assert!(!interner.extends(&shorter), "ab, a and bb");
         interner.clear();
         assert_eq!(interner.intern(b"c").unwrap(), 0);
     }

@@ -16,6 +16,7 @@ extern crate self as tapewatch_store;
 
 mod end_of_day;
 mod history;
+mod hit_file;
 mod order_arrays;
 pub mod order_file;
 mod recent;
@@ -27,5 +28,6 @@ mod sql;
 mod store;
 
 pub use end_of_day::{EndOfDayError, EndOfDayReport, TableReport};
+pub use hit_file::HitFileError;
 pub use sql::{Column, Format, FormatError, HistoryOrders, Place, QueryResult, SqlError};
 pub use store::{Counts, HighWater, OpenError, Store, StoreOptions};

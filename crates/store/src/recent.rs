@@ -44,9 +44,25 @@ impl<R: Rows> Recent<R> {
         self.copied = None;
         if self.open.len() > 0 {
             let chunk = self.open.take();
-            self.sealed_rows += chunk.num_rows();
-            Arc::make_mut(&mut self.sealed).push(chunk);
+            self.push(chunk);
         }
+    }
+
+    fn push(&mut self, chunk: RecordBatch) {
+        self.sealed_rows += chunk.num_rows();
+        Arc::make_mut(&mut self.sealed).push(chunk);
+    }
+
+    /// Takes a chunk as it is; its rows must come behind those here.
+    pub(crate) fn adopt(&mut self, chunk: RecordBatch) {
+        self.seal();
+        self.push(chunk);
+    }
+
+    /// The last sequence number.
+    pub(crate) fn last_seq(&mut self) -> Option<u64> {
+        self.seal();
+        last_seq(&self.sealed)
     }
 
     /// Number of rows.
@@ -104,7 +120,8 @@ pub(crate) fn rows_up_to(chunk: &RecordBatch, seq: u64) -> usize {
     seqs.partition_point(|&s| s.cast_unsigned() <= seq)
 }
 
-fn after(chunk: &RecordBatch, seq: u64) -> Option<RecordBatch> {
+/// The rows of a chunk with a sequence number above `seq`; `None` when there are none.
+pub(crate) fn after(chunk: &RecordBatch, seq: u64) -> Option<RecordBatch> {
     let from = rows_up_to(chunk, seq);
     let rows = chunk.num_rows() - from;
     (rows > 0).then(|| chunk.slice(from, rows))

@@ -8,12 +8,13 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use arrow::array::AsArray as _;
+use arrow::array::{AsArray as _, RecordBatch};
 use arrow::datatypes::Int64Type;
 use tapewatch_model::{DeadLetter, Hit, Order, OrderBatch, Time};
 
 use crate::history::{self, History, HistoryError};
-use crate::recent::{Recent, RecentRows};
+use crate::hit_file::{OutOfOrder, alerts, check_order};
+use crate::recent::{Recent, RecentRows, after};
 use crate::recent_orders::{OrderRows, RecentOrders};
 use crate::rows::{HitRows, LetterRows};
 use crate::schema::{PerTable, Table};
@@ -264,6 +265,23 @@ impl Store {
             alerts += u64::from(hit.alert_hit == 1);
         }
         state.alerts += alerts;
+    }
+
+    /// Adds hits in Arrow's columns, ascending, when they come after those in memory. What is in
+    /// history already is skipped. Returns how many were added.
+    pub(crate) fn adopt_hits(&self, batches: &[RecordBatch]) -> Result<u64, OutOfOrder> {
+        let mut state = self.state();
+        let mark = state.high_water.hits;
+        let new = batches.iter().filter_map(|batch| after(batch, mark));
+        let new: Vec<_> = new.collect();
+        check_order(&new, state.hits.last_seq())?;
+        let mut added = 0;
+        for batch in new {
+            added += batch.num_rows() as u64;
+            state.alerts += alerts(&batch);
+            state.hits.adopt(batch);
+        }
+        Ok(added)
     }
 
     /// Adds dead letters, numbered consecutively from `first_seq`. What is in history already is
