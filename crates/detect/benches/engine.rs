@@ -12,6 +12,9 @@ use tapewatch_model::{EventType, OrderBatch, Price, Quantity, RowRef, Side, Time
 
 const ROWS: usize = 1_000_000;
 const BATCH_ROWS: usize = 8_192;
+/// One burst of cancels, whose fifth is a hit, in so many events: as many hits as the day of ten
+/// million has.
+const BURST_EVERY: usize = 1_250;
 
 /// One event, its texts by number.
 struct Event {
@@ -55,13 +58,13 @@ impl Day {
             EventType::Filled,
         ];
         let mut nanos = 1_704_441_600_000_000_000_i64;
-        let events = (0..ROWS).map(|_| {
+        let events = (0..ROWS).map(|row| {
             // Ten million in 8.5 hours are one in 3 ms.
             nanos += next(6_120_000) as i64;
-            let trader = next(71) * next(71);
             let mut order_id = *b"OID00000000";
             order_id[3..].copy_from_slice(format!("{:08}", next(ROWS as u64)).as_bytes());
-            Event {
+            let trader = next(71) * next(71);
+            let mut event = Event {
                 time: Time::from_nanos(nanos),
                 sym: ((trader * 7_919 + next(40).min(next(40)) * 101) % 500) as usize,
                 event_type: kinds[next(kinds.len() as u64) as usize],
@@ -69,8 +72,16 @@ impl Day {
                 side: if next(2) == 0 { Side::Buy } else { Side::Sell },
                 order_id,
                 price: Price::from_units(next(20_000) as i64 * 10_000_000),
-                quantity: Quantity::from_whole(next(5) as i64 * 100 + 100).unwrap(),
+                quantity: Quantity::from_whole(next(5) as i64 * 50 + 50).unwrap(),
+            };
+            if row % BURST_EVERY < 5 {
+                event.trader = row / BURST_EVERY;
+                event.sym = event.trader % 500;
+                event.event_type = EventType::Cancelled;
+                event.side = Side::Sell;
+                event.quantity = Quantity::from_whole(1_000).unwrap();
             }
+            event
         });
         Self {
             events: events.collect(),
