@@ -10,8 +10,9 @@ use criterion::{BatchSize, Criterion, SamplingMode, Throughput};
 use tapewatch_detect::{Backtest, DetectConfig, Engine, Shard};
 use tapewatch_model::{EventType, OrderBatch, Price, Quantity, RowRef, Side, Time};
 
-const ROWS: usize = 1_000_000;
+const ROWS: usize = 4_000_000;
 const BATCH_ROWS: usize = 8_192;
+const TRADERS: usize = 5_000;
 /// One burst of cancels, whose fifth is a hit, in so many events: as many hits as the day of ten
 /// million has.
 const BURST_EVERY: usize = 1_250;
@@ -19,9 +20,9 @@ const BURST_EVERY: usize = 1_250;
 /// One event, its texts by number.
 struct Event {
     time: Time,
-    sym: usize,
+    sym: u16,
     event_type: EventType,
-    trader: usize,
+    trader: u16,
     side: Side,
     order_id: [u8; 11],
     price: Price,
@@ -66,16 +67,16 @@ impl Day {
             let trader = next(71) * next(71);
             let mut event = Event {
                 time: Time::from_nanos(nanos),
-                sym: ((trader * 7_919 + next(40).min(next(40)) * 101) % 500) as usize,
+                sym: ((trader * 7_919 + next(40).min(next(40)) * 101) % 500) as u16,
                 event_type: kinds[next(kinds.len() as u64) as usize],
-                trader: trader as usize,
+                trader: trader as u16,
                 side: if next(2) == 0 { Side::Buy } else { Side::Sell },
                 order_id,
                 price: Price::from_units(next(20_000) as i64 * 10_000_000),
                 quantity: Quantity::from_whole(next(5) as i64 * 50 + 50).unwrap(),
             };
             if row % BURST_EVERY < 5 {
-                event.trader = row / BURST_EVERY;
+                event.trader = (row / BURST_EVERY % TRADERS) as u16;
                 event.sym = event.trader % 500;
                 event.event_type = EventType::Cancelled;
                 event.side = Side::Sell;
@@ -86,7 +87,7 @@ impl Day {
         Self {
             events: events.collect(),
             syms: (0..500).map(|sym| format!("SY{sym:03}")).collect(),
-            traders: (0..5_000)
+            traders: (0..TRADERS)
                 .map(|trader| format!("Trader{trader:05}"))
                 .collect(),
         }
@@ -96,9 +97,9 @@ impl Day {
         for event in events {
             let row = RowRef {
                 time: event.time,
-                sym: self.syms[event.sym].as_bytes(),
+                sym: self.syms[usize::from(event.sym)].as_bytes(),
                 event_type: event.event_type,
-                trader: self.traders[event.trader].as_bytes(),
+                trader: self.traders[usize::from(event.trader)].as_bytes(),
                 side: event.side,
                 order_id: event.order_id.as_slice(),
                 price: event.price,
