@@ -116,7 +116,7 @@ impl Row {
 pub(super) fn page(workspace: &Workspace, what: &str, rows: &[Row]) -> String {
     let lines: String = rows.iter().map(Row::line).collect();
     format!(
-        "# Results\n\n{}\n{what}\n\nCPU and wall seconds are medians, peak memory is the greatest of all runs; \
+        "# Results\n\n{}{what}\n\nCPU and wall seconds are medians, peak memory is the greatest of all runs; \
          ÷ says how many times the CPU time the peer takes on the same file.\n\n{HEADER}{lines}",
         setting(workspace)
     )
