@@ -54,10 +54,11 @@ const COMMANDS: &[Command] = &[
     },
     Command {
         name: "bench",
-        usage: "[--rows N] [--runs N]",
-        about: "replay side by side with DuckDB and Polars on the same file\n\
-                --rows N    rows of the generated file (default: 10000000)\n\
-                --runs N    runs of each, interleaved (default: 5)",
+        usage: "[--rows N] [--runs N] [--live-seconds N]",
+        about: "side by side with DuckDB and Polars on the same file; writes bench/RESULTS.md\n\
+                --rows N          rows of the generated file (default: 10000000)\n\
+                --runs N          runs of each, interleaved (default: 5)\n\
+                --live-seconds N  how long the live path is measured (default: 60)",
         run: bench::run,
     },
     Command {
