@@ -14,15 +14,18 @@
 #[cfg(test)]
 extern crate self as tapewatch_store;
 
+mod coded;
 mod end_of_day;
 mod history;
 pub mod order_file;
 mod recent;
 mod rows;
+mod scan;
 mod schema;
 mod sql;
 mod store;
 
 pub use end_of_day::{EndOfDayError, EndOfDayReport, TableReport};
+pub use scan::{OrderScan, ScanError, ScanRequest, ScanUnit};
 pub use sql::{Column, Format, FormatError, HistoryOrders, Place, QueryResult, SqlError};
 pub use store::{Counts, HighWater, OpenError, Store, StoreOptions};
