@@ -180,7 +180,7 @@ impl<'a> Run<'a> {
     /// The alerts of one unit; `None` when it was stopped.
     fn unit(&self, unit: &mut ScanUnit) -> Result<Option<Vec<SetAlert>>, Failure> {
         let mut backtest = Backtest::new(self.grid.sets(), Shard::WHOLE).map_err(Failure::usage)?;
-        while let Some(orders) = unit.next().map_err(Failure::run)? {
+        while let Some(orders) = unit.next_batch().map_err(Failure::run)? {
             let rows = orders.len() as u64;
             let new = backtest.apply(orders);
             if !new.is_empty() {

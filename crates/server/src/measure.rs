@@ -227,7 +227,7 @@ fn send_events(pipeline: &Pipeline, rate: u64, events: u64) -> Result<Vec<Durati
             match answer.try_recv() {
                 Ok(published) => {
                     published.map_err(Failure::run)?;
-                    if *number >= WARM_UP && *number % HIT_EVERY == 0 {
+                    if *number >= WARM_UP && number.is_multiple_of(HIT_EVERY) {
                         waits.push(due.elapsed());
                     }
                     asked.pop_front();
@@ -244,7 +244,7 @@ fn send_events(pipeline: &Pipeline, rate: u64, events: u64) -> Result<Vec<Durati
 
 /// A cancel; one in [`HIT_EVERY`] is of a trader who cancels far too much.
 fn event(number: u64) -> Result<Bucket, Failure> {
-    let spoofs = number % HIT_EVERY == 0;
+    let spoofs = number.is_multiple_of(HIT_EVERY);
     let (sym, trader) = if spoofs {
         (0, 0)
     } else {

@@ -284,7 +284,7 @@ impl History {
         at_version(delta, table).await
     }
 
-    fn root(&self) -> Result<PathBuf, HistoryError> {
+    pub(crate) fn root(&self) -> Result<PathBuf, HistoryError> {
         self.delta
             .table_url()
             .to_file_path()

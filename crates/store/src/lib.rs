@@ -14,6 +14,7 @@
 #[cfg(test)]
 extern crate self as tapewatch_store;
 
+mod coded;
 mod end_of_day;
 mod history;
 mod hit_file;
@@ -22,6 +23,7 @@ pub mod order_file;
 mod recent;
 mod recent_orders;
 mod rows;
+mod scan;
 mod schema;
 mod sorted_orders;
 mod sql;
@@ -29,5 +31,6 @@ mod store;
 
 pub use end_of_day::{EndOfDayError, EndOfDayReport, TableReport};
 pub use hit_file::HitFileError;
+pub use scan::{OrderScan, ScanError, ScanRequest, ScanUnit};
 pub use sql::{Column, Format, FormatError, HistoryOrders, Place, QueryResult, SqlError};
 pub use store::{Counts, HighWater, OpenError, Store, StoreOptions};

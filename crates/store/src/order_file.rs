@@ -1,22 +1,29 @@
 //! Orders from a Parquet file: the columns of the CSV feed, by name.
 //!
-//! Invariant: a row of the file appears exactly once, as an order or as a dead letter with the
-//! column and the reason; orders are numbered by their row in the file, from 1, refused rows counted
-//! too.
+//! Invariant: a row of the file appears exactly once, as an order, as a dead letter with the column
+//! and the reason, or among the rows that were passed over; orders are numbered by their row in the
+//! file, from 1, all other rows counted too.
 
 mod columns;
 
 use std::fs::File;
 use std::path::Path;
+use std::sync::Arc;
 
 use arrow::array::RecordBatch;
-use arrow::datatypes::Schema;
+use arrow::datatypes::{Field, Schema};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
-use tapewatch_model::{DeadLetter, OrderBatch, OrderSource, Progress, RowError, SourceError};
+use parquet::arrow::arrow_reader::{
+    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader,
+    ParquetRecordBatchReaderBuilder,
+};
+use parquet::errors::ParquetError;
+use tapewatch_model::{
+    DeadLetter, EventTypes, OrderBatch, OrderSource, Progress, RowError, SourceError,
+};
 
-use columns::Columns;
+use columns::{Codes, Columns};
 
 /// Rows that are decoded at once.
 const READ_ROWS: usize = 16_384;
@@ -45,6 +52,8 @@ pub struct ParquetOrders {
     places: [usize; 8],
     /// The batch that is being handed out.
     current: Option<Current>,
+    codes: Codes,
+    wanted: EventTypes,
     rows: Progress,
 }
 
@@ -76,16 +85,19 @@ impl ParquetOrders {
             message,
         };
         let file = File::open(path).map_err(|error| fail(format!("cannot be opened: {error}")))?;
-        let builder = ParquetRecordBatchReaderBuilder::try_new(file)
+        let metadata = ArrowReaderMetadata::load(&file, ArrowReaderOptions::new())
             .map_err(|error| fail(format!("is not a Parquet file that can be read: {error}")))?;
-        let found = find_columns(builder.schema()).map_err(fail)?;
-        let total = builder.metadata().file_metadata().num_rows();
-        let mask = ProjectionMask::roots(builder.parquet_schema(), found);
+        let found = find_columns(metadata.schema()).map_err(fail)?;
+        let metadata =
+            as_read(&metadata, found).map_err(|error| fail(format!("cannot be read: {error}")))?;
+        let total = metadata.metadata().file_metadata().num_rows();
+        let mask = ProjectionMask::roots(metadata.parquet_schema(), found);
         // A projected batch has the columns in the file's order.
         let mut places = [0; 8];
         for (place, &root) in places.iter_mut().zip(&found) {
             *place = found.iter().filter(|&&other| other < root).count();
         }
+        let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file, metadata);
         let reader = builder
             .with_projection(mask)
             .with_batch_size(READ_ROWS)
@@ -96,6 +108,8 @@ impl ParquetOrders {
             reader,
             places,
             current: None,
+            codes: Codes::default(),
+            wanted: EventTypes::ALL,
             rows: Progress {
                 done: 0,
                 total: u64::try_from(total).unwrap_or_default(),
@@ -143,9 +157,7 @@ impl ParquetOrders {
 fn find_columns(schema: &Schema) -> Result<[usize; 8], String> {
     let mut found = [0; 8];
     for (name, place) in NAMES.iter().zip(&mut found) {
-        let same = |(_, field): &(usize, &std::sync::Arc<arrow::datatypes::Field>)| {
-            plain(field.name()) == plain(name)
-        };
+        let same = |(_, field): &(usize, &Arc<Field>)| plain(field.name()) == plain(name);
         let mut matching = schema.fields().iter().enumerate().filter(same);
         let Some((index, field)) = matching.next() else {
             return Err(format!(
@@ -172,6 +184,25 @@ fn find_columns(schema: &Schema) -> Result<[usize; 8], String> {
     Ok(found)
 }
 
+/// The file with its columns as types that are read fast, whatever program wrote it.
+fn as_read(
+    metadata: &ArrowReaderMetadata,
+    found: [usize; 8],
+) -> Result<ArrowReaderMetadata, ParquetError> {
+    let as_read = |(index, field): (usize, &Arc<Field>)| {
+        let place = found.iter().position(|&root| root == index);
+        match place.and_then(|place| columns::read_as(NAMES.get(place)?, field.data_type())) {
+            Some(kind) => Arc::new(field.as_ref().clone().with_data_type(kind)),
+            None => Arc::clone(field),
+        }
+    };
+    let schema = metadata.schema();
+    let fields: Vec<_> = schema.fields().iter().enumerate().map(as_read).collect();
+    let schema = Schema::new_with_metadata(fields, schema.metadata().clone());
+    let options = ArrowReaderOptions::new().with_schema(Arc::new(schema));
+    ArrowReaderMetadata::try_new(Arc::clone(metadata.metadata()), options)
+}
+
 fn names(schema: &Schema) -> String {
     let names: Vec<&str> = schema.fields().iter().map(|f| f.name().as_str()).collect();
     names.join(", ")
@@ -194,8 +225,7 @@ impl OrderSource for ParquetOrders {
     ) -> Result<bool, SourceError> {
         orders.clear();
         let first = self.rows.done + 1;
-        // Numbers of their own once a row was refused.
-        let mut numbers: Option<Vec<u64>> = None;
+        let mut numbers = Vec::new();
         let mut left = rows_max.max(1);
         while left > 0 && self.load()? {
             let Some(current) = &mut self.current else {
@@ -203,32 +233,36 @@ impl OrderSource for ParquetOrders {
             };
             let upto = current.batch.num_rows().min(current.next + left);
             left -= upto - current.next;
-            for index in current.next..upto {
-                self.rows.done += 1;
-                let row = self.rows.done;
-                match current.columns.push(index, orders) {
-                    Ok(()) => {
-                        if let Some(numbers) = &mut numbers {
-                            numbers.push(row);
-                        }
-                    }
+            let before = self.rows.done + 1 - current.next as u64;
+            self.codes.begin(&current.columns, orders);
+            let (mut wanted, rows) = (0, upto - current.next);
+            for index in current.columns.wanted(self.wanted, current.next..upto) {
+                wanted += 1;
+                let row = before + index as u64;
+                match current.columns.push(index, &mut self.codes, orders) {
+                    Ok(()) => numbers.push(row),
                     Err(error) => {
-                        numbers.get_or_insert_with(|| (first..row).collect());
                         let raw = render(&current.batch, index);
                         dead_letters.push(refuse(&self.name, row, &error, &raw));
                     }
                 }
             }
+            self.codes.end(orders);
             current.next = upto;
+            self.rows.done += rows as u64;
+            self.rows.passed_over += (rows - wanted) as u64;
         }
-        match numbers {
-            None => orders.number_from(first),
-            Some(numbers) => {
-                let fits = orders.number_with(numbers);
-                debug_assert!(fits, "a number for each order");
-            }
+        if numbers.len() as u64 == self.rows.done + 1 - first {
+            orders.number_from(first);
+        } else {
+            let fits = orders.number_with(numbers);
+            debug_assert!(fits, "a number for each order");
         }
         Ok(self.rows.done >= first)
+    }
+
+    fn want(&mut self, events: EventTypes) {
+        self.wanted = events;
     }
 
     fn progress(&self) -> Progress {

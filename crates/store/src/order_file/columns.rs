@@ -3,29 +3,31 @@
 //! Invariant: reading a row allocates nothing unless the row is refused; what a dictionary says once
 //! is parsed once for the batch.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::{
-    Array as _, ArrayRef, AsArray as _, Decimal128Array, Float32Array, Float64Array, Int32Array,
-    Int64Array, RecordBatch, StringArray,
+    Array as _, ArrayRef, AsArray as _, Decimal128Array, Float32Array, Float64Array, Int64Array,
+    RecordBatch, StringViewArray,
 };
 use arrow::compute::cast;
-use arrow::datatypes::{
-    DataType, Decimal128Type, Float32Type, Float64Type, Int32Type, Int64Type, TimeUnit,
-};
+use arrow::datatypes::{DataType, Decimal128Type, Float32Type, Float64Type, Int64Type, TimeUnit};
 use arrow::error::ArrowError;
 use tapewatch_model::{
-    EventType, NumberError, OrderBatch, Price, Quantity, RowError, RowRef, Side, Time,
+    CodedRow, EventType, EventTypes, NumberError, OrderBatch, Price, Quantity, RowError, RowRef,
+    Side, Time,
 };
+
+use crate::coded::{Coded, TextCodes, coded_type};
 
 /// The columns of an order.
 pub(super) struct Columns {
     time: Times,
-    sym: Texts,
+    sym: Coded,
     event_type: Words<EventType>,
-    trader: Texts,
+    trader: Coded,
     side: Words<Side>,
-    order_id: Texts,
+    order_id: StringViewArray,
     price: Numbers,
     quantity: Numbers,
 }
@@ -51,6 +53,40 @@ pub(super) fn check_type(name: &str, kind: &DataType) -> Result<(), &'static str
     if fits { Ok(()) } else { Err(wanted) }
 }
 
+/// The type that a column is read as, where it is not its own: few distinct texts by their codes,
+/// and other texts where they are, so that those of rows that are passed over are never copied.
+pub(super) fn read_as(name: &str, kind: &DataType) -> Option<DataType> {
+    let text = match kind {
+        DataType::Dictionary(_, values) => is_text(values),
+        other => is_text(other),
+    };
+    text.then(|| match name {
+        "sym" | "event_type" | "trader" | "side" => coded_type(),
+        _ => DataType::Utf8View,
+    })
+}
+
+/// What the texts of decoded batches are in the batch of orders that is being filled.
+#[derive(Default)]
+pub(super) struct Codes {
+    sym: TextCodes,
+    trader: TextCodes,
+}
+
+impl Codes {
+    /// Forgets what does not hold for these columns and this batch of orders.
+    pub(super) fn begin(&mut self, columns: &Columns, orders: &OrderBatch) {
+        self.sym.begin(&columns.sym, orders.syms());
+        self.trader.begin(&columns.trader, orders.traders());
+    }
+
+    /// Notes what the batch's dictionaries have grown into.
+    pub(super) fn end(&mut self, orders: &OrderBatch) {
+        self.sym.end(orders.syms());
+        self.trader.end(orders.traders());
+    }
+}
+
 impl Columns {
     /// The columns at the given places of a batch.
     pub(super) fn of(batch: &RecordBatch, places: [usize; 8]) -> Result<Self, ArrowError> {
@@ -66,28 +102,83 @@ impl Columns {
         ] = places.map(|place| Arc::clone(batch.column(place)));
         Ok(Self {
             time: Times::of(&time)?,
-            sym: Texts::of(&sym)?,
+            sym: Coded::of(&sym)?,
             event_type: Words::of(&event_type, EventType::parse)?,
-            trader: Texts::of(&trader)?,
+            trader: Coded::of(&trader)?,
             side: Words::of(&side, Side::parse)?,
-            order_id: Texts::of(&order_id)?,
+            order_id: texts(&order_id)?,
             price: Numbers::of(&price)?,
             quantity: Numbers::of(&quantity)?,
         })
     }
 
+    /// Those of the rows that cannot be passed over when only some events are wanted.
+    pub(super) fn wanted(
+        &self,
+        events: EventTypes,
+        rows: Range<usize>,
+    ) -> impl Iterator<Item = usize> {
+        let words = &self.event_type;
+        let wanted = |word: &Option<EventType>| word.is_none_or(|event| events.contains(event));
+        let wanted: Vec<bool> = words.meanings.iter().map(wanted).collect();
+        rows.filter(move |&index| {
+            let at = words.column.code(index);
+            at.and_then(|at| wanted.get(at))
+                .is_none_or(|wanted| *wanted)
+        })
+    }
+
     /// Adds the row at `index` to a batch of orders.
-    pub(super) fn push(&self, index: usize, orders: &mut OrderBatch) -> Result<(), RowError> {
+    #[inline]
+    pub(super) fn push(
+        &self,
+        index: usize,
+        codes: &mut Codes,
+        orders: &mut OrderBatch,
+    ) -> Result<(), RowError> {
+        match self.coded_row(index, codes, orders) {
+            Some(row) if orders.push_coded(&row).is_ok() => Ok(()),
+            // Something is wrong with it: what comes first by the order of the columns is told.
+            _ => self.push_checked(index, orders),
+        }
+    }
+
+    /// The row by its codes; `None` when something is wrong with it.
+    #[inline]
+    fn coded_row(
+        &self,
+        index: usize,
+        codes: &mut Codes,
+        orders: &mut OrderBatch,
+    ) -> Option<CodedRow<'_>> {
+        let (sym, trader) = (self.sym.code(index)?, self.trader.code(index)?);
+        let sym = codes
+            .sym
+            .code(sym, || orders.sym_code(self.sym.text(sym)?).ok())?;
+        let trader = codes.trader.code(trader, || {
+            orders.trader_code(self.trader.text(trader)?).ok()
+        })?;
+        Some(CodedRow {
+            time: self.time.get(index).ok()?,
+            sym,
+            event_type: self.event_type.meaning(index)?,
+            trader,
+            side: self.side.meaning(index)?,
+            order_id: text(&self.order_id, index)?,
+            price: self.price.price(index).ok()?,
+            quantity: self.quantity.quantity(index).ok()?,
+        })
+    }
+
+    #[cold]
+    fn push_checked(&self, index: usize, orders: &mut OrderBatch) -> Result<(), RowError> {
         let row = RowRef {
             time: self.time.get(index)?,
             sym: self.sym.get(index).ok_or_else(|| missing("sym"))?,
             event_type: self.event_type.get(index, "event_type")?,
             trader: self.trader.get(index).ok_or_else(|| missing("trader"))?,
             side: self.side.get(index, "side")?,
-            order_id: self
-                .order_id
-                .get(index)
-                .ok_or_else(|| missing("order_id"))?,
+            order_id: text(&self.order_id, index).ok_or_else(|| missing("order_id"))?,
             price: self.price.price(index)?,
             quantity: self.quantity.quantity(index)?,
         };
@@ -99,86 +190,44 @@ fn missing(column: &'static str) -> RowError {
     RowError::new(column, "is null")
 }
 
-/// A column of texts, plain or through a dictionary.
-enum Texts {
-    Plain(StringArray),
-    Coded(Int32Array, StringArray),
+fn texts(column: &ArrayRef) -> Result<StringViewArray, ArrowError> {
+    Ok(cast(column, &DataType::Utf8View)?.as_string_view().clone())
 }
 
-impl Texts {
-    fn of(column: &ArrayRef) -> Result<Self, ArrowError> {
-        if matches!(column.data_type(), DataType::Dictionary(..)) {
-            let kind = DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8));
-            let coded = cast(column, &kind)?;
-            let coded = coded.as_dictionary::<Int32Type>();
-            return Ok(Self::Coded(
-                coded.keys().clone(),
-                coded.values().as_string::<i32>().clone(),
-            ));
-        }
-        Ok(Self::Plain(
-            cast(column, &DataType::Utf8)?.as_string::<i32>().clone(),
-        ))
-    }
-
-    fn get(&self, index: usize) -> Option<&[u8]> {
-        match self {
-            Self::Plain(texts) => text(texts, index),
-            Self::Coded(codes, texts) => text(texts, code(codes, index)?),
-        }
-    }
-}
-
-fn text(texts: &StringArray, index: usize) -> Option<&[u8]> {
+#[inline]
+fn text(texts: &StringViewArray, index: usize) -> Option<&[u8]> {
     texts.is_valid(index).then(|| texts.value(index).as_bytes())
 }
 
-fn code(codes: &Int32Array, index: usize) -> Option<usize> {
-    if codes.is_null(index) {
-        return None;
-    }
-    usize::try_from(codes.value(index)).ok()
-}
-
 /// A column of a few known words.
-enum Words<T> {
-    Plain(StringArray, fn(&[u8]) -> Option<T>),
-    /// Codes, the texts, and what each text means.
-    Coded(Int32Array, StringArray, Vec<Option<T>>),
+struct Words<T> {
+    column: Coded,
+    /// What each text of the dictionary means.
+    meanings: Vec<Option<T>>,
 }
 
 impl<T: Copy> Words<T> {
     fn of(column: &ArrayRef, parse: fn(&[u8]) -> Option<T>) -> Result<Self, ArrowError> {
-        Ok(match Texts::of(column)? {
-            Texts::Plain(texts) => Self::Plain(texts, parse),
-            Texts::Coded(codes, texts) => {
-                let meanings = (0..texts.len()).map(|index| parse(text(&texts, index)?));
-                let meanings = meanings.collect();
-                Self::Coded(codes, texts, meanings)
-            }
-        })
+        let column = Coded::of(column)?;
+        let meaning = |at| column.text(at).and_then(parse);
+        let meanings = (0..column.len()).map(meaning).collect();
+        Ok(Self { column, meanings })
+    }
+
+    #[inline]
+    fn meaning(&self, index: usize) -> Option<T> {
+        *self.meanings.get(self.column.code(index)?)?
     }
 
     fn get(&self, index: usize, column: &'static str) -> Result<T, RowError> {
-        let (word, texts, at) = match self {
-            Self::Plain(texts, parse) => {
-                let word = text(texts, index).ok_or_else(|| missing(column))?;
-                (parse(word), texts, index)
-            }
-            Self::Coded(codes, texts, meanings) => {
-                let at = code(codes, index).ok_or_else(|| missing(column))?;
-                (meanings.get(at).copied().flatten(), texts, at)
-            }
-        };
-        word.ok_or_else(|| match text(texts, at) {
-            Some(word) => RowError::new(
-                column,
-                format_args!(
-                    "is {:?}, not one that is known",
-                    String::from_utf8_lossy(word)
-                ),
-            ),
-            None => missing(column),
+        self.meaning(index).ok_or_else(|| {
+            self.column.get(index).map_or_else(
+                || missing(column),
+                |word| {
+                    let word = String::from_utf8_lossy(word);
+                    RowError::new(column, format_args!("is {word:?}, not one that is known"))
+                },
+            )
         })
     }
 }
@@ -187,7 +236,7 @@ impl<T: Copy> Words<T> {
 enum Times {
     /// Whole numbers of a unit, and nanoseconds in it.
     Whole(Int64Array, i64),
-    Text(Texts),
+    Text(StringViewArray),
 }
 
 impl Times {
@@ -200,7 +249,7 @@ impl Times {
             DataType::Dictionary(_, values) if !is_text(values) => {
                 return Self::of(&cast(column, values)?);
             }
-            _ => return Ok(Self::Text(Texts::of(column)?)),
+            _ => return Ok(Self::Text(texts(column)?)),
         };
         // A zone says only how it is shown: the number counts from 1970 in UTC.
         let whole = cast(column, &DataType::Int64)?;
@@ -222,7 +271,7 @@ impl Times {
                     .ok_or_else(|| RowError::new("time", tapewatch_model::TimeError::OutOfRange))
             }
             Self::Text(texts) => {
-                let text = texts.get(index).ok_or_else(|| missing("time"))?;
+                let text = text(texts, index).ok_or_else(|| missing("time"))?;
                 Time::parse(text).map_err(|error| RowError::new("time", error))
             }
         }
@@ -240,9 +289,10 @@ fn is_text(kind: &DataType) -> bool {
 enum Numbers {
     Double(Float64Array),
     Single(Float32Array),
+    Whole(Int64Array),
     /// Whole numbers of `10^-scale`.
     Decimal(Decimal128Array, i32),
-    Text(Texts),
+    Text(StringViewArray),
 }
 
 /// Digits that a decimal column may have.
@@ -263,9 +313,13 @@ impl Numbers {
             | DataType::Decimal64(_, scale)
             | DataType::Decimal128(_, scale)
             | DataType::Decimal256(_, scale) => decimal(*scale),
-            kind if kind.is_integer() => decimal(0),
+            DataType::UInt64 => decimal(0),
+            kind if kind.is_integer() => {
+                let whole = cast(column, &DataType::Int64)?;
+                Ok(Self::Whole(whole.as_primitive::<Int64Type>().clone()))
+            }
             DataType::Dictionary(_, values) if !is_text(values) => Self::of(&cast(column, values)?),
-            _ => Ok(Self::Text(Texts::of(column)?)),
+            _ => Ok(Self::Text(texts(column)?)),
         }
     }
 
@@ -275,10 +329,13 @@ impl Numbers {
             Self::Single(values) if values.is_valid(index) => {
                 single(values.value(index)).and_then(|text| Price::parse(text.as_bytes()))
             }
+            Self::Whole(values) if values.is_valid(index) => {
+                units(values.value(index).into(), 0, Price::SCALE).map(Price::from_units)
+            }
             Self::Decimal(values, scale) if values.is_valid(index) => {
                 units(values.value(index), *scale, Price::SCALE).map(Price::from_units)
             }
-            Self::Text(texts) => Price::parse(texts.get(index).ok_or_else(|| missing("price"))?),
+            Self::Text(texts) => Price::parse(text(texts, index).ok_or_else(|| missing("price"))?),
             _ => return Err(missing("price")),
         };
         price.map_err(|error| RowError::new("price", error))
@@ -292,11 +349,14 @@ impl Numbers {
             Self::Single(values) if values.is_valid(index) => {
                 single(values.value(index)).and_then(|text| Quantity::parse(text.as_bytes()))
             }
+            Self::Whole(values) if values.is_valid(index) => {
+                Quantity::from_whole(values.value(index))
+            }
             Self::Decimal(values, scale) if values.is_valid(index) => {
                 units(values.value(index), *scale, Quantity::SCALE).and_then(Quantity::from_units)
             }
             Self::Text(texts) => {
-                Quantity::parse(texts.get(index).ok_or_else(|| missing("quantity"))?)
+                Quantity::parse(text(texts, index).ok_or_else(|| missing("quantity"))?)
             }
             _ => return Err(missing("quantity")),
         };

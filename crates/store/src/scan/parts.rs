@@ -1,0 +1,271 @@
+//! The row groups of the history that may hold wanted rows, and the order they are read in.
+//!
+//! Invariant: a row group is left out only when the table or the file itself says that none of its
+//! rows is wanted. What it says of a row group are bounds: the rows lie within them.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
+use parquet::file::metadata::RowGroupMetaData;
+use parquet::file::statistics::Statistics;
+use tapewatch_model::{Date, EventType};
+
+use super::{ScanError, ScanRequest};
+use crate::history::History;
+use crate::schema::PARTITION;
+
+/// A file of the history.
+pub(super) struct DataFile {
+    pub(super) path: PathBuf,
+    pub(super) metadata: ArrowReaderMetadata,
+}
+
+impl DataFile {
+    pub(super) fn fail(&self, message: impl std::fmt::Display) -> ScanError {
+        fail(&self.path, message)
+    }
+}
+
+fn fail(path: &Path, message: impl std::fmt::Display) -> ScanError {
+    ScanError::File {
+        path: path.to_owned(),
+        message: message.to_string(),
+    }
+}
+
+/// A row group.
+#[derive(Clone)]
+pub(super) struct Part {
+    pub(super) file: Arc<DataFile>,
+    /// Its place in the file.
+    pub(super) group: usize,
+    pub(super) rows: u64,
+    seqs: (i64, i64),
+    pub(super) sym_first: String,
+    /// `None`: not known.
+    sym_last: Option<String>,
+    /// The event type that all rows have, if that is known.
+    event: Option<EventType>,
+}
+
+/// Instruments from one, up to and without another; `None`: no bound.
+#[derive(Debug, Clone)]
+pub(super) struct Range {
+    pub(super) from: Option<String>,
+    pub(super) to: Option<String>,
+}
+
+impl Range {
+    pub(super) fn contains(&self, sym: &str) -> bool {
+        self.from.as_deref().is_none_or(|from| from <= sym)
+            && self.to.as_deref().is_none_or(|to| sym < to)
+    }
+
+    pub(super) fn meets(&self, part: &Part) -> bool {
+        let last = part.sym_last.as_deref();
+        let above = self.from.as_deref();
+        self.to
+            .as_deref()
+            .is_none_or(|to| part.sym_first.as_str() < to)
+            && above.is_none_or(|from| last.is_none_or(|last| from <= last))
+    }
+}
+
+/// The row groups of the table that may hold wanted rows.
+pub(super) fn find(history: &History, request: &ScanRequest) -> Result<Vec<Part>, ScanError> {
+    let table = |error: &dyn std::fmt::Display| ScanError::Table {
+        message: error.to_string(),
+    };
+    let root = history.root().map_err(|error| table(&error))?;
+    let state = history.delta.snapshot().map_err(|error| table(&error))?;
+    let mut parts = Vec::new();
+    for file in state.log_data().iter() {
+        let path = root.join(file.path().as_ref());
+        if file.deletion_vector_descriptor().is_some() {
+            return Err(fail(&path, "has rows that are marked as deleted"));
+        }
+        let date = file.partition_values_map().remove(PARTITION).flatten();
+        let date = date.and_then(|date| Date::parse(date.as_bytes()).ok());
+        let outside = |date: Date| date < request.from.date() || request.to.date() < date;
+        if !date.is_some_and(outside) {
+            parts.extend(open(path, request)?);
+        }
+    }
+    Ok(parts)
+}
+
+fn open(path: PathBuf, request: &ScanRequest) -> Result<Vec<Part>, ScanError> {
+    let opened = std::fs::File::open(&path).map_err(|error| fail(&path, error))?;
+    let metadata = ArrowReaderMetadata::load(&opened, ArrowReaderOptions::new())
+        .map_err(|error| fail(&path, error))?;
+    let file = Arc::new(DataFile { path, metadata });
+    let groups = file.metadata.metadata().row_groups().iter().enumerate();
+    let parts = groups.filter_map(|(group, said)| Part::of(&file, group, said, request));
+    Ok(parts.collect())
+}
+
+impl Part {
+    /// The row group, unless none of its rows is wanted.
+    fn of(
+        file: &Arc<DataFile>,
+        group: usize,
+        said: &RowGroupMetaData,
+        request: &ScanRequest,
+    ) -> Option<Self> {
+        let times = whole(said, "time_ns");
+        let (words, syms) = (texts(said, "event_type"), texts(said, "sym"));
+        let event = match words {
+            (Some(first), Some(last)) if first == last => EventType::parse(first.as_bytes()),
+            _ => None,
+        };
+        let (first, last) = syms;
+        let part = Self {
+            file: Arc::clone(file),
+            group,
+            rows: said.num_rows().unsigned_abs(),
+            seqs: whole(said, "seq"),
+            sym_first: first.unwrap_or_default().to_owned(),
+            sym_last: last.map(str::to_owned),
+            event,
+        };
+        let held = |sym: &String| {
+            part.sym_first.as_str() <= sym.as_str()
+                && part.sym_last.as_ref().is_none_or(|last| sym <= last)
+        };
+        let wanted = times.1 >= request.from.nanos()
+            && times.0 < request.to.nanos()
+            && event.is_none_or(|event| request.events.contains(event))
+            && (request.syms.is_empty() || request.syms.iter().any(held));
+        (wanted && part.rows > 0).then_some(part)
+    }
+
+    /// Whether they may have an instrument in common.
+    fn shares_syms(&self, other: &Self) -> bool {
+        let below = |a: &Self, b: &Self| a.sym_last.as_ref().is_some_and(|l| *l < b.sym_first);
+        !below(self, other) && !below(other, self)
+    }
+
+    /// Whether each instrument's rows go on ascending from here to `next`, which comes right behind
+    /// it in a file that is sorted by event type, instrument and sequence number.
+    fn sorted_before(&self, next: &Self) -> bool {
+        Arc::ptr_eq(&self.file, &next.file)
+            && self.event.is_some()
+            && self.event == next.event
+            && self
+                .sym_last
+                .as_ref()
+                .is_some_and(|last| *last <= next.sym_first)
+    }
+}
+
+fn statistics<'a>(said: &'a RowGroupMetaData, column: &str) -> Option<&'a Statistics> {
+    let mut columns = said.columns().iter();
+    columns
+        .find(|said| matches!(said.column_path().parts(), [name] if name == column))?
+        .statistics()
+}
+
+/// Bounds of a column of whole numbers.
+fn whole(said: &RowGroupMetaData, column: &str) -> (i64, i64) {
+    match statistics(said, column) {
+        Some(Statistics::Int64(said)) => (
+            said.min_opt().copied().unwrap_or(i64::MIN),
+            said.max_opt().copied().unwrap_or(i64::MAX),
+        ),
+        _ => (i64::MIN, i64::MAX),
+    }
+}
+
+/// Bounds of a column of texts, as far as they are known.
+fn texts<'a>(said: &'a RowGroupMetaData, column: &str) -> (Option<&'a str>, Option<&'a str>) {
+    match statistics(said, column) {
+        Some(Statistics::ByteArray(said)) => {
+            let text = |bytes: &'a parquet::data_type::ByteArray| bytes.as_utf8().ok();
+            (said.min_opt().and_then(text), said.max_opt().and_then(text))
+        }
+        _ => (None, None),
+    }
+}
+
+/// Row groups that are read together, with bounds of all their rows.
+struct Cluster {
+    parts: Vec<Part>,
+    seqs: (i64, i64),
+    /// Their rows lie between each other.
+    mixed: bool,
+}
+
+impl Cluster {
+    fn follows(&self, next: &Part) -> bool {
+        self.parts
+            .last()
+            .is_some_and(|last| last.sorted_before(next))
+    }
+
+    /// Whether neither can be read behind the other.
+    fn conflicts(&self, other: &Self) -> bool {
+        let apart = self.seqs.1 < other.seqs.0 || other.seqs.1 < self.seqs.0;
+        !apart
+            && self
+                .parts
+                .iter()
+                .any(|a| other.parts.iter().any(|b| a.shares_syms(b)))
+    }
+}
+
+/// What is read one after another: row groups as they are, or, where their rows lie between each
+/// other, all of them to be sorted.
+pub(super) enum Step {
+    Stream(Part),
+    Sort(Vec<Part>),
+}
+
+/// The order to read row groups in, so that each instrument's rows come ascending.
+pub(super) fn plan(parts: Vec<Part>) -> Vec<Step> {
+    let mut clusters: Vec<Cluster> = Vec::new();
+    for part in parts {
+        let seqs = part.seqs;
+        match clusters.last_mut() {
+            Some(run) if run.follows(&part) => {
+                run.seqs = hull(run.seqs, seqs);
+                run.parts.push(part);
+            }
+            _ => clusters.push(Cluster {
+                parts: vec![part],
+                seqs,
+                mixed: false,
+            }),
+        }
+    }
+    let mut apart: Vec<Cluster> = Vec::new();
+    while let Some(mut cluster) = clusters.pop() {
+        // What was apart from each of two need not be apart from both together.
+        while let Some(other) =
+            take_conflict(&mut clusters, &cluster).or_else(|| take_conflict(&mut apart, &cluster))
+        {
+            cluster.seqs = hull(cluster.seqs, other.seqs);
+            cluster.parts.extend(other.parts);
+            cluster.mixed = true;
+        }
+        apart.push(cluster);
+    }
+    apart.sort_by_key(|cluster| cluster.seqs.0);
+    let steps = apart.into_iter().flat_map(|cluster| {
+        if cluster.mixed {
+            vec![Step::Sort(cluster.parts)]
+        } else {
+            cluster.parts.into_iter().map(Step::Stream).collect()
+        }
+    });
+    steps.collect()
+}
+
+fn take_conflict(others: &mut Vec<Cluster>, cluster: &Cluster) -> Option<Cluster> {
+    let at = others.iter().position(|other| cluster.conflicts(other))?;
+    Some(others.swap_remove(at))
+}
+
+fn hull(a: (i64, i64), b: (i64, i64)) -> (i64, i64) {
+    (a.0.min(b.0), a.1.max(b.1))
+}

@@ -1,0 +1,299 @@
+//! One range of instruments of a scan, read batch by batch.
+//!
+//! Invariant: see [`super`]; what is remembered of the last batch is what its details need.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use tapewatch_model::{OrderBatch, Price};
+
+use super::parts::{Part, Range, Step, plan};
+use super::read::{BATCH_ROWS, PartReader, Place, Rows, details};
+use super::{ScanError, ScanRequest};
+use crate::recent_orders::Chunk;
+
+/// The wanted orders of a range of instruments.
+pub struct ScanUnit {
+    request: Arc<ScanRequest>,
+    range: Range,
+    rows: u64,
+    steps: VecDeque<Step>,
+    recent: Arc<Vec<Chunk>>,
+    recent_next: usize,
+    reading: Option<PartReader>,
+    sorted: Option<Sorted>,
+    /// Row groups that the rows of the last batch are from.
+    sources: Vec<Part>,
+    /// The batch of [`ScanUnit::recent`] that they are from instead.
+    from_recent: Option<usize>,
+    last: Rows,
+    order: Order,
+}
+
+/// Rows of several row groups, and their order.
+struct Sorted {
+    rows: Rows,
+    order: VecDeque<usize>,
+}
+
+/// The last sequence number of each instrument, by its code.
+#[derive(Default)]
+struct Order(Vec<u64>);
+
+impl std::fmt::Debug for ScanUnit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ScanUnit")
+            .field("range", &self.range)
+            .field("rows", &self.rows)
+            .finish_non_exhaustive()
+    }
+}
+
+impl ScanUnit {
+    pub(super) fn new(
+        request: Arc<ScanRequest>,
+        range: Range,
+        parts: &[Part],
+        recent: Arc<Vec<Chunk>>,
+    ) -> Self {
+        let parts: Vec<Part> = parts
+            .iter()
+            .filter(|part| range.meets(part))
+            .cloned()
+            .collect();
+        let in_recent = |chunk: &Chunk| {
+            let batch = chunk.orders();
+            let held = |sym: &str| range.contains(sym);
+            let held: Vec<bool> = batch.syms().texts().iter().map(held).collect();
+            let codes = batch
+                .sym_codes()
+                .get(chunk.rows())
+                .unwrap_or_default()
+                .iter();
+            codes
+                .filter(|code| held.get(**code as usize) == Some(&true))
+                .count() as u64
+        };
+        let recent_rows: u64 = recent.iter().map(in_recent).sum();
+        Self {
+            rows: parts.iter().map(|part| part.rows).sum::<u64>() + recent_rows,
+            steps: plan(parts).into(),
+            request,
+            range,
+            recent,
+            recent_next: 0,
+            reading: None,
+            sorted: None,
+            sources: Vec::new(),
+            from_recent: None,
+            last: Rows::default(),
+            order: Order::default(),
+        }
+    }
+
+    /// The range of instruments, from one up to and without another: the same for the same data.
+    #[must_use]
+    pub fn name(&self) -> String {
+        let end = |end: &Option<String>| end.clone().unwrap_or_default();
+        format!("{}..{}", end(&self.range.from), end(&self.range.to))
+    }
+
+    /// Rows that have to be looked at: at least those that are wanted.
+    #[must_use]
+    pub fn rows(&self) -> u64 {
+        self.rows
+    }
+
+    /// The next wanted orders, without order ids and prices (empty and zero); `None` at the end.
+    /// Each instrument's come ascending by sequence number, different ones in any order.
+    ///
+    /// # Errors
+    /// [`ScanError`] names the file that cannot be read, or whose rows are not in its order.
+    pub fn next_batch(&mut self) -> Result<Option<&OrderBatch>, ScanError> {
+        loop {
+            self.last.clear();
+            if !self.read()? {
+                return Ok(None);
+            }
+            if !self.last.seqs.is_empty() {
+                break;
+            }
+        }
+        let rows = &mut self.last;
+        if !self.order.holds(&rows.orders, &rows.seqs) {
+            let message = "rows of an instrument are not ascending by seq";
+            return Err(match self.sources.first() {
+                Some(part) => part.file.fail(message),
+                None => ScanError::Table {
+                    message: message.to_owned(),
+                },
+            });
+        }
+        let fits = rows.orders.number_with(std::mem::take(&mut rows.seqs));
+        debug_assert!(fits, "a number for each order");
+        Ok(Some(&self.last.orders))
+    }
+
+    /// Reads on; `false` when nothing is left.
+    fn read(&mut self) -> Result<bool, ScanError> {
+        if let Some(reader) = &mut self.reading {
+            if reader.next(&self.request, &self.range, 0, &mut self.last)? {
+                return Ok(true);
+            }
+            self.reading = None;
+        }
+        if let Some(sorted) = &mut self.sorted {
+            if sorted.give(&mut self.last)? {
+                return Ok(true);
+            }
+            self.sorted = None;
+        }
+        match self.steps.pop_front() {
+            Some(Step::Stream(part)) => {
+                self.reading = Some(PartReader::open(&part)?);
+                self.sources = vec![part];
+            }
+            Some(Step::Sort(parts)) => {
+                self.sorted = Some(Sorted::read(&parts, &self.request, &self.range)?);
+                self.sources = parts;
+            }
+            None => return self.read_recent(),
+        }
+        Ok(true)
+    }
+
+    fn read_recent(&mut self) -> Result<bool, ScanError> {
+        let Some(chunk) = self.recent.get(self.recent_next) else {
+            return Ok(false);
+        };
+        let batch = chunk.orders();
+        self.sources.clear();
+        self.from_recent = Some(self.recent_next);
+        self.recent_next += 1;
+        for index in chunk.rows() {
+            let Some(row) = batch.row(index) else {
+                continue; // a chunk's rows are of its batch
+            };
+            let wanted = self.request.events.contains(row.event_type)
+                && self.request.wants_time(row.time)
+                && self.range.contains(row.sym)
+                && self.request.wants_sym(row.sym);
+            if wanted {
+                let place = Place {
+                    source: 0,
+                    row: index as u32,
+                };
+                push(&mut self.last, batch, index, batch.seq(index), place)?;
+            }
+        }
+        Ok(true)
+    }
+
+    /// Order ids and prices of rows of the last batch, in the order in which they are asked for.
+    ///
+    /// # Errors
+    /// [`ScanError`] when there is no such row, or its file cannot be read.
+    pub fn details(&mut self, rows: &[usize]) -> Result<Vec<(String, Price)>, ScanError> {
+        let place = |&row: &usize| {
+            let place = self.last.places.get(row).copied();
+            place.ok_or(ScanError::NoRow {
+                row,
+                rows: self.last.places.len(),
+            })
+        };
+        let places = rows.iter().map(place).collect::<Result<Vec<_>, _>>()?;
+        let mut found = vec![(String::new(), Price::default()); rows.len()];
+        if let Some(chunk) = self.from_recent.and_then(|at| self.recent.get(at)) {
+            for (found, place) in found.iter_mut().zip(&places) {
+                if let Some(row) = chunk.orders().row(place.row as usize) {
+                    *found = (row.order_id.to_owned(), row.price);
+                }
+            }
+            return Ok(found);
+        }
+        for (source, part) in (0..).zip(&self.sources) {
+            let of_part = places.iter().filter(|place| place.source == source);
+            let mut wanted: Vec<u32> = of_part.map(|place| place.row).collect();
+            if wanted.is_empty() {
+                continue;
+            }
+            wanted.sort_unstable();
+            wanted.dedup();
+            let read = details(part, &wanted)?;
+            for (found, place) in found.iter_mut().zip(&places) {
+                if place.source == source
+                    && let Ok(at) = wanted.binary_search(&place.row)
+                    && let Some(details) = read.get(at)
+                {
+                    found.clone_from(details);
+                }
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// Adds a row of another batch, without its order id and price.
+fn push(
+    rows: &mut Rows,
+    from: &OrderBatch,
+    index: usize,
+    seq: u64,
+    place: Place,
+) -> Result<(), ScanError> {
+    if let Some(mut row) = from.row(index) {
+        (row.order_id, row.price) = ("", Price::default());
+        let pushed = rows.orders.push(&row.as_bytes());
+        pushed.map_err(|error| ScanError::Table {
+            message: format!("row with seq {seq}: {error}"),
+        })?;
+        rows.seqs.push(seq);
+        rows.places.push(place);
+    }
+    Ok(())
+}
+
+impl Sorted {
+    fn read(parts: &[Part], request: &ScanRequest, range: &Range) -> Result<Self, ScanError> {
+        let mut rows = Rows::default();
+        for (source, part) in (0..).zip(parts) {
+            let mut reader = PartReader::open(part)?;
+            while reader.next(request, range, source, &mut rows)? {}
+        }
+        let mut order: Vec<usize> = (0..rows.seqs.len()).collect();
+        order.sort_by_key(|&index| rows.seqs.get(index));
+        Ok(Self {
+            rows,
+            order: order.into(),
+        })
+    }
+
+    /// Adds the next rows; `false` at the end.
+    fn give(&mut self, to: &mut Rows) -> Result<bool, ScanError> {
+        let upto = self.order.len().min(BATCH_ROWS);
+        for index in self.order.drain(..upto) {
+            if let (Some(&seq), Some(&place)) =
+                (self.rows.seqs.get(index), self.rows.places.get(index))
+            {
+                push(to, &self.rows.orders, index, seq, place)?;
+            }
+        }
+        Ok(upto > 0)
+    }
+}
+
+impl Order {
+    /// Whether the rows go on ascending for each instrument.
+    fn holds(&mut self, orders: &OrderBatch, seqs: &[u64]) -> bool {
+        let syms = orders.syms().len();
+        if syms < self.0.len() {
+            // The batch began a new dictionary.
+            self.0.clear();
+        }
+        self.0.resize(syms, 0);
+        orders.sym_codes().iter().zip(seqs).all(|(&code, &seq)| {
+            let last = self.0.get_mut(code as usize);
+            last.is_some_and(|last| std::mem::replace(last, seq) < seq)
+        })
+    }
+}
