@@ -305,3 +305,99 @@ fn a_file_that_is_no_source_is_refused_by_name() {
     assert!(refusal(&path).contains("is not a Parquet file"));
     assert!(refusal(&dir.path().join("nothing")).contains("cannot be opened"));
 }
+
+/// Rows of other events are passed over, whatever is wrong with them; the others come as ever, with
+/// the numbers they have in the file.
+#[test]
+fn rows_that_are_not_wanted_are_passed_over() {
+    use tapewatch_model::{EventType, EventTypes};
+    let dir = tempfile::tempdir().unwrap();
+    let rows = 40_000;
+    let kinds = ["new", "cancelled", "filled", "cancelled", "born"];
+    let column = |of: &dyn Fn(usize) -> Option<String>| -> ArrayRef {
+        Arc::new((0..rows).map(of).collect::<StringArray>())
+    };
+    let columns: Vec<(&str, ArrayRef)> = vec![
+        (
+            "time",
+            Arc::new((0..rows as i64).map(Some).collect::<Int64Array>()),
+        ),
+        (
+            "sym",
+            column(&|row| (row % 97 != 0).then(|| format!("S{}", row % 11))),
+        ),
+        ("eventType", column(&|row| Some(kinds[row % 5].to_owned()))),
+        ("trader", column(&|row| Some(format!("T{}", row % 301)))),
+        (
+            "side",
+            column(&|row| {
+                Some(
+                    if row % 89 == 0 {
+                        "X"
+                    } else {
+                        ["B", "S"][row % 2]
+                    }
+                    .to_owned(),
+                )
+            }),
+        ),
+        (
+            "orderID",
+            column(&|row| (row % 101 != 0).then(|| format!("O{row}"))),
+        ),
+        (
+            "price",
+            Arc::new(
+                (0..rows)
+                    .map(|row| Some(if row % 103 == 0 { f64::NAN } else { row as f64 }))
+                    .collect::<Float64Array>(),
+            ),
+        ),
+        (
+            "quantity",
+            Arc::new(
+                (0..rows as i64)
+                    .map(|row| Some(row - 3))
+                    .collect::<Int64Array>(),
+            ),
+        ),
+    ];
+    let path = write(dir.path(), "mixed.parquet", columns);
+    let read = |events: EventTypes, rows_max: usize| {
+        let mut source = ParquetOrders::open(&path).unwrap();
+        source.want(events);
+        let (mut orders, mut letters, mut batch) = (Vec::new(), Vec::new(), OrderBatch::default());
+        while source
+            .next_batch(rows_max, &mut batch, &mut letters)
+            .unwrap()
+        {
+            orders.extend((0..batch.len()).map(|index| batch.order(index).unwrap()));
+        }
+        (orders, letters, source.progress())
+    };
+    let (all, refused, progress) = read(EventTypes::ALL, 1_000);
+    assert_eq!((all.len() + refused.len()) as u64, progress.total);
+    assert!(refused.len() > 8_000, "{}", refused.len());
+    let cancels: Vec<_> = all
+        .into_iter()
+        .filter(|order| order.event_type == EventType::Cancelled)
+        .collect();
+    for rows_max in [333, 7_777, 100_000] {
+        let (orders, letters, progress) = read(EventTypes::of(&[EventType::Cancelled]), rows_max);
+        assert_eq!(orders, cancels, "{rows_max}");
+        assert_eq!(
+            (orders.len() + letters.len()) as u64 + progress.passed_over,
+            progress.total
+        );
+        let known = |letter: &DeadLetter| refused.iter().any(|other| other == letter);
+        assert!(
+            letters.iter().all(known),
+            "the reasons are those of a whole reading"
+        );
+        let born = |letter: &&DeadLetter| letter.column == "event_type";
+        assert_eq!(
+            letters.iter().filter(born).count(),
+            refused.iter().filter(born).count()
+        );
+    }
+}

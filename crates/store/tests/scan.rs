@@ -1,0 +1,220 @@
+//! Scans: the rows that SQL gives, instrument by instrument, whatever the layout of the files.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use common::open;
+use proptest::prelude::*;
+use tapewatch_model::{
+    EventType, EventTypes, Order, OrderBatch, Price, Quantity, RowRef, Side, Time,
+};
+use tapewatch_store::{ScanRequest, Store};
+
+const DAY: i64 = 86_400_000_000_000;
+
+/// Rows by instrument.
+type BySym = BTreeMap<String, Vec<Order>>;
+
+/// Orders of three days, most of them in order, some of another day.
+fn orders(rows: &[(u8, u8, u8, i64)], first_seq: u64) -> Vec<Order> {
+    let order = |(index, &(sym, kind, day, nanos)): (usize, &(u8, u8, u8, i64))| {
+        let seq = first_seq + index as u64;
+        Order {
+            seq,
+            time: Time::from_nanos(1_704_000_000_000_000_000 + i64::from(day) * DAY + nanos),
+            sym: format!("S{sym:02}"),
+            event_type: EventType::from_number(1 + kind % 4).unwrap(),
+            trader: format!("T{}", kind / 4),
+            side: if nanos % 2 == 0 {
+                Side::Buy
+            } else {
+                Side::Sell
+            },
+            order_id: format!("O{seq}"),
+            price: Price::from_units(nanos - 500),
+            quantity: Quantity::from_units(nanos).unwrap(),
+        }
+    };
+    rows.iter().enumerate().map(order).collect()
+}
+
+fn batch(orders: &[Order]) -> OrderBatch {
+    let mut batch = OrderBatch::default();
+    for order in orders {
+        let row = RowRef {
+            time: order.time,
+            sym: order.sym.as_str(),
+            event_type: order.event_type,
+            trader: order.trader.as_str(),
+            side: order.side,
+            order_id: order.order_id.as_str(),
+            price: order.price,
+            quantity: order.quantity,
+        };
+        batch.push(&row.as_bytes()).unwrap();
+    }
+    batch.number_from(orders.first().map_or(1, |order| order.seq));
+    batch
+}
+
+/// What a scan gives, with the details of every row; the instruments of each unit.
+fn scanned(store: &Store, request: &ScanRequest, count: usize) -> (BySym, Vec<Vec<String>>) {
+    let (mut all, mut syms) = (BySym::new(), Vec::new());
+    for mut unit in store.order_scan(request).unwrap().units(count) {
+        let mut of_unit = Vec::new();
+        loop {
+            let Some(orders) = unit.next_batch().unwrap().cloned() else {
+                break;
+            };
+            let rows: Vec<usize> = (0..orders.len()).rev().collect();
+            let mut details = unit.details(&rows).unwrap();
+            details.reverse();
+            for (index, (order_id, price)) in details.into_iter().enumerate() {
+                let mut order = orders.order(index).unwrap();
+                assert_eq!(
+                    (order.order_id.as_str(), order.price),
+                    ("", Price::default())
+                );
+                (order.order_id, order.price) = (order_id, price);
+                of_unit.push(order.sym.clone());
+                all.entry(order.sym.clone()).or_default().push(order);
+            }
+        }
+        of_unit.sort();
+        of_unit.dedup();
+        syms.push(of_unit);
+    }
+    (all, syms)
+}
+
+fn expected(orders: &[Order], request: &ScanRequest) -> BySym {
+    let mut all = BySym::new();
+    for order in orders {
+        let wanted = request.events.contains(order.event_type)
+            && (request.from <= order.time && order.time < request.to)
+            && (request.syms.is_empty() || request.syms.contains(&order.sym));
+        if wanted {
+            all.entry(order.sym.clone())
+                .or_default()
+                .push(order.clone());
+        }
+    }
+    all
+}
+
+fn requests() -> Vec<ScanRequest> {
+    let cancels = EventTypes::of(&[EventType::Cancelled]);
+    let whole = ScanRequest {
+        from: Time::MIN,
+        to: Time::MAX,
+        events: EventTypes::ALL,
+        syms: Vec::new(),
+    };
+    vec![
+        whole.clone(),
+        ScanRequest {
+            events: cancels,
+            ..whole.clone()
+        },
+        ScanRequest {
+            events: cancels,
+            syms: vec!["S03".to_owned(), "S07".to_owned()],
+            ..whole.clone()
+        },
+        ScanRequest {
+            from: Time::from_nanos(1_704_000_000_000_000_000 + DAY),
+            to: Time::from_nanos(1_704_000_000_000_000_000 + DAY + 700),
+            ..whole
+        },
+    ]
+}
+
+fn check(store: &Store, orders: &[Order]) {
+    for request in requests() {
+        let expected = expected(orders, &request);
+        for count in [1, 2, 5] {
+            let (found, syms) = scanned(store, &request, count);
+            assert_eq!(found, expected, "{request:?}, {count} units");
+            assert!(syms.len() <= count);
+            let mut all = syms.concat();
+            all.sort();
+            let distinct = all.len();
+            all.dedup();
+            assert_eq!(all.len(), distinct, "no instrument is in two units");
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(12))]
+
+    #[test]
+    fn a_scan_gives_what_came(
+        rows in proptest::collection::vec((0_u8..12, 0_u8..16, 0_u8..3, 0_i64..1_000), 20..400),
+        parts in 1_usize..5,
+        late in any::<bool>(),
+    ) {
+        let mut rows = rows;
+        if !late {
+            rows.sort_by_key(|row| row.2);
+        }
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let orders = orders(&rows, 1);
+        let store = runtime.block_on(async {
+            let store = open(dir.path()).await;
+            for (index, part) in orders.chunks(orders.len().div_ceil(parts)).enumerate() {
+                store.append_orders(batch(part));
+                // The last part stays in memory.
+                if index + 1 < parts {
+                    store.end_of_day(part.last().unwrap().seq).await.unwrap();
+                }
+            }
+            store
+        });
+        check(&store, &orders);
+    }
+}
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy(&entry.path(), &target);
+        } else {
+            std::fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}
+
+/// Files of version 1 lie in the order of arrival, all event types in one row group; new ones beside
+/// them are sorted.
+#[tokio::test(flavor = "multi_thread")]
+async fn older_files_are_scanned_too() {
+    let dir = tempfile::tempdir().unwrap();
+    copy(
+        &PathBuf::from("tests/fixtures/history-v1"),
+        &dir.path().join("history"),
+    );
+    let store = open(dir.path()).await;
+    let rows: Vec<_> = (0..60_u8)
+        .map(|row| (row % 12, row % 16, row % 3, i64::from(row)))
+        .collect();
+    let newer = orders(&rows, 15);
+    store.append_orders(batch(&newer));
+    let history = store.history_orders(Time::MIN, Time::MAX).await.unwrap();
+    let mut all = Vec::new();
+    let mut history = history;
+    while let Some(orders) = history.next().await.unwrap() {
+        all.extend((0..orders.len()).map(|index| orders.order(index).unwrap()));
+    }
+    assert!(all.len() > 60, "those of version 1 are among them");
+    check(&store, &all);
+    store.end_of_day(100).await.unwrap();
+    check(&store, &all);
+}
