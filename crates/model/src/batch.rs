@@ -280,21 +280,6 @@ impl OrderBatch {
         }
     }
 
-    /// Gives back memory that is not used.
-    pub fn shrink_to_fit(&mut self) {
-        if let Seqs::List(seqs) = &mut self.seqs {
-            seqs.shrink_to_fit();
-        }
-        self.time.shrink_to_fit();
-        self.sym.shrink_to_fit();
-        self.event_type.shrink_to_fit();
-        self.trader.shrink_to_fit();
-        self.side.shrink_to_fit();
-        self.order_id.shrink_to_fit();
-        self.price.shrink_to_fit();
-        self.quantity.shrink_to_fit();
-    }
-
     /// Numbers the rows consecutively from `first`.
     pub fn number_from(&mut self, first: u64) {
         self.seqs = Seqs::Run(first);

@@ -76,6 +76,9 @@ impl Maker {
     }
 }
 
+const CHECKPOINT_SEQ: &str =
+    "Last sequence number that the newest checkpoint of this process covers; 0 before any.";
+const CHECKPOINT_SECONDS: &str = "Time to write one checkpoint, beside the pipeline.";
 const SECONDS: &[f64] = &[
     0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 60.0,
 ];
@@ -151,15 +154,8 @@ impl Metrics {
             journal_seq: m.gauge("journal_seq", "Last sequence number published.")?,
             recent_rows: m.gauge("recent_rows", "Order events held in memory.")?,
             recent_bytes: m.gauge("recent_bytes", "Memory that they take.")?,
-            checkpoint_seq: m.gauge(
-                "checkpoint_seq",
-                "Last sequence number that the newest checkpoint of this process covers; 0 before any.",
-            )?,
-            checkpoint_seconds: m.histogram(
-                "checkpoint_seconds",
-                "Time to write one checkpoint, beside the pipeline.",
-                SECONDS,
-            )?,
+            checkpoint_seq: m.gauge("checkpoint_seq", CHECKPOINT_SEQ)?,
+            checkpoint_seconds: m.histogram("checkpoint_seconds", CHECKPOINT_SECONDS, SECONDS)?,
             end_of_day: m.counters("end_of_day_total", "Ends of day.", "result")?,
             end_of_day_time: m.gauge(
                 "end_of_day_timestamp_seconds",

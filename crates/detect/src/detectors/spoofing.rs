@@ -6,17 +6,18 @@
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
-use tapewatch_model::{
-    Decimal, EVIDENCE_MAX, EventType, EventTypes, Measure, Quantity, RowRef, Side, TimeSpan,
-};
+use serde_json::Value;
+use tapewatch_model::{EVIDENCE_MAX, EventType, EventTypes, Side};
 
 use crate::config::ConfigError;
-use crate::detector::{
-    Built, Detector, DetectorInfo, Finding, Findings, ParamInfo, ParamMap, Registration, Rows, Spot,
-};
+use crate::detector::{Built, Detector, Findings, ParamMap, Registration, Rows, Spot};
 use crate::kdb_cache::{EntityCache, Floors};
 use crate::window::{Kept, SavedWindow, Windows};
+
+#[path = "spoofing/params.rs"]
+mod params;
+
+use params::{Entity, INFO, Mode, Params};
 
 pub(crate) const REGISTRATION: Registration = Registration {
     info: &INFO,
@@ -24,127 +25,8 @@ pub(crate) const REGISTRATION: Registration = Registration {
     build,
 };
 
-static INFO: DetectorInfo = DetectorInfo {
-    id: "spoofing",
-    version: 1,
-    title: "Many cancels of one trader on one side within a short time",
-    rule: "At each cancel of an entity, count the entity's cancels of the lookback up to it and sum \
-        their quantities, both ends included. It is a hit when the sum exceeds cancel_quantity and \
-        the count exceeds cancel_count (both strictly). A cancel that itself arrives late is \
-        measured over the cancels that had arrived before it.",
-    source: "KX, \"Trade surveillance in the cloud\" (surv-cloud), the orderAlerts of its real-time \
-        engine; mode seq follows the paper's proposal of an event window for coarse timestamps",
-    params: &[
-        ParamInfo {
-            name: "cancel_quantity",
-            default: "4000",
-            doc: "The summed quantity of the cancels must exceed this.",
-        },
-        ParamInfo {
-            name: "cancel_count",
-            default: "3",
-            doc: "The number of cancels must exceed this.",
-        },
-        ParamInfo {
-            name: "lookback",
-            default: "25s",
-            doc: "How far back from a cancel others count, that far back included.",
-        },
-        ParamInfo {
-            name: "lateness",
-            default: "5m",
-            doc: "How late, by event time, a cancel may arrive and still be measured over all \
-                cancels that belong to its window (mode seq).",
-        },
-        ParamInfo {
-            name: "mode",
-            default: "seq",
-            doc: "`seq`: the cancels that arrived no later than this one; the same for any batch \
-                sizes and any number of shards. `wj1`, `wj`: kdb+'s window joins over each bucket \
-                with the bucket's order cache, `wj` with the prevailing cancel before the window; \
-                they depend on the buckets, as the reference does.",
-        },
-        ParamInfo {
-            name: "entity",
-            default: "sym_trader_side",
-            doc: "Whose cancels belong together: `sym_trader_side` or `sym_trader`.",
-        },
-    ],
-};
-
 /// Most cancels kept for one entity; beyond, the oldest goes and is counted as an overflow.
 const KEPT_MAX: usize = 100_000;
-
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct Params {
-    cancel_quantity: Quantity,
-    cancel_count: u64,
-    lookback: TimeSpan,
-    lateness: TimeSpan,
-    mode: Mode,
-    entity: Entity,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum Mode {
-    Seq,
-    Wj1,
-    Wj,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum Entity {
-    SymTraderSide,
-    SymTrader,
-}
-
-impl Default for Params {
-    fn default() -> Self {
-        Self {
-            cancel_quantity: Quantity::from_whole(4_000).unwrap_or_default(),
-            cancel_count: 3,
-            lookback: TimeSpan::from_secs(25),
-            lateness: TimeSpan::from_secs(300),
-            mode: Mode::Seq,
-            entity: Entity::SymTraderSide,
-        }
-    }
-}
-
-impl Params {
-    fn read(params: &ParamMap) -> Result<Self, ConfigError> {
-        let refuse = |reason: String| ConfigError::Param {
-            detector: INFO.id,
-            reason,
-        };
-        for (name, value) in params {
-            // One at a time, so that the error can name it.
-            let one = Map::from_iter([(name.clone(), value.clone())]);
-            serde_json::from_value::<Self>(Value::Object(one)).map_err(|error| {
-                refuse(match error.to_string() {
-                    text if text.contains("unknown field") => text,
-                    text => format!("{name} = {value}: {text}"),
-                })
-            })?;
-        }
-        let read: Self = serde_json::from_value(Value::Object(params.clone()))
-            .map_err(|error| refuse(error.to_string()))?;
-        if read.lookback <= TimeSpan::ZERO || read.lateness < TimeSpan::ZERO {
-            return Err(refuse(
-                "lookback must be longer than nothing, lateness not negative".into(),
-            ));
-        }
-        Ok(read)
-    }
-
-    /// What the windows were built with: when it changes they no longer fit.
-    fn shape(&self) -> (TimeSpan, TimeSpan, Mode, Entity) {
-        (self.lookback, self.lateness, self.mode, self.entity)
-    }
-}
 
 fn complete(params: &ParamMap) -> Result<ParamMap, ConfigError> {
     let whole = serde_json::to_value(Params::read(params)?);
@@ -417,56 +299,6 @@ fn apply_caches(
         }
     }
     overflows
-}
-
-impl Params {
-    fn finding(
-        &self,
-        order: &RowRef<'_>,
-        quantity: i128,
-        count: u64,
-        evidence: Vec<u64>,
-    ) -> Finding {
-        let quantity = Decimal::from_quantity_units(quantity);
-        Finding {
-            text: self.sentence(order, count, quantity),
-            measures: vec![
-                Measure {
-                    name: "cancel_quantity",
-                    value: quantity,
-                    threshold: self.cancel_quantity.into(),
-                },
-                Measure {
-                    name: "cancel_count",
-                    value: Decimal::from_count(count),
-                    threshold: Decimal::from_count(self.cancel_count),
-                },
-            ],
-            evidence,
-            evidence_total: count,
-        }
-    }
-
-    fn sentence(&self, order: &RowRef<'_>, count: u64, quantity: Decimal) -> String {
-        let Self {
-            cancel_quantity,
-            cancel_count,
-            lookback,
-            ..
-        } = self;
-        let RowRef {
-            sym, trader, time, ..
-        } = order;
-        let kind = match (self.entity, order.side) {
-            (Entity::SymTrader, _) => "",
-            (Entity::SymTraderSide, Side::Buy) => "buy ",
-            (Entity::SymTraderSide, Side::Sell) => "sell ",
-        };
-        format!(
-            "{trader} cancelled {count} {kind}orders in {sym}, {quantity} in all, within {lookback} \
-             up to {time}: more than {cancel_count} cancels and more than {cancel_quantity} in all."
-        )
-    }
 }
 
 impl Detector for Spoofing {
