@@ -157,6 +157,17 @@ pub fn decode_bucket(payload: &[u8]) -> Result<Bucket, CodecError> {
     BucketDecoder::default().decode(payload)
 }
 
+/// How many dead letters a bucket's payload says it has, without reading its rows.
+///
+/// # Errors
+/// [`CodecError`] names the offset and what is wrong.
+pub fn dead_letter_count(payload: &[u8]) -> Result<u32, CodecError> {
+    let mut input = Input::versioned(payload)?;
+    input.text(PRODUCER_BYTES_MAX)?;
+    let (_batch, _orders) = (input.array::<8>()?, input.u32()?);
+    input.u32()
+}
+
 /// Reads buckets one after another; their orders share dictionaries, so that a text that comes
 /// again keeps its code.
 #[derive(Debug, Default)]

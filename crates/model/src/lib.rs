@@ -17,8 +17,8 @@ mod time;
 
 pub use batch::{CodedRow, OrderBatch, RowRef};
 pub use codec::{
-    Bucket, BucketDecoder, CodecError, DetectorConfig, FORMAT_VERSION, Origin, decode_bucket,
-    decode_config, encode_bucket, encode_config, frame_kind,
+    Bucket, BucketDecoder, CodecError, DetectorConfig, FORMAT_VERSION, Origin, dead_letter_count,
+    decode_bucket, decode_config, encode_bucket, encode_config, frame_kind,
 };
 pub use dead_letter::{DeadLetter, RAW_BYTES_MAX};
 pub use fixed::{Decimal, NumberError, Price, Quantity};

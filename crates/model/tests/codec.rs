@@ -45,6 +45,8 @@ fn frozen_bucket_of_version_1() {
     let path = "tests/fixtures/bucket-v1.bin";
     let mut bytes = Vec::new();
     encode_bucket(&sample(), &mut bytes);
+    let letters = tapewatch_model::dead_letter_count(&bytes).unwrap();
+    assert_eq!(letters as usize, sample().dead_letters.len());
     if std::env::var_os("TAPEWATCH_WRITE_FIXTURES").is_some() {
         std::fs::write(path, &bytes).unwrap();
     }

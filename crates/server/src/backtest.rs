@@ -58,7 +58,7 @@ pub(crate) fn run(args: &BacktestArgs) -> Result<(), Failure> {
     };
     let scan = up::block_on(async {
         let options = Config::default().store_options();
-        let store = recovery::tables_only(&args.data, options).await?;
+        let store = recovery::orders_only(&args.data, options).await?;
         tokio::task::block_in_place(|| store.order_scan(&request)).map_err(Failure::run)
     })?;
     Run::new(args, grid, scan)?.run()

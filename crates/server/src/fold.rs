@@ -9,7 +9,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use serde::{Deserialize, Serialize};
 use tapewatch_detect::{ConfigError, DetectConfig};
 use tapewatch_journal::FrameRef;
-use tapewatch_model::{Bucket, BucketDecoder, CodecError, Hit, Time, decode_config, frame_kind};
+use tapewatch_model::{
+    Bucket, BucketDecoder, CodecError, Hit, Time, dead_letter_count, decode_config, frame_kind,
+};
 use tapewatch_store::{Format, Store};
 
 use crate::alert_book::{ALERTS_MAX, AlertBook};
@@ -187,7 +189,16 @@ impl Fold {
     /// Applies one frame as it stands in the journal to the tables alone: the checkpoint knows the
     /// rest.
     pub(crate) fn frame_of_checkpoint(&mut self, frame: &FrameRef<'_>) -> Result<(), ApplyError> {
-        if frame.kind == frame_kind::BUCKET {
+        if frame.kind != frame_kind::BUCKET {
+            return Ok(());
+        }
+        let (last, high) = (FrameMark::of(frame).last_seq(), self.store.high_water());
+        let letters = dead_letter_count(frame.payload);
+        let letters = letters.map_err(|error| ApplyError::Codec {
+            seq: frame.seq,
+            error,
+        })?;
+        if last > high.orders || (letters > 0 && last > high.dead_letters) {
             let bucket = self.decode(frame)?;
             self.append_rows(frame.seq, Time::from_nanos(frame.time), bucket);
         }

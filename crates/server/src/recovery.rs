@@ -296,11 +296,10 @@ pub(crate) async fn read_only(
     Ok(fold)
 }
 
-/// Orders and dead letters as the files in `data` tell them, without detecting anything.
-pub(crate) async fn tables_only(data: &Path, options: StoreOptions) -> Result<Store, Failure> {
+/// Orders as the files in `data` tell them, without detecting anything.
+pub(crate) async fn orders_only(data: &Path, options: StoreOptions) -> Result<Store, Failure> {
     let store = open_read_only(data, options).await?;
-    let high = store.high_water();
-    let known = high.orders.min(high.dead_letters);
+    let known = store.high_water().orders;
     let mut fold = Fold::new(&DetectConfig::default(), 1, store)?;
     if let Some(mut reader) = journal_from(data, known.saturating_add(1))? {
         while let Some(frame) = reader.next_frame().map_err(Failure::run)? {
