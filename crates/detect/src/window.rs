@@ -400,6 +400,11 @@ fn sum(entity: &Entity, rings: &Rings) -> i128 {
 /// The sequence numbers of `rows`, ascending; the latest `max`.
 pub(crate) fn evidence<'a>(rows: impl Iterator<Item = &'a Kept>, max: usize) -> Vec<u64> {
     let mut seqs: Vec<_> = rows.map(|kept| kept.seq).collect();
+    let older = seqs.len().saturating_sub(max);
+    if older > 0 {
+        seqs.select_nth_unstable(older);
+        seqs.drain(..older);
+    }
     seqs.sort_unstable();
-    seqs.split_off(seqs.len().saturating_sub(max))
+    seqs
 }

@@ -36,8 +36,10 @@ const IN_FLIGHT: usize = 8;
 const JOURNAL_BYTES_KEPT: u64 = 1 << 30;
 /// One event in so many is a hit.
 const HIT_EVERY: u64 = 10;
-/// Events before the measured ones.
-const WARM_UP: u64 = 10_000;
+/// Traders whose events are hits: each cancels a few times a second, as many as a window is made for.
+const SPOOFERS: u64 = 1_000;
+/// Events before the measured ones: from then on each of these traders is over the thresholds.
+const WARM_UP: u64 = HIT_EVERY * SPOOFERS * 5;
 const DAY: TimeSpan = TimeSpan::from_secs(86_400);
 
 /// Runs a measurement and prints it as one JSON object.
@@ -242,14 +244,15 @@ fn send_events(pipeline: &Pipeline, rate: u64, events: u64) -> Result<Vec<Durati
     Ok(waits)
 }
 
-/// A cancel; one in [`HIT_EVERY`] is of a trader who cancels far too much.
+/// A cancel; one in [`HIT_EVERY`] is of the traders who cancel far too much.
 fn event(number: u64) -> Result<Bucket, Failure> {
     let spoofs = number.is_multiple_of(HIT_EVERY);
-    let (sym, trader) = if spoofs {
-        (0, 0)
+    let trader = if spoofs {
+        number / HIT_EVERY % SPOOFERS
     } else {
-        (number % 500, 1 + number % 4_999)
+        SPOOFERS + number % 4_000
     };
+    let sym = trader % 500;
     let [sym, trader, order_id] = [('S', sym), ('T', trader), ('O', number)]
         .map(|(letter, number)| format!("{letter}{number}"));
     let mut bucket = Bucket::default();

@@ -93,17 +93,21 @@ impl Chunk {
         out.extend(rows.filter_map(|row| self.orders.order(row)));
     }
 
-    /// Bytes on the heap, without the dictionaries that the batch before counted.
     fn bytes(&self, before: Option<&Self>) -> usize {
-        let new = |dictionary: fn(&OrderBatch) -> &Arc<Interner>| {
-            let mine = dictionary(&self.orders);
-            match before {
-                Some(before) if Arc::ptr_eq(mine, dictionary(&before.orders)) => 0,
-                _ => mine.heap_bytes(),
-            }
-        };
-        self.orders.heap_bytes() + new(OrderBatch::syms) + new(OrderBatch::traders)
+        bytes(&self.orders, before)
     }
+}
+
+/// Bytes on the heap, without the dictionaries that the chunk before counted.
+fn bytes(orders: &OrderBatch, before: Option<&Chunk>) -> usize {
+    let new = |dictionary: fn(&OrderBatch) -> &Arc<Interner>| {
+        let mine = dictionary(orders);
+        match before {
+            Some(before) if Arc::ptr_eq(mine, dictionary(&before.orders)) => 0,
+            _ => mine.heap_bytes(),
+        }
+    };
+    orders.heap_bytes() + new(OrderBatch::syms) + new(OrderBatch::traders)
 }
 
 /// The first of the rows whose sequence number is above `seq`; their end when there is none.
@@ -165,8 +169,7 @@ impl RecentOrders {
 
     /// Bytes on the heap.
     pub(crate) fn bytes(&self) -> usize {
-        let open = Chunk::of(Arc::clone(&self.open), 0..self.open.len());
-        self.sealed_bytes + open.map_or(0, |open| open.bytes(self.sealed.last()))
+        self.sealed_bytes + bytes(&self.open, self.sealed.last())
     }
 
     /// The rows as they are now.
