@@ -79,11 +79,11 @@ struct Run<'a> {
 
 impl<'a> Run<'a> {
     fn new(args: &'a BacktestArgs, grid: Grid, scan: OrderScan) -> Result<Self, Failure> {
-        let total = scan.rows();
+        let (total, identity) = (scan.rows(), scan.identity());
         let count = total.div_ceil(UNIT_ROWS).clamp(2, UNITS_MAX);
         let units = scan.units(usize::try_from(count).unwrap_or(2));
         let names: Vec<String> = units.iter().map(ScanUnit::name).collect();
-        let output = Output::open(args, &grid, &names, total)?;
+        let output = Output::open(args, &grid, (&names, &identity), total)?;
         Ok(Self {
             args,
             grid,

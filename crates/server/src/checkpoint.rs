@@ -40,6 +40,8 @@ pub(crate) struct Checkpoint {
     pub(crate) arrivals: Vec<(i64, u64)>,
     /// Hits that were not in the history, oldest first.
     pub(crate) hits: Vec<HitsFile>,
+    /// Last sequence number that the history's hits had: a history that has fewer now lacks some.
+    pub(crate) history_hits: u64,
 }
 
 /// A file of hits.
@@ -134,6 +136,7 @@ mod tests {
             totals: Totals::default(),
             arrivals: vec![(1, 2)],
             hits: Vec::new(),
+            history_hits: 0,
         }
     }
 

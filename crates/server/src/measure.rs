@@ -24,7 +24,7 @@ use crate::cli::{LatencyArgs, LiveArgs, MeasureArgs, MeasureCommand};
 use crate::clock;
 use crate::config::Config;
 use crate::failure::Failure;
-use crate::fold::{Fold, FrameMark};
+use crate::fold::Fold;
 use crate::metrics::Metrics;
 use crate::pipeline::{self, Pipeline, PublishError, Published, Spawned};
 use crate::recovery::JOURNAL_DIR;
@@ -86,7 +86,6 @@ async fn start(args: &MeasureArgs) -> Result<(Spawned, Store), Failure> {
         recent_rows_max: u64::MAX / 2,
         arrivals: Arrivals::default(),
         checkpoints: Writer::start(checkpoints, store.clone(), metrics.clone(), Vec::new(), 0)?,
-        checkpointed: FrameMark::default(),
     };
     let spawned = pipeline::spawn(journal, fold, &detect, metrics, limits)?;
     Ok((spawned, store))

@@ -15,7 +15,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::arrivals::Arrivals;
 use crate::checkpoint::Writer;
 use crate::failure::Failure;
-use crate::fold::{Fold, FrameMark, Placed, Totals};
+use crate::fold::{Fold, Placed, Totals};
 use crate::metrics::Metrics;
 
 mod worker;
@@ -176,8 +176,6 @@ pub(crate) struct Limits {
     pub(crate) arrivals: Arrivals,
     /// Writes checkpoints.
     pub(crate) checkpoints: Writer,
-    /// The frame at which the state that was taken in ended.
-    pub(crate) checkpointed: FrameMark,
 }
 
 /// Starts the thread with a recovered journal and fold. A configuration other than the journal's
@@ -204,7 +202,6 @@ pub(crate) fn spawn(
         live: Arc::clone(&live),
         recent_rows_max: limits.recent_rows_max,
         checkpoints: Some(limits.checkpoints),
-        checkpointed: limits.checkpointed,
         encoded: Vec::new(),
     };
     if worker.fold.config_seen() != Some(config) {

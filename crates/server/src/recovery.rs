@@ -160,6 +160,12 @@ impl Start<'_> {
         }
         let store = self.open_store().await?;
         let high = store.high_water();
+        if high.hits < checkpoint.history_hits {
+            return Err(NotThis::Refused(format!(
+                "the history had hits up to sequence number {}, now it has them up to {}",
+                checkpoint.history_hits, high.hits
+            )));
+        }
         let dir = self.config.data.join(CHECKPOINT_DIR);
         for file in hits.iter().filter(|file| file.through > high.hits) {
             let path = file.path(&dir);
@@ -222,18 +228,23 @@ fn replay(
         ..Recovered::default()
     };
     let known = recovered.checkpoint.last_seq();
+    let mut met = checkpoint.is_none();
+    let another = || {
+        NotThis::Refused(format!(
+            "it is of another journal: this one has another frame at sequence number {known}"
+        ))
+    };
     while let Some(frame) = reader.next_frame().map_err(Failure::run)? {
         let mark = FrameMark::of(&frame);
         let last = mark.last_seq();
+        if !met && last >= known && Some(mark) != checkpoint {
+            return Err(another());
+        }
+        met |= Some(mark) == checkpoint;
         if last > known {
             fold.frame(&frame).map_err(Failure::run)?;
         } else {
             fold.frame_of_checkpoint(&frame).map_err(Failure::run)?;
-            if last == known && Some(mark) != checkpoint {
-                return Err(NotThis::Refused(format!(
-                    "it is of another journal: this one has another frame at sequence number {known}"
-                )));
-            }
         }
         recovered.frames += 1;
         recovered
@@ -247,6 +258,9 @@ fn replay(
         }
     }
     progress.finish_and_clear();
+    if !met {
+        return Err(another());
+    }
     Ok(recovered)
 }
 

@@ -125,7 +125,6 @@ async fn start(
         recent_rows_max: config.recent.rows_max,
         arrivals,
         checkpoints,
-        checkpointed: recovered.checkpoint,
     };
     let Spawned {
         pipeline,

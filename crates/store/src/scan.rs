@@ -111,6 +111,17 @@ impl OrderScan {
         self.parts.iter().map(|part| part.rows).sum::<u64>() + recent as u64
     }
 
+    /// Which files and rows it is about: two scans that say the same give the same.
+    #[must_use]
+    pub fn identity(&self) -> String {
+        let parts = self.parts.iter().map(Part::name);
+        let recent = self
+            .recent
+            .iter()
+            .map(|chunk| format!("{:?}", chunk.seqs()));
+        parts.chain(recent).collect::<Vec<_>>().join("\n")
+    }
+
     /// The orders by ranges of instruments, about equal in rows: at most `count` of them, fewer
     /// where the files do not say enough of their instruments.
     #[must_use]

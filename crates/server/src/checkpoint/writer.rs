@@ -6,6 +6,8 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Instant;
@@ -39,6 +41,8 @@ pub(crate) struct Writer {
     queue: Option<SyncSender<Pending>>,
     /// Something is here while the thread waits for work.
     idle: Receiver<()>,
+    /// Last sequence number that a checkpoint on the disk covers.
+    written: Arc<AtomicU64>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -47,6 +51,7 @@ struct Worker {
     dir: PathBuf,
     store: Store,
     metrics: Metrics,
+    written: Arc<AtomicU64>,
     hits: Vec<HitsFile>,
     /// Sequence number up to which `hits` and the history have all hits.
     covered: u64,
@@ -66,10 +71,12 @@ impl Writer {
             .map_err(|error| Failure::run(format!("cannot create {}: {error}", dir.display())))?;
         let (queue, todo) = sync_channel(1);
         let (waits, idle) = sync_channel(1);
+        let written = Arc::new(AtomicU64::new(covered));
         let worker = Worker {
             dir,
             store,
             metrics,
+            written: Arc::clone(&written),
             hits,
             covered,
         };
@@ -82,8 +89,14 @@ impl Writer {
         Ok(Self {
             queue: Some(queue),
             idle,
+            written,
             thread: Some(thread),
         })
+    }
+
+    /// Last sequence number that a checkpoint on the disk covers.
+    pub(crate) fn written(&self) -> u64 {
+        self.written.load(Ordering::Acquire)
     }
 
     /// Hands one over, unless one is being written; whether it was taken.
@@ -117,23 +130,30 @@ impl Worker {
             let (started, seq) = (Instant::now(), pending.frame.last_seq());
             match self.write(pending) {
                 Ok(()) => {
+                    self.written.store(seq, Ordering::Release);
                     self.metrics.checkpoint_seq.set(gauge(seq));
                     let seconds = started.elapsed().as_secs_f64();
                     self.metrics.checkpoint_seconds.observe(seconds);
                     tracing::debug!(seq, seconds, "checkpoint written");
                 }
-                Err(message) => tracing::warn!(
-                    seq,
-                    %message,
-                    "a checkpoint was not written; a start takes longer until the next is"
-                ),
+                Err(message) => {
+                    // What is half-written may be what fills the disk.
+                    for part in ["state.part", "hits.part"] {
+                        remove(&self.dir.join(part));
+                    }
+                    tracing::warn!(
+                        seq,
+                        %message,
+                        "a checkpoint was not written; a start takes longer until the next is"
+                    );
+                }
             }
         }
     }
 
     fn write(&mut self, pending: Pending) -> Result<(), String> {
         let seq = pending.frame.last_seq();
-        self.write_hits(seq)?;
+        let history_hits = self.write_hits(seq)?;
         let checkpoint = Checkpoint {
             frame: pending.frame,
             shards: pending.shards.iter().map(EngineState::to_bytes).collect(),
@@ -142,6 +162,7 @@ impl Worker {
             totals: pending.totals,
             arrivals: pending.arrivals,
             hits: self.hits.clone(),
+            history_hits,
         };
         checkpoint
             .write(&self.dir)
@@ -150,8 +171,8 @@ impl Worker {
         Ok(())
     }
 
-    /// Writes the hits since the last checkpoint.
-    fn write_hits(&mut self, through: u64) -> Result<(), String> {
+    /// Writes the hits since the last checkpoint; up to where the history has them.
+    fn write_hits(&mut self, through: u64) -> Result<u64, String> {
         let past = self.store.high_water().hits;
         self.hits.retain(|file| file.through > past);
         if self.hits.len() >= HITS_FILES_MAX {
@@ -159,7 +180,7 @@ impl Worker {
             self.covered = past;
         }
         if through <= self.covered {
-            return Ok(());
+            return Ok(past);
         }
         let mut file = HitsFile {
             after: self.covered,
@@ -178,17 +199,20 @@ impl Worker {
             remove(&part);
         }
         self.covered = through;
-        Ok(())
+        Ok(past)
     }
 
     /// Deletes what no kept state needs.
     fn delete_old(&self, newest: u64) {
         let mut needed: BTreeSet<String> = self.hits.iter().map(HitsFile::name).collect();
-        for (index, path) in list(&self.dir).into_iter().enumerate() {
-            // A state from beyond the newest is of another journal, or of a part that was lost.
-            let beyond = path > self.dir.join(state_name(newest));
+        // A state from beyond the newest is of another journal, or of a part that was lost.
+        let newest = self.dir.join(state_name(newest));
+        let (beyond, states): (Vec<_>, Vec<_>) =
+            list(&self.dir).into_iter().partition(|path| *path > newest);
+        beyond.iter().for_each(|path| remove(path));
+        for (index, path) in states.into_iter().enumerate() {
             match Checkpoint::read(&path) {
-                Ok(checkpoint) if index < KEPT && !beyond => {
+                Ok(checkpoint) if index < KEPT => {
                     needed.extend(checkpoint.hits.iter().map(HitsFile::name));
                 }
                 _ => remove(&path),

@@ -36,8 +36,6 @@ pub(super) struct Worker {
     pub(super) shown: Totals,
     /// Writes checkpoints; `None` once it has ended.
     pub(super) checkpoints: Option<Writer>,
-    /// What the newest checkpoint covers.
-    pub(super) checkpointed: FrameMark,
     /// Encoded frames, kept for its memory.
     pub(super) encoded: Vec<u8>,
 }
@@ -75,7 +73,7 @@ impl Worker {
         // Whatever the policy: a clean stop leaves everything on the disk.
         self.journal.sync().map_err(Failure::run)?;
         if let Some(writer) = self.checkpoints.take() {
-            let news = self.fold.last() != self.checkpointed;
+            let news = self.fold.last().last_seq() != writer.written();
             writer.finish(news.then(|| self.fold.pending(self.arrivals.to_marks())));
         }
         Ok(())
@@ -83,17 +81,11 @@ impl Worker {
 
     /// Hands the state over to be saved, unless nothing happened since, or one is being saved.
     fn checkpoint(&mut self) {
-        let last = self.fold.last();
-        if last == self.checkpointed {
-            return;
-        }
         let (fold, arrivals) = (&self.fold, &self.arrivals);
-        let taken = self
-            .checkpoints
-            .as_ref()
-            .is_some_and(|writer| writer.offer(|| fold.pending(arrivals.to_marks())));
-        if taken {
-            self.checkpointed = last;
+        if let Some(writer) = &self.checkpoints
+            && writer.written() != fold.last().last_seq()
+        {
+            writer.offer(|| fold.pending(arrivals.to_marks()));
         }
     }
 

@@ -140,6 +140,11 @@ impl Part {
         (wanted && part.rows > 0).then_some(part)
     }
 
+    /// The file, whose name is never given twice, and the place in it.
+    pub(super) fn name(&self) -> String {
+        format!("{} {}", self.file.path.display(), self.group)
+    }
+
     /// Whether they may have an instrument in common.
     fn shares_syms(&self, other: &Self) -> bool {
         let below = |a: &Self, b: &Self| a.sym_last.as_ref().is_some_and(|l| *l < b.sym_first);

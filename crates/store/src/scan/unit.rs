@@ -5,7 +5,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use tapewatch_model::{OrderBatch, Price};
+use tapewatch_model::{Interner, OrderBatch, Price};
 
 use super::parts::{Part, Range, Step, plan};
 use super::read::{BATCH_ROWS, PartReader, Place, Rows, details};
@@ -36,9 +36,15 @@ struct Sorted {
     order: VecDeque<usize>,
 }
 
-/// The last sequence number of each instrument, by its code.
+/// The last sequence number of each instrument.
 #[derive(Default)]
-struct Order(Vec<u64>);
+struct Order {
+    syms: Interner,
+    last: Vec<u64>,
+    /// The dictionary of the last batch, and what its codes are in `syms`.
+    dictionary: Arc<Interner>,
+    codes: Vec<u32>,
+}
 
 impl std::fmt::Debug for ScanUnit {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -285,14 +291,17 @@ impl Sorted {
 impl Order {
     /// Whether the rows go on ascending for each instrument.
     fn holds(&mut self, orders: &OrderBatch, seqs: &[u64]) -> bool {
-        let syms = orders.syms().len();
-        if syms < self.0.len() {
-            // The batch began a new dictionary.
-            self.0.clear();
+        if !Arc::ptr_eq(&self.dictionary, orders.syms()) {
+            self.dictionary = Arc::clone(orders.syms());
+            // A dictionary holds UTF-8 only, so interning its texts cannot fail.
+            let syms = self.dictionary.texts().iter();
+            let codes = syms.filter_map(|sym| self.syms.intern(sym.as_bytes()).ok());
+            self.codes = codes.collect();
+            self.last.resize(self.syms.len(), 0);
         }
-        self.0.resize(syms, 0);
         orders.sym_codes().iter().zip(seqs).all(|(&code, &seq)| {
-            let last = self.0.get_mut(code as usize);
+            let code = self.codes.get(code as usize).copied().unwrap_or(u32::MAX);
+            let last = self.last.get_mut(code as usize);
             last.is_some_and(|last| std::mem::replace(last, seq) < seq)
         })
     }
