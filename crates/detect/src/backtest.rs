@@ -57,6 +57,7 @@ pub struct Backtest {
     /// For each set, the configuration version of each detector, in registry order.
     versions: Vec<Vec<Id>>,
     codes: Codes,
+    by_instrument: bool,
     alerts: Vec<SetAlert>,
 }
 
@@ -97,8 +98,19 @@ impl Backtest {
             serving,
             versions: sets.iter().map(versions).collect(),
             codes: Codes::new(shard),
+            by_instrument: false,
             alerts: Vec::new(),
         })
+    }
+
+    /// Promises that the rows of an instrument all come one after another, whatever their batches: so
+    /// the windows of one at a time are kept.
+    #[must_use]
+    pub fn by_instrument(self) -> Self {
+        Self {
+            by_instrument: true,
+            ..self
+        }
     }
 
     /// The events that its detectors look at.
@@ -116,10 +128,10 @@ impl Backtest {
             .any(|serving| serving.detector.by_bucket())
     }
 
-    /// Applies a batch. Returns the alerts that it opened, so that they can be identified.
-    pub fn apply(&mut self, orders: &OrderBatch) -> &mut [SetAlert] {
+    /// Applies a batch. Returns the alerts that it opened, so that their orders can be found again.
+    pub fn apply(&mut self, orders: &OrderBatch) -> &[SetAlert] {
         let before = self.alerts.len();
-        if let Some(rows) = self.codes.rows_of(orders) {
+        if let Some(rows) = self.codes.rows_of(orders, self.by_instrument) {
             for serving in &mut self.serving {
                 let mut joined = Joined {
                     info: serving.info,
@@ -131,7 +143,7 @@ impl Backtest {
                 serving.detector.apply(&rows, &mut joined);
             }
         }
-        self.alerts.get_mut(before..).unwrap_or_default()
+        self.alerts.get(before..).unwrap_or_default()
     }
 
     /// All alerts so far, in order of their first hits.

@@ -56,7 +56,11 @@ impl Codes {
     }
 
     /// The batch as detectors see it; `None` when it is empty. Counts its rows.
-    pub(crate) fn rows_of<'a>(&'a mut self, orders: &'a OrderBatch) -> Option<Rows<'a>> {
+    pub(crate) fn rows_of<'a>(
+        &'a mut self,
+        orders: &'a OrderBatch,
+        by_instrument: bool,
+    ) -> Option<Rows<'a>> {
         let time_min = self.note_times(orders)?;
         self.map_syms(orders.syms());
         self.map_traders(orders.traders());
@@ -65,6 +69,7 @@ impl Codes {
             syms: &self.sym_of_code,
             traders: &self.trader_of_code,
             time_min: time_min.nanos(),
+            by_instrument,
         })
     }
 

@@ -63,6 +63,9 @@ pub(crate) struct Rows<'a> {
     pub(crate) traders: &'a [u32],
     /// Least time of all rows, of all shards (nanoseconds).
     pub(crate) time_min: i64,
+    /// Whether the rows of an instrument all come one after another, in this batch and those that
+    /// follow: what is kept of it can be forgotten when another one comes.
+    pub(crate) by_instrument: bool,
 }
 
 impl Rows<'_> {
@@ -81,6 +84,12 @@ impl Rows<'_> {
             found += usize::from(event_type == wanted);
         }
         out.truncate(found);
+    }
+
+    /// Rows cut where the instrument changes.
+    pub(crate) fn by_sym<'a>(&'a self, rows: &'a [u32]) -> impl Iterator<Item = &'a [u32]> {
+        let sym = |row: &u32| self.orders.sym_codes().get(*row as usize);
+        rows.chunk_by(move |a, b| sym(a) == sym(b))
     }
 
     /// The engine's numbers of a row's instrument and trader; `None` when the instrument belongs to

@@ -136,7 +136,7 @@ impl Engine {
 
     /// Applies a batch (in bucket modes: a bucket) and appends its hits.
     pub fn apply(&mut self, orders: &OrderBatch, hits: &mut Vec<Hit>) {
-        let Some(rows) = self.codes.rows_of(orders) else {
+        let Some(rows) = self.codes.rows_of(orders, false) else {
             return;
         };
         let first_hit = hits.len();

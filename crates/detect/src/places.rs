@@ -17,6 +17,15 @@ pub(crate) struct Places {
 }
 
 impl Places {
+    /// Forgets all places; keeps the memory, unless it is much more than was needed.
+    pub(crate) fn clear(&mut self) {
+        if self.taken.saturating_mul(16) < self.slots.len() && self.slots.len() > SLOTS_MIN {
+            self.slots = Vec::new();
+        }
+        self.slots.fill(FREE);
+        self.taken = 0;
+    }
+
     /// Reads the slot where the key belongs.
     #[inline]
     pub(crate) fn touch(&self, key: u64) -> u64 {

@@ -76,6 +76,12 @@ pub(crate) struct Rings {
 }
 
 impl Rings {
+    /// Forgets all rings, keeps the memory.
+    pub(crate) fn clear(&mut self) {
+        self.arena.clear();
+        self.free.iter_mut().for_each(Vec::clear);
+    }
+
     /// The row at `index`; where there is none, whatever stands there.
     #[inline]
     pub(crate) fn get(&self, ring: &Ring, index: u32) -> Kept {

@@ -128,6 +128,13 @@ impl Windows {
         }
     }
 
+    /// Forgets all entities, keeps the memory.
+    pub(crate) fn clear(&mut self) {
+        self.entities.clear();
+        self.places.clear();
+        self.rings.clear();
+    }
+
     /// Number of entities.
     pub(crate) fn len(&self) -> usize {
         self.entities.len()

@@ -5,6 +5,7 @@
 //! shares with other batches; a dictionary that is shared never changes, so that two batches with
 //! the same one mean the same by a code, and a batch can be moved and dropped without the others.
 
+mod columns;
 mod memory;
 
 use std::sync::Arc;
@@ -13,6 +14,8 @@ use crate::fixed::{Price, Quantity};
 use crate::order::{EventType, Order, RowError, Side};
 use crate::text::{Interner, ORDER_ID_BYTES_MAX, SYM_BYTES_MAX, TRADER_BYTES_MAX, TextColumn};
 use crate::time::{Time, TimeSpan};
+
+pub use columns::OrderColumns;
 
 /// The sequence numbers of a batch's rows.
 #[derive(Debug, Clone, PartialEq, Eq)]

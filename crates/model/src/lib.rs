@@ -15,7 +15,7 @@ mod source;
 mod text;
 mod time;
 
-pub use batch::{CodedRow, OrderBatch, RowRef};
+pub use batch::{CodedRow, OrderBatch, OrderColumns, RowRef};
 pub use codec::{
     Bucket, BucketDecoder, CodecError, DetectorConfig, FORMAT_VERSION, Origin, dead_letter_count,
     decode_bucket, decode_config, encode_bucket, encode_config, frame_kind,

@@ -44,6 +44,12 @@ impl TextColumn {
         self.ends.push(self.text.len() as u32);
     }
 
+    /// Appends so many empty texts.
+    pub fn push_empty(&mut self, texts: usize) {
+        let end = self.text.len() as u32;
+        self.ends.resize(self.ends.len() + texts, end);
+    }
+
     /// Appends a text that comes from outside.
     ///
     /// # Errors

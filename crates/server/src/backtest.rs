@@ -4,7 +4,6 @@
 //! first hits, for any number of threads and however often it was stopped in between. The history is
 //! cut into units of instruments; each is done whole or not at all.
 
-use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
@@ -180,19 +179,30 @@ impl<'a> Run<'a> {
     /// The alerts of one unit; `None` when it was stopped.
     fn unit(&self, unit: &mut ScanUnit) -> Result<Option<Vec<SetAlert>>, Failure> {
         let mut backtest = Backtest::new(self.grid.sets(), Shard::WHOLE).map_err(Failure::usage)?;
+        if unit.by_instrument() {
+            backtest = backtest.by_instrument();
+        }
+        let mut places = Vec::new();
         while let Some(orders) = unit.next_batch().map_err(Failure::run)? {
             let rows = orders.len() as u64;
             let new = backtest.apply(orders);
-            if !new.is_empty() {
-                identify(unit, new)?;
-                self.count(new.len() as u64)?;
-            }
+            self.count(new.len() as u64)?;
+            places.extend(new.iter().filter_map(|alert| unit.place(alert.row)));
             self.rows.fetch_add(rows, Ordering::Relaxed);
             if self.stop.load(Ordering::Relaxed) {
                 return Ok(None);
             }
         }
-        Ok(Some(backtest.into_alerts()))
+        let mut alerts = backtest.into_alerts();
+        // Of all orders the scan leaves out ids and prices; those of the alerts are read now.
+        let details = unit.details(&places).map_err(Failure::run)?;
+        if details.len() != alerts.len() {
+            return Err(Failure::run("the history has fewer rows than it had"));
+        }
+        for (alert, (order_id, price)) in alerts.iter_mut().zip(&details) {
+            alert.identify(order_id, *price);
+        }
+        Ok(Some(alerts))
     }
 
     fn count(&self, new: u64) -> Result<(), Failure> {
@@ -204,21 +214,6 @@ impl<'a> Run<'a> {
         }
         Ok(())
     }
-}
-
-/// Reads the order ids and prices of the alerts' first orders, which the scan leaves out.
-fn identify(unit: &mut ScanUnit, alerts: &mut [SetAlert]) -> Result<(), Failure> {
-    let rows: BTreeSet<usize> = alerts.iter().map(|alert| alert.row).collect();
-    let rows: Vec<usize> = rows.into_iter().collect();
-    let details = unit.details(&rows).map_err(Failure::run)?;
-    for alert in alerts {
-        let at = rows.partition_point(|&row| row < alert.row);
-        let Some((order_id, price)) = details.get(at) else {
-            return Err(Failure::run("the history has fewer rows than it had"));
-        };
-        alert.identify(order_id, *price);
-    }
-    Ok(())
 }
 
 /// The alerts as they are written.

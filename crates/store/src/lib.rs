@@ -15,6 +15,7 @@
 extern crate self as tapewatch_store;
 
 mod coded;
+mod columns;
 mod end_of_day;
 mod history;
 mod hit_file;
@@ -31,6 +32,6 @@ mod store;
 
 pub use end_of_day::{EndOfDayError, EndOfDayReport, TableReport};
 pub use hit_file::HitFileError;
-pub use scan::{OrderScan, ScanError, ScanRequest, ScanUnit};
+pub use scan::{OrderScan, Place as ScanPlace, ScanError, ScanRequest, ScanUnit};
 pub use sql::{Column, Format, FormatError, HistoryOrders, Place, QueryResult, SqlError};
 pub use store::{Counts, HighWater, OpenError, Store, StoreOptions};

@@ -16,6 +16,7 @@ use tapewatch_model::{EventTypes, Time};
 use crate::recent_orders::Chunk;
 use crate::store::Store;
 use parts::{Part, Range};
+pub use read::Place;
 pub use unit::ScanUnit;
 
 /// What a scan is to give.
@@ -57,14 +58,6 @@ pub enum ScanError {
         path: PathBuf,
         /// What is wrong, where.
         message: String,
-    },
-    /// Details of a row were asked for that is not in the last batch.
-    #[error("row {row} is not in the last batch of {rows} rows; ask for rows of that batch")]
-    NoRow {
-        /// Row.
-        row: usize,
-        /// Rows of the batch.
-        rows: usize,
     },
 }
 

@@ -1,7 +1,7 @@
 //! Orders as files of the history, sorted for those who read them.
 //!
-//! Invariant: a file holds rows of one date and of a range of sequence numbers that no other file
-//! of this date has rows in; its rows ascend by event type (in the order of their numbers), then by
+//! Invariant: the files of one end of day have one date each and no event type of an instrument in
+//! common; the rows of a file ascend by event type (in the order of their numbers), then by
 //! instrument, then by sequence number; a row group holds one event type, so that a reader leaves
 //! out what it does not ask for by the statistics.
 
@@ -17,7 +17,8 @@ use deltalake::DeltaTableError;
 use deltalake::kernel::Add;
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, Encoding, ZstdLevel};
-use parquet::file::properties::WriterProperties;
+use parquet::file::metadata::SortingColumn;
+use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterVersion};
 use parquet::schema::types::ColumnPath;
 use serde_json::json;
 use tapewatch_model::{Date, EventType, EventTypes, Interner, Time};
@@ -27,14 +28,29 @@ use crate::order_arrays;
 use crate::recent_orders::Chunk;
 use crate::schema::PARTITION;
 
-/// Rows of a file: near 128 MiB of them, and what is sorted at once.
+/// Rows of a file, about: near 64 MiB of them.
 const FILE_ROWS: usize = 4 << 20;
 /// Rows of a row group: what a reader must hold at once.
 const ROW_GROUP_ROWS: usize = 131_072;
 /// Rows of a data page: what a reader must decode for one row.
 const PAGE_ROWS: usize = 4_096;
+/// Bytes of order ids in a data page: what a reader must decode for one of them.
+const ID_PAGE_BYTES: usize = 4_096;
 /// Rows that become Arrow columns at once.
 const WRITE_ROWS: usize = 8_192;
+
+/// The columns that every scan reads: differences and codes of few bits, which a compressor makes
+/// hardly smaller and a reader wants at once.
+const JUDGED: [&str; 8] = [
+    "seq",
+    "time_ns",
+    "sym",
+    "event_type",
+    "trader",
+    "side",
+    "quantity",
+    "price",
+];
 
 /// Where a row is: the chunk, and the row of its batch.
 #[derive(Debug, Clone, Copy, Default)]
@@ -43,16 +59,31 @@ struct Place {
     row: u32,
 }
 
-/// The rows of one file: where they are, in the order of the file.
+/// The rows of a date: where they are, in the order of the files.
 #[derive(Debug)]
 struct Sorted {
     places: Vec<Place>,
-    /// Each event type and where its rows end.
-    kinds: Vec<(EventType, usize)>,
+    /// What stands there, one after another; none is empty.
+    slots: Vec<Slot>,
+}
+
+/// The rows of one event type and instrument.
+#[derive(Debug, Clone, Copy)]
+struct Slot {
+    kind: EventType,
+    /// Rank of the instrument.
+    sym: usize,
+    /// Number of rows.
+    rows: usize,
     seqs: (u64, u64),
     times: (Time, Time),
-    /// Ranks of instruments.
-    syms: (usize, usize),
+}
+
+/// The rows of one file.
+struct FileRows<'a> {
+    places: &'a [Place],
+    /// Never empty.
+    slots: &'a [Slot],
 }
 
 /// The dates that the rows fall on.
@@ -85,12 +116,10 @@ pub(crate) fn write(
     let mut files = Vec::new();
     let mut written = 0;
     for date in dates(chunks) {
-        for part in 0.. {
-            let Some(sorted) = sort(chunks, &syms, date, part * FILE_ROWS) else {
-                break;
-            };
-            written += sorted.places.len();
-            files.push(write_file(root, &schema, chunks, &syms, date, &sorted)?);
+        let sorted = sort(chunks, &syms, date);
+        for file in sorted.files() {
+            written += file.places.len();
+            files.push(write_file(root, &schema, chunks, &syms, date, &file)?);
         }
     }
     let rows: usize = chunks.iter().map(Chunk::len).sum();
@@ -182,60 +211,99 @@ fn keys(chunks: &[Chunk], syms: &Syms, date: Date) -> impl Iterator<Item = Key> 
     })
 }
 
-/// Sorts at most [`FILE_ROWS`] rows of a date after the first `skip` of them, by counting; `None`
-/// when there are none.
-fn sort(chunks: &[Chunk], syms: &Syms, date: Date, skip: usize) -> Option<Sorted> {
-    let rows = || keys(chunks, syms, date).skip(skip).take(FILE_ROWS);
+/// Sorts the rows of a date, by counting.
+fn sort(chunks: &[Chunk], syms: &Syms, date: Date) -> Sorted {
     let width = syms.names.len();
-    let highest = EventTypes::ALL.iter().map(|kind| kind as usize).max()?;
-    let slot = |key: &Key| key.kind as usize * width + key.sym;
-    let mut starts = vec![0_usize; (highest + 1) * width + 1];
-    let time = |place: Place| {
-        let chunk = chunks.get(place.chunk as usize)?;
-        chunk.orders().times().get(place.row as usize).copied()
-    };
-    let mut times = (Time::MAX, Time::MIN);
-    let mut range = (usize::MAX, 0);
-    let mut ends = None;
-    for key in rows() {
-        *starts.get_mut(slot(&key) + 1)? += 1;
-        let time = time(key.place)?;
-        times = (times.0.min(time), times.1.max(time));
-        range = (range.0.min(key.sym), range.1.max(key.sym));
-        ends = Some((ends.map_or(key.place, |(first, _)| first), key.place));
+    let kinds = EventTypes::ALL.iter().map(|kind| kind as usize + 1).max();
+    let mut slots = vec![Slot::EMPTY; kinds.unwrap_or_default() * width];
+    let slot_of = |key: &Key| key.kind as usize * width + key.sym;
+    for key in keys(chunks, syms, date) {
+        if let Some(slot) = slots.get_mut(slot_of(&key)) {
+            slot.add(&key, chunks);
+        }
     }
     let mut total = 0;
-    for start in &mut starts {
-        total += *start;
-        *start = total;
+    let mut next: Vec<usize> = Vec::with_capacity(slots.len());
+    for slot in &slots {
+        next.push(total);
+        total += slot.rows;
     }
     let mut places = vec![Place::default(); total];
-    for key in rows() {
-        let next = starts.get_mut(slot(&key))?;
-        *places.get_mut(*next)? = key.place;
-        *next += 1;
+    for key in keys(chunks, syms, date) {
+        if let Some(next) = next.get_mut(slot_of(&key))
+            && let Some(place) = places.get_mut(*next)
+        {
+            *place = key.place;
+            *next += 1;
+        }
     }
-    // Every start has moved to its slot's end.
-    let end = |kind: EventType| {
-        let last = ((kind as usize + 1) * width).checked_sub(1)?;
-        Some((kind, *starts.get(last)?))
-    };
-    let seq = |place: Place| {
-        let chunk = chunks.get(place.chunk as usize)?;
-        Some(chunk.orders().seq(place.row as usize))
-    };
-    let (first, last) = ends?;
-    Some(Sorted {
-        places,
-        kinds: EventTypes::ALL.iter().filter_map(end).collect(),
-        seqs: (seq(first)?, seq(last)?),
-        times,
-        syms: range,
-    })
+    slots.retain(|slot| slot.rows > 0);
+    Sorted { places, slots }
 }
 
-fn properties() -> WriterProperties {
+impl Slot {
+    const EMPTY: Self = Self {
+        kind: EventType::New,
+        sym: 0,
+        rows: 0,
+        seqs: (u64::MAX, 0),
+        times: (Time::MAX, Time::MIN),
+    };
+
+    fn add(&mut self, key: &Key, chunks: &[Chunk]) {
+        let (orders, row) = key.place.of(chunks);
+        (self.kind, self.sym) = (key.kind, key.sym);
+        let seq = orders.seq(row);
+        self.rows += 1;
+        self.seqs = (self.seqs.0.min(seq), self.seqs.1.max(seq));
+        if let Some(&time) = orders.times().get(row) {
+            self.times = (self.times.0.min(time), self.times.1.max(time));
+        }
+    }
+}
+
+impl Sorted {
+    /// The rows cut into files of about [`FILE_ROWS`], between instruments only: so no two files have
+    /// an event type and an instrument in common.
+    fn files(&self) -> Vec<FileRows<'_>> {
+        let (mut files, mut places, mut slots) = (Vec::new(), &*self.places, &*self.slots);
+        while !slots.is_empty() {
+            let (mut rows, mut upto) = (0, 0);
+            while let Some(slot) = slots.get(upto).filter(|_| rows < FILE_ROWS) {
+                rows += slot.rows;
+                upto += 1;
+            }
+            let (of_file, later) = slots.split_at(upto);
+            let (of_rows, others) = places.split_at(rows);
+            files.push(FileRows {
+                places: of_rows,
+                slots: of_file,
+            });
+            (slots, places) = (later, others);
+        }
+        files
+    }
+}
+
+impl FileRows<'_> {
+    fn seqs(&self) -> (u64, u64) {
+        let seqs = self.slots.iter().map(|slot| slot.seqs);
+        seqs.fold((u64::MAX, 0), |all, seqs| {
+            (all.0.min(seqs.0), all.1.max(seqs.1))
+        })
+    }
+}
+
+fn properties(schema: &Schema) -> Result<WriterProperties, DeltaTableError> {
+    let ascending = |name| {
+        Ok::<_, DeltaTableError>(SortingColumn {
+            column_idx: schema.index_of(name)? as i32,
+            descending: false,
+            nulls_first: false,
+        })
+    };
     let mut properties = WriterProperties::builder()
+        .set_writer_version(WriterVersion::PARQUET_2_0)
         .set_compression(Compression::ZSTD(ZstdLevel::default()))
         .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
         .set_data_page_row_count_limit(PAGE_ROWS);
@@ -245,7 +313,21 @@ fn properties() -> WriterProperties {
             .set_column_dictionary_enabled(column.clone(), false)
             .set_column_encoding(column, Encoding::DELTA_BINARY_PACKED);
     }
-    properties.build()
+    for column in JUDGED {
+        let column = ColumnPath::from(column);
+        properties = properties.set_column_compression(column, Compression::UNCOMPRESSED);
+    }
+    // Hardly an id is there twice in a row group, and one is asked for alone.
+    let order_id = ColumnPath::from("order_id");
+    Ok(properties
+        // In a row group, which has one event type.
+        .set_sorting_columns(Some(vec![ascending("sym")?, ascending("seq")?]))
+        .set_write_batch_size(ID_PAGE_BYTES / 16)
+        .set_column_dictionary_enabled(order_id.clone(), false)
+        .set_column_encoding(order_id.clone(), Encoding::PLAIN)
+        .set_column_data_page_size_limit(order_id.clone(), ID_PAGE_BYTES)
+        .set_column_statistics_enabled(order_id, EnabledStatistics::Chunk)
+        .build())
 }
 
 fn write_file(
@@ -254,14 +336,14 @@ fn write_file(
     chunks: &[Chunk],
     syms: &Syms,
     date: Date,
-    sorted: &Sorted,
+    rows: &FileRows<'_>,
 ) -> Result<Add, HistoryError> {
-    let (path, file) = create(root, date, sorted.seqs)?;
+    let (path, file) = create(root, date, rows.seqs())?;
     let failed = |source| HistoryError::Io {
         path: root.join(&path),
         source,
     };
-    let size = write_rows(file, schema, chunks, sorted)?.metadata();
+    let size = write_rows(file, schema, chunks, rows)?.metadata();
     let size = size.map_err(failed)?.len();
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
     let now = now.unwrap_or_default().as_millis();
@@ -271,7 +353,7 @@ fn write_file(
         size: size.cast_signed(),
         modification_time: i64::try_from(now).unwrap_or_default(),
         data_change: true,
-        stats: Some(statistics(syms, sorted).to_string()),
+        stats: Some(statistics(syms, rows).to_string()),
         tags: None,
         deletion_vector: None,
         base_row_id: None,
@@ -284,18 +366,18 @@ fn write_rows(
     file: File,
     schema: &SchemaRef,
     chunks: &[Chunk],
-    sorted: &Sorted,
+    rows: &FileRows<'_>,
 ) -> Result<File, DeltaTableError> {
-    let mut writer = ArrowWriter::try_new(file, Arc::clone(schema), Some(properties()))?;
-    let mut from = 0;
-    for &(_, upto) in &sorted.kinds {
-        let places = sorted.places.get(from..upto).unwrap_or_default();
-        for part in places.chunks(WRITE_ROWS) {
+    let mut writer = ArrowWriter::try_new(file, Arc::clone(schema), Some(properties(schema)?))?;
+    let mut places = rows.places;
+    for of_kind in rows.slots.chunk_by(|a, b| a.kind == b.kind) {
+        let (some, others) = places.split_at(of_kind.iter().map(|slot| slot.rows).sum());
+        for part in some.chunks(WRITE_ROWS) {
             let picked = part.iter().map(|place| place.of(chunks));
             writer.write(&order_arrays::picked(picked, schema)?)?;
         }
         writer.flush()?;
-        from = upto;
+        places = others;
     }
     Ok(writer.into_inner()?)
 }
@@ -332,28 +414,24 @@ fn create(root: &Path, date: Date, seqs: (u64, u64)) -> Result<(String, File), H
 }
 
 /// Delta's statistics of a file.
-fn statistics(syms: &Syms, sorted: &Sorted) -> serde_json::Value {
-    let mut from = 0;
-    let mut kinds = BTreeSet::new();
-    for &(kind, upto) in &sorted.kinds {
-        if from < upto {
-            kinds.insert(kind.name());
-        }
-        from = upto;
-    }
+fn statistics(syms: &Syms, rows: &FileRows<'_>) -> serde_json::Value {
+    let kinds = || rows.slots.iter().map(|slot| slot.kind.name());
+    let names = || rows.slots.iter().map(|slot| syms.name(slot.sym));
+    let times = || rows.slots.iter().map(|slot| slot.times);
+    let (first, last) = rows.seqs();
     json!({
-        "numRecords": sorted.places.len(),
+        "numRecords": rows.places.len(),
         "minValues": {
-            "seq": sorted.seqs.0,
-            "time_ns": sorted.times.0.nanos(),
-            "sym": syms.name(sorted.syms.0),
-            "event_type": kinds.first(),
+            "seq": first,
+            "time_ns": times().map(|times| times.0.nanos()).min(),
+            "sym": names().min(),
+            "event_type": kinds().min(),
         },
         "maxValues": {
-            "seq": sorted.seqs.1,
-            "time_ns": sorted.times.1.nanos(),
-            "sym": syms.name(sorted.syms.1),
-            "event_type": kinds.last(),
+            "seq": last,
+            "time_ns": times().map(|times| times.1.nanos()).max(),
+            "sym": names().max(),
+            "event_type": kinds().max(),
         },
         "nullCount": { "seq": 0, "time_ns": 0, "sym": 0, "event_type": 0 },
     })

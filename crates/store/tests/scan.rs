@@ -64,25 +64,34 @@ fn batch(orders: &[Order]) -> OrderBatch {
 fn scanned(store: &Store, request: &ScanRequest, count: usize) -> (BySym, Vec<Vec<String>>) {
     let (mut all, mut syms) = (BySym::new(), Vec::new());
     for mut unit in store.order_scan(request).unwrap().units(count) {
-        let mut of_unit = Vec::new();
+        let (mut of_unit, mut places) = (Vec::new(), Vec::new());
         loop {
             let Some(orders) = unit.next_batch().unwrap().cloned() else {
                 break;
             };
-            let rows: Vec<usize> = (0..orders.len()).rev().collect();
-            let mut details = unit.details(&rows).unwrap();
-            details.reverse();
-            for (index, (order_id, price)) in details.into_iter().enumerate() {
-                let mut order = orders.order(index).unwrap();
+            for index in 0..orders.len() {
+                let order = orders.order(index).unwrap();
                 assert_eq!(
                     (order.order_id.as_str(), order.price),
                     ("", Price::default())
                 );
-                (order.order_id, order.price) = (order_id, price);
-                of_unit.push(order.sym.clone());
-                all.entry(order.sym.clone()).or_default().push(order);
+                of_unit.push(order);
+                places.push(unit.place(index).unwrap());
             }
+            assert_eq!(unit.place(orders.len()), None);
         }
+        // Asked for backwards, and the first one twice.
+        places.reverse();
+        places.extend(places.last().copied());
+        let mut details = unit.details(&places).unwrap();
+        assert_eq!(details.pop().as_ref(), details.last());
+        for (order, details) in of_unit.iter_mut().zip(details.into_iter().rev()) {
+            (order.order_id, order.price) = details;
+            all.entry(order.sym.clone())
+                .or_default()
+                .push(order.clone());
+        }
+        let mut of_unit: Vec<String> = of_unit.into_iter().map(|order| order.sym).collect();
         of_unit.sort();
         of_unit.dedup();
         syms.push(of_unit);

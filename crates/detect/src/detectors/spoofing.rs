@@ -42,6 +42,10 @@ fn build(set: u32, params: &ParamMap) -> Built {
     Ok(Box::new(Spoofing::new(set, Params::read(params)?)))
 }
 
+/// Cancels that go through the windows together: enough that their loads overlap, few enough that
+/// what was loaded for them is still in the nearest cache when it is used.
+const CANCELS_AT_ONCE: usize = 512;
+
 /// Parameters, and the number under which what they find is told.
 #[derive(Debug, Clone)]
 struct Set {
@@ -64,7 +68,9 @@ struct Spoofing {
     sets: Sets,
     measured: Measured,
     overflows: u64,
-    /// The cancels of the batch at hand and their rows. Kept for their memory.
+    /// The instrument seen last, where they come one after another.
+    instrument: Option<u32>,
+    /// Cancels at hand, and the rows of all cancels of the batch. Kept for their memory.
     cancels: Vec<Cancel>,
     rows: Vec<u32>,
 }
@@ -187,40 +193,71 @@ impl Spoofing {
             measured: Measured::new(&params),
             sets: Sets::new(vec![Set { number, params }]),
             overflows: 0,
+            instrument: None,
             cancels: Vec::new(),
             rows: Vec::new(),
         }
     }
 
-    /// Finds the batch's cancels and their entities first: these lookups do not wait for each other.
-    fn find_cancels(&mut self, rows: &Rows<'_>) {
-        self.cancels.clear();
-        rows.of_type(EventType::Cancelled, &mut self.rows);
-        let by_side = u64::from(self.sets.common().entity == Entity::SymTraderSide);
-        let orders = rows.orders;
-        for &row in &self.rows {
-            let row = row as usize;
-            let Some((sym, trader)) = rows.entity(row) else {
-                continue;
+    /// Measures the cancels at some rows of the batch.
+    fn apply_some(&mut self, cancels: &[u32], rows: &Rows<'_>, findings: &mut dyn Findings) {
+        let (sets, entity) = (&self.sets, self.sets.common().entity);
+        let at_once = match self.measured {
+            Measured::Windows(_) => CANCELS_AT_ONCE,
+            Measured::Caches(_) => cancels.len().max(1),
+        };
+        for some in cancels.chunks(at_once) {
+            list_cancels(some, rows, entity, &mut self.cancels);
+            let cancels = self.cancels.as_mut_slice();
+            self.overflows += match &mut self.measured {
+                Measured::Windows(windows) => {
+                    apply_windows(windows, (cancels, sets), rows, findings)
+                }
+                Measured::Caches(caches) => apply_caches(caches, (cancels, sets), rows, findings),
             };
-            let side = orders.sides().get(row).copied();
-            let side = by_side & u64::from(side == Some(Side::Sell));
-            let entity = u64::from(sym) << 32 | u64::from(trader) << 1 | side;
-            let kept = Kept {
-                time: orders.times().get(row).map_or(0, |time| time.nanos()),
-                quantity: orders
-                    .quantities()
-                    .get(row)
-                    .map_or(0, |quantity| quantity.units()),
-                seq: orders.seq(row),
-            };
-            self.cancels.push(Cancel {
-                row,
-                entity,
-                place: 0,
-                kept,
-            });
         }
+    }
+
+    /// Forgets the windows of the instrument before, when these rows are of another.
+    fn change_instrument(&mut self, of_one: &[u32], rows: &Rows<'_>) {
+        let row = of_one.first().map_or(0, |row| *row as usize);
+        let sym = rows.entity(row).map(|(sym, _)| sym);
+        if sym != self.instrument {
+            self.instrument = sym;
+            if let Measured::Windows(windows) = &mut self.measured {
+                windows.clear();
+            }
+        }
+    }
+}
+
+/// Lists the cancels in some rows of a batch and their entities.
+fn list_cancels(of: &[u32], rows: &Rows<'_>, entity: Entity, cancels: &mut Vec<Cancel>) {
+    cancels.clear();
+    let by_side = u64::from(entity == Entity::SymTraderSide);
+    let orders = rows.orders;
+    for &row in of {
+        let row = row as usize;
+        let Some((sym, trader)) = rows.entity(row) else {
+            continue;
+        };
+        let side = orders.sides().get(row).copied();
+        let side = by_side & u64::from(side == Some(Side::Sell));
+        let entity = u64::from(sym) << 32 | u64::from(trader) << 1 | side;
+        let kept = Kept {
+            time: orders.times().get(row).map_or(0, |time| time.nanos()),
+            quantity: orders
+                .quantities()
+                .get(row)
+                .map_or(0, |quantity| quantity.units()),
+            seq: orders.seq(row),
+        };
+        cancels.push(Cancel {
+            row,
+            entity,
+            place: 0,
+            kept,
+        });
     }
 }
 
@@ -315,14 +352,17 @@ impl Detector for Spoofing {
     }
 
     fn apply(&mut self, rows: &Rows<'_>, findings: &mut dyn Findings) {
-        self.find_cancels(rows);
-        let cancels = self.cancels.as_mut_slice();
-        self.overflows += match &mut self.measured {
-            Measured::Windows(windows) => {
-                apply_windows(windows, (cancels, &self.sets), rows, findings)
+        let mut cancels = std::mem::take(&mut self.rows);
+        rows.of_type(EventType::Cancelled, &mut cancels);
+        if rows.by_instrument {
+            for of_one in rows.by_sym(&cancels) {
+                self.change_instrument(of_one, rows);
+                self.apply_some(of_one, rows, findings);
             }
-            Measured::Caches(caches) => apply_caches(caches, (cancels, &self.sets), rows, findings),
-        };
+        } else {
+            self.apply_some(&cancels, rows, findings);
+        }
+        self.rows = cancels;
     }
 
     fn clear(&mut self) {

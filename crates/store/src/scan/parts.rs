@@ -4,10 +4,10 @@
 //! rows is wanted. What it says of a row group are bounds: the rows lie within them.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
-use parquet::file::metadata::RowGroupMetaData;
+use parquet::file::metadata::{RowGroupMetaData, SortingColumn};
 use parquet::file::statistics::Statistics;
 use tapewatch_model::{Date, EventType};
 
@@ -19,6 +19,8 @@ use crate::schema::PARTITION;
 pub(super) struct DataFile {
     pub(super) path: PathBuf,
     pub(super) metadata: ArrowReaderMetadata,
+    /// The same with the places of its pages, once they were asked for.
+    pub(super) paged: OnceLock<ArrowReaderMetadata>,
 }
 
 impl DataFile {
@@ -47,6 +49,8 @@ pub(super) struct Part {
     sym_last: Option<String>,
     /// The event type that all rows have, if that is known.
     event: Option<EventType>,
+    /// Whether its rows ascend by instrument, then by sequence number.
+    sorted: bool,
 }
 
 /// Instruments from one, up to and without another; `None`: no bound.
@@ -99,7 +103,11 @@ fn open(path: PathBuf, request: &ScanRequest) -> Result<Vec<Part>, ScanError> {
     let opened = std::fs::File::open(&path).map_err(|error| fail(&path, error))?;
     let metadata = ArrowReaderMetadata::load(&opened, ArrowReaderOptions::new())
         .map_err(|error| fail(&path, error))?;
-    let file = Arc::new(DataFile { path, metadata });
+    let file = Arc::new(DataFile {
+        path,
+        metadata,
+        paged: OnceLock::new(),
+    });
     let groups = file.metadata.metadata().row_groups().iter().enumerate();
     let parts = groups.filter_map(|(group, said)| Part::of(&file, group, said, request));
     Ok(parts.collect())
@@ -128,6 +136,7 @@ impl Part {
             sym_first: first.unwrap_or_default().to_owned(),
             sym_last: last.map(str::to_owned),
             event,
+            sorted: is_sorted(said),
         };
         let held = |sym: &String| {
             part.sym_first.as_str() <= sym.as_str()
@@ -162,6 +171,18 @@ impl Part {
                 .as_ref()
                 .is_some_and(|last| *last <= next.sym_first)
     }
+}
+
+/// Whether the file says that rows ascend by instrument, then by sequence number.
+fn is_sorted(said: &RowGroupMetaData) -> bool {
+    let columns = said.sorting_columns().map_or(&[][..], Vec::as_slice);
+    let is = |by: &SortingColumn, name: &str| {
+        let column = usize::try_from(by.column_idx).ok();
+        let column = column.and_then(|column| said.columns().get(column));
+        let path = column.map(|column| column.column_path().parts());
+        !by.descending && matches!(path, Some([only]) if only == name)
+    };
+    matches!(columns, [sym, seq, ..] if is(sym, "sym") && is(seq, "seq"))
 }
 
 fn statistics<'a>(said: &'a RowGroupMetaData, column: &str) -> Option<&'a Statistics> {
@@ -226,8 +247,9 @@ pub(super) enum Step {
     Sort(Vec<Part>),
 }
 
-/// The order to read row groups in, so that each instrument's rows come ascending.
-pub(super) fn plan(parts: Vec<Part>) -> Vec<Step> {
+/// The order to read row groups in, so that each instrument's rows come ascending; and whether they
+/// then all come one after another.
+pub(super) fn plan(parts: Vec<Part>) -> (Vec<Step>, bool) {
     let mut clusters: Vec<Cluster> = Vec::new();
     for part in parts {
         let seqs = part.seqs;
@@ -256,6 +278,7 @@ pub(super) fn plan(parts: Vec<Part>) -> Vec<Step> {
         apart.push(cluster);
     }
     apart.sort_by_key(|cluster| cluster.seqs.0);
+    let by_instrument = in_order_apart(&apart);
     let steps = apart.into_iter().flat_map(|cluster| {
         if cluster.mixed {
             vec![Step::Sort(cluster.parts)]
@@ -263,7 +286,25 @@ pub(super) fn plan(parts: Vec<Part>) -> Vec<Step> {
             cluster.parts.into_iter().map(Step::Stream).collect()
         }
     });
-    steps.collect()
+    (steps.collect(), by_instrument)
+}
+
+/// Whether each cluster's rows ascend by instrument, and none has an instrument of another.
+fn in_order_apart(clusters: &[Cluster]) -> bool {
+    let ascends = |cluster: &Cluster| {
+        !cluster.mixed
+            && cluster
+                .parts
+                .iter()
+                .all(|part| part.sorted && part.event.is_some())
+    };
+    let common = |(at, cluster): (usize, &Cluster)| {
+        let others = clusters.iter().skip(at + 1);
+        others
+            .flat_map(|other| &other.parts)
+            .any(|b| cluster.parts.iter().any(|a| a.shares_syms(b)))
+    };
+    clusters.iter().all(ascends) && !clusters.iter().enumerate().any(common)
 }
 
 fn take_conflict(others: &mut Vec<Cluster>, cluster: &Cluster) -> Option<Cluster> {

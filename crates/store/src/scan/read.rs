@@ -3,35 +3,29 @@
 //! Invariant: a row that is given out is wanted, and its place in the row group stands beside it;
 //! order ids and prices are not decoded until they are asked for.
 
-use std::sync::Arc;
+use std::fs::File;
+use std::sync::{Arc, Weak};
 
 use arrow::array::{Array as _, ArrayRef, AsArray as _, RecordBatch};
-use arrow::datatypes::{DataType, Decimal128Type, Field, Int64Type, Schema};
+use arrow::datatypes::{DataType, Decimal128Type, Field, Schema};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader,
     ParquetRecordBatchReaderBuilder, RowSelection, RowSelector,
 };
+use parquet::errors::ParquetError;
 use parquet::file::metadata::PageIndexPolicy;
-use tapewatch_model::{CodedRow, EventType, OrderBatch, Price, Quantity, Side, Time};
+use tapewatch_model::{
+    EventType, Interner, OrderBatch, OrderColumns, Price, Quantity, RowError, Side, Time,
+};
 
 use super::parts::{DataFile, Part, Range};
 use super::{ScanError, ScanRequest};
-use crate::coded::{Coded, TextCodes, coded_type};
+use crate::columns::{Codes, Leaf, Numbers};
 
-/// Most rows that are decoded at once.
-pub(super) const BATCH_ROWS: usize = 131_072;
-
-/// What every batch of a row group has, in this order.
-const NAMES: [&str; 7] = [
-    "seq",
-    "time_ns",
-    "sym",
-    "event_type",
-    "trader",
-    "side",
-    "quantity",
-];
+/// Most rows that are decoded at once: few enough that they are in the processor's cache when they are
+/// judged.
+pub(super) const BATCH_ROWS: usize = 16_384;
 
 /// What is read of a row only when it is asked for, in this order.
 const DETAILS: [&str; 2] = ["order_id", "price"];
@@ -43,13 +37,11 @@ pub(super) struct Rows {
     pub(super) seqs: Vec<u64>,
     /// Where each row is in what it was read from.
     pub(super) places: Vec<Place>,
-    syms: TextCodes,
-    traders: TextCodes,
 }
 
-/// Where a row is.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Place {
+/// Where a row is that a scan gave.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
     /// Which of the things that were read.
     pub(super) source: u32,
     /// Row in it.
@@ -67,33 +59,49 @@ impl Rows {
 /// A row group that is being read.
 pub(super) struct PartReader {
     file: Arc<DataFile>,
-    reader: ParquetRecordBatchReader,
-    /// Rows decoded so far.
+    /// Rows decoded so far, and in all.
     done: usize,
-}
-
-/// A decoded batch by its columns.
-struct Columns<'a> {
-    seq: &'a [i64],
-    time: &'a [i64],
-    sym: Coded,
-    events: Coded,
-    trader: Coded,
-    sides: Coded,
-    quantity: &'a [i128],
+    total: usize,
+    seq: Numbers,
+    time: Numbers,
+    quantity: Words<Quantity>,
+    event: Words<EventType>,
+    side: Words<Side>,
+    sym: Texts,
+    trader: Texts,
+    columns: OrderColumns,
+    /// Kept for their memory.
+    seqs: Vec<i64>,
+    times: Vec<i64>,
 }
 
 impl PartReader {
     pub(super) fn open(part: &Part) -> Result<Self, ScanError> {
-        let reader = open(&part.file, part.group, &NAMES, None)?;
-        Ok(Self {
-            file: Arc::clone(&part.file),
-            reader,
-            done: 0,
-        })
+        let opened = File::open(&part.file.path).map_err(|error| part.file.fail(error))?;
+        let metadata = part.file.metadata.metadata();
+        let leaf = |name| Leaf::find(&opened, metadata, part.group, name);
+        let open = || {
+            let codes = |name| Codes::open(&leaf(name)?);
+            Ok::<_, ParquetError>(Self {
+                file: Arc::clone(&part.file),
+                done: 0,
+                total: usize::try_from(part.rows).unwrap_or(usize::MAX),
+                seq: Numbers::open(&leaf("seq")?)?,
+                time: Numbers::open(&leaf("time_ns")?)?,
+                quantity: Words::new("quantity", codes("quantity")?, quantity),
+                event: Words::new("event_type", codes("event_type")?, EventType::parse),
+                side: Words::new("side", codes("side")?, Side::parse),
+                sym: Texts::new("sym", codes("sym")?),
+                trader: Texts::new("trader", codes("trader")?),
+                columns: OrderColumns::default(),
+                seqs: Vec::new(),
+                times: Vec::new(),
+            })
+        };
+        open().map_err(|error| part.file.fail(error))
     }
 
-    /// Adds the wanted rows of the next decoded batch; `false` at the end.
+    /// Adds the wanted rows of those that are decoded next; `false` at the end.
     pub(super) fn next(
         &mut self,
         request: &ScanRequest,
@@ -101,128 +109,233 @@ impl PartReader {
         source: u32,
         rows: &mut Rows,
     ) -> Result<bool, ScanError> {
-        let Some(batch) = self.reader.next() else {
+        let count = (self.total - self.done).min(BATCH_ROWS);
+        if count == 0 {
             return Ok(false);
-        };
-        let batch = batch.map_err(|error| self.file.fail(error))?;
+        }
         let after = self.done;
-        let columns = columns(&batch).ok_or_else(|| {
-            self.file.fail(format_args!(
-                "columns that are not those of orders, or nulls, after row {after}"
-            ))
+        let read = self.read(count, &mut rows.orders, |sym| {
+            range.contains(sym) && request.wants_sym(sym)
+        });
+        read.map_err(|error| {
+            self.file
+                .fail(format_args!("{error}, after row {after} of a row group"))
         })?;
-        columns
-            .push(request, range, (source, after), rows)
-            .map_err(|index| {
-                let row = after + index;
+        let wanted = self.wanted(request);
+        self.push(wanted.as_deref(), source, rows)
+            .map_err(|error| {
                 self.file
-                    .fail(format_args!("row {row} of a row group is not an order"))
+                    .fail(format_args!("{error}, after row {after} of a row group"))
             })?;
-        self.done += batch.num_rows();
+        self.done += count;
         Ok(true)
+    }
+
+    /// Decodes the next rows.
+    fn read(
+        &mut self,
+        count: usize,
+        orders: &mut OrderBatch,
+        wants_sym: impl Fn(&str) -> bool,
+    ) -> Result<(), ParquetError> {
+        self.seqs.clear();
+        self.seq.read(count, &mut self.seqs)?;
+        self.times.clear();
+        self.time.read(count, &mut self.times)?;
+        self.quantity.read(count)?;
+        self.event.read(count)?;
+        self.side.read(count)?;
+        self.sym.read(count)?;
+        self.sym.learn(orders, OrderBatch::syms, |orders, sym| {
+            if std::str::from_utf8(sym).is_ok_and(&wants_sym) {
+                orders.sym_code(sym)
+            } else {
+                Ok(UNWANTED)
+            }
+        })?;
+        self.trader.read(count)?;
+        self.trader
+            .learn(orders, OrderBatch::traders, OrderBatch::trader_code)
+    }
+
+    /// The decoded rows that are wanted; `None`: all.
+    fn wanted(&self, request: &ScanRequest) -> Option<Vec<u32>> {
+        let events = &self.event.meanings;
+        let wants_event = |event: &EventType| request.events.contains(*event);
+        let wants_time = |time: &i64| request.wants_time(Time::from_nanos(*time));
+        let every = events.iter().all(wants_event)
+            && !self.sym.codes_of.contains(&UNWANTED)
+            && self.times.iter().all(wants_time);
+        if every {
+            return None;
+        }
+        let columns = self.times.iter().zip(&self.event.rows).zip(&self.sym.rows);
+        let wanted = (0..).zip(columns).filter(|(_, ((time, event), sym))| {
+            wants_time(time)
+                && events.get(**event as usize).is_some_and(wants_event)
+                && self.sym.codes_of.get(**sym as usize) != Some(&UNWANTED)
+        });
+        Some(wanted.map(|(row, _)| row).collect())
+    }
+
+    /// Adds decoded rows; `None`: all.
+    fn push(
+        &mut self,
+        wanted: Option<&[u32]>,
+        source: u32,
+        rows: &mut Rows,
+    ) -> Result<(), RowError> {
+        let columns = &mut self.columns;
+        pick(&self.times, wanted, &mut columns.time, Time::from_nanos);
+        self.sym.pick(wanted, &mut columns.sym);
+        self.event.pick(wanted, &mut columns.event_type);
+        self.trader.pick(wanted, &mut columns.trader);
+        self.side.pick(wanted, &mut columns.side);
+        self.quantity.pick(wanted, &mut columns.quantity);
+        rows.orders.push_columns(columns)?;
+        pick(&self.seqs, wanted, &mut rows.seqs, i64::cast_unsigned);
+        let after = self.done as u32;
+        let place = |row: u32| Place {
+            source,
+            row: after + row,
+        };
+        match wanted {
+            Some(wanted) => rows.places.extend(wanted.iter().copied().map(place)),
+            None => rows.places.extend((0..self.seqs.len() as u32).map(place)),
+        }
+        Ok(())
     }
 }
 
-fn columns(batch: &RecordBatch) -> Option<Columns<'_>> {
-    let column = |name| batch.column_by_name(name).filter(|c| c.null_count() == 0);
-    let whole = |name| {
-        Some(
-            column(name)?
-                .as_primitive_opt::<Int64Type>()?
-                .values()
-                .as_ref(),
-        )
-    };
-    let coded = |name| Coded::of(column(name)?).ok();
-    let quantity = column("quantity")?.as_primitive_opt::<Decimal128Type>()?;
-    Some(Columns {
-        seq: whole("seq")?,
-        time: whole("time_ns")?,
-        sym: coded("sym")?,
-        events: coded("event_type")?,
-        trader: coded("trader")?,
-        sides: coded("side")?,
-        quantity: quantity.values(),
-    })
+/// Adds the wanted values; `None`: all.
+fn pick<T: Copy + Default, U>(
+    from: &[T],
+    wanted: Option<&[u32]>,
+    to: &mut Vec<U>,
+    turn: impl Fn(T) -> U,
+) {
+    match wanted {
+        None => to.extend(from.iter().map(|&value| turn(value))),
+        Some(wanted) => to.extend(wanted.iter().map(|&row| {
+            let value = from.get(row as usize).copied();
+            turn(value.unwrap_or_default())
+        })),
+    }
 }
 
-impl Columns<'_> {
-    /// Adds the wanted rows; the first row that is no order is the error.
-    fn push(
-        &self,
-        request: &ScanRequest,
-        range: &Range,
-        (source, after): (u32, usize),
-        rows: &mut Rows,
-    ) -> Result<(), usize> {
-        let events = meanings(&self.events, EventType::parse);
-        let sides = meanings(&self.sides, Side::parse);
-        let syms = meanings(&self.sym, |text| {
-            let text = std::str::from_utf8(text).ok()?;
-            Some(range.contains(text) && request.wants_sym(text))
-        });
-        rows.syms.begin(&self.sym, rows.orders.syms());
-        rows.traders.begin(&self.trader, rows.orders.traders());
-        let columns = self.seq.iter().zip(self.time).zip(self.quantity);
-        for (index, ((seq, time), quantity)) in columns.enumerate() {
-            let event = meaning(&events, &self.events, index).ok_or(index)?;
-            let time = Time::from_nanos(*time);
-            let wanted = request.events.contains(event)
-                && request.wants_time(time)
-                && meaning(&syms, &self.sym, index).ok_or(index)?;
-            if !wanted {
-                continue;
-            }
-            let side = meaning(&sides, &self.sides, index).ok_or(index)?;
-            let (sym, trader) = self.codes(index, rows).ok_or(index)?;
-            let quantity = i64::try_from(*quantity).map_err(|_| index)?;
-            let row = CodedRow {
-                time,
-                sym,
-                event_type: event,
-                trader,
-                side,
-                order_id: b"",
-                price: Price::default(),
-                quantity: Quantity::from_units(quantity).map_err(|_| index)?,
-            };
-            rows.orders.push_coded(&row).map_err(|_| index)?;
-            rows.seqs.push(seq.cast_unsigned());
-            rows.places.push(Place {
-                source,
-                row: (after + index) as u32,
-            });
+/// A column of values that mean the same everywhere.
+struct Words<T> {
+    name: &'static str,
+    codes: Codes,
+    parse: fn(&[u8]) -> Option<T>,
+    meanings: Vec<T>,
+    /// Codes of the decoded rows.
+    rows: Vec<u32>,
+}
+
+impl<T: Copy> Words<T> {
+    fn new(name: &'static str, codes: Codes, parse: fn(&[u8]) -> Option<T>) -> Self {
+        Self {
+            name,
+            codes,
+            parse,
+            meanings: Vec::new(),
+            rows: Vec::new(),
         }
-        rows.syms.end(rows.orders.syms());
-        rows.traders.end(rows.orders.traders());
+    }
+
+    fn read(&mut self, count: usize) -> Result<(), ParquetError> {
+        self.rows.clear();
+        self.codes.read(count, &mut self.rows)?;
+        let new = self.codes.values().iter().skip(self.meanings.len());
+        for value in new {
+            let meaning = (self.parse)(value);
+            self.meanings
+                .push(meaning.ok_or_else(|| unknown(self.name, value))?);
+        }
         Ok(())
     }
 
-    #[inline]
-    fn codes(&self, index: usize, rows: &mut Rows) -> Option<(u32, u32)> {
-        let orders = &mut rows.orders;
-        let at = self.sym.code(index)?;
-        let sym = rows
-            .syms
-            .code(at, || orders.sym_code(self.sym.text(at)?).ok())?;
-        let at = self.trader.code(index)?;
-        let trader = rows
-            .traders
-            .code(at, || orders.trader_code(self.trader.text(at)?).ok())?;
-        Some((sym, trader))
+    fn pick(&self, wanted: Option<&[u32]>, to: &mut Vec<T>) {
+        // Every code is below the number of values, and each of these has a meaning: any will do
+        // in its place.
+        if let Some(&any) = self.meanings.first() {
+            let meaning = |code: u32| self.meanings.get(code as usize).copied();
+            pick(&self.rows, wanted, to, |code| meaning(code).unwrap_or(any));
+        }
     }
 }
 
-/// What each text of a dictionary means.
-fn meanings<T>(column: &Coded, parse: impl Fn(&[u8]) -> Option<T>) -> Vec<Option<T>> {
-    (0..column.len())
-        .map(|at| column.text(at).and_then(&parse))
-        .collect()
+fn unknown(column: &str, value: &[u8]) -> ParquetError {
+    let value = String::from_utf8_lossy(value);
+    ParquetError::General(format!(
+        "column {column} holds {value:?}, which no order has"
+    ))
 }
 
-#[inline]
-fn meaning<T: Copy>(meanings: &[Option<T>], column: &Coded, index: usize) -> Option<T> {
-    *meanings.get(column.code(index)?)?
+/// What a decimal of a file means.
+fn quantity(big_endian: &[u8]) -> Option<Quantity> {
+    let negative = big_endian.first().is_some_and(|first| *first >= 0x80);
+    let mut wide = [if negative { 0xff } else { 0 }; 16];
+    let from = wide.len().checked_sub(big_endian.len())?;
+    wide.get_mut(from..)?.copy_from_slice(big_endian);
+    Quantity::from_units(i64::try_from(i128::from_be_bytes(wide)).ok()?).ok()
+}
+
+/// The code of an instrument that is not wanted.
+const UNWANTED: u32 = u32::MAX;
+
+/// A column of texts that have codes in the batch that is being filled.
+struct Texts {
+    name: &'static str,
+    codes: Codes,
+    /// For each value, its code in the batch.
+    codes_of: Vec<u32>,
+    /// The dictionary that these are codes of. While this is held nobody changes it where it is.
+    of: Weak<Interner>,
+    /// Codes of the decoded rows, as the file has them.
+    rows: Vec<u32>,
+}
+
+impl Texts {
+    fn new(name: &'static str, codes: Codes) -> Self {
+        Self {
+            name,
+            codes,
+            codes_of: Vec::new(),
+            of: Weak::new(),
+            rows: Vec::new(),
+        }
+    }
+
+    fn read(&mut self, count: usize) -> Result<(), ParquetError> {
+        self.rows.clear();
+        self.codes.read(count, &mut self.rows)
+    }
+
+    /// Finds the codes of values that have none yet, or none in the dictionary that the batch has now.
+    fn learn(
+        &mut self,
+        orders: &mut OrderBatch,
+        dictionary: fn(&OrderBatch) -> &Arc<Interner>,
+        find: impl Fn(&mut OrderBatch, &[u8]) -> Result<u32, RowError>,
+    ) -> Result<(), ParquetError> {
+        if self.of.as_ptr() != Arc::as_ptr(dictionary(orders)) {
+            self.codes_of.clear();
+        }
+        for value in self.codes.values().iter().skip(self.codes_of.len()) {
+            let code = find(orders, value).map_err(|_| unknown(self.name, value))?;
+            self.codes_of.push(code);
+        }
+        self.of = Arc::downgrade(dictionary(orders));
+        Ok(())
+    }
+
+    fn pick(&self, wanted: Option<&[u32]>, to: &mut Vec<u32>) {
+        let code = |row: u32| self.codes_of.get(row as usize).copied();
+        // Every code is below the number of values, and each of these has a code in the batch.
+        pick(&self.rows, wanted, to, |row| code(row).unwrap_or(UNWANTED));
+    }
 }
 
 /// Order ids and prices of these rows of a row group, ascending and each once.
@@ -235,7 +348,7 @@ pub(super) fn details(part: &Part, rows: &[u32]) -> Result<Vec<(String, Price)>,
         next = row + 1;
     }
     let selection = RowSelection::from(selectors);
-    let reader = open(&part.file, part.group, &DETAILS, Some(selection))?;
+    let reader = open_details(part, selection)?;
     let mut found = Vec::with_capacity(rows.len());
     for batch in reader {
         let batch = batch.map_err(|error| part.file.fail(error))?;
@@ -263,44 +376,42 @@ fn read_details(batch: &RecordBatch, found: &mut Vec<(String, Price)>) -> Option
     Some(())
 }
 
-/// Opens some columns of a row group, and of these columns some rows.
-fn open(
-    file: &DataFile,
-    group: usize,
-    names: &[&str],
-    selection: Option<RowSelection>,
+/// Opens order ids and prices of some rows of a row group.
+fn open_details(
+    part: &Part,
+    selection: RowSelection,
 ) -> Result<ParquetRecordBatchReader, ScanError> {
+    let file = &part.file;
     let fail = |error: &dyn std::fmt::Display| file.fail(error);
+    let opened = File::open(&file.path).map_err(|error| fail(&error))?;
+    let metadata = match file.paged.get() {
+        Some(metadata) => metadata.clone(),
+        None => {
+            let metadata = paged(file, &opened).map_err(|error| fail(&error))?;
+            file.paged.get_or_init(|| metadata).clone()
+        }
+    };
+    let mask = ProjectionMask::columns(metadata.parquet_schema(), DETAILS);
+    let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(opened, metadata)
+        .with_projection(mask)
+        .with_row_groups(vec![part.group])
+        .with_batch_size(BATCH_ROWS)
+        .with_row_selection(selection);
+    builder.build().map_err(|error| fail(&error))
+}
+
+/// What the file says of itself with the places of its pages, so that those of other rows are left
+/// out.
+fn paged(file: &DataFile, opened: &File) -> Result<ArrowReaderMetadata, ParquetError> {
     let schema = file.metadata.schema();
-    let field = |field: &Arc<Field>| {
-        let kind = match field.name().as_str() {
-            "sym" | "event_type" | "trader" | "side" => coded_type(),
-            "order_id" => DataType::Utf8View,
-            _ => return Arc::clone(field),
-        };
-        Arc::new(field.as_ref().clone().with_data_type(kind))
+    let field = |field: &Arc<Field>| match field.name().as_str() {
+        "order_id" => Arc::new(field.as_ref().clone().with_data_type(DataType::Utf8View)),
+        _ => Arc::clone(field),
     };
     let fields: Vec<_> = schema.fields().iter().map(field).collect();
     let schema = Schema::new_with_metadata(fields, schema.metadata().clone());
-    let options = ArrowReaderOptions::new().with_schema(Arc::new(schema));
-    let opened = std::fs::File::open(&file.path).map_err(|error| fail(&error))?;
-    let metadata = if selection.is_some() {
-        // The page index is worth reading only here: it leaves out the pages of other rows.
-        ArrowReaderMetadata::load(
-            &opened,
-            options.with_page_index_policy(PageIndexPolicy::Optional),
-        )
-    } else {
-        ArrowReaderMetadata::try_new(Arc::clone(file.metadata.metadata()), options)
-    };
-    let metadata = metadata.map_err(|error| fail(&error))?;
-    let mask = ProjectionMask::columns(metadata.parquet_schema(), names.iter().copied());
-    let mut builder = ParquetRecordBatchReaderBuilder::new_with_metadata(opened, metadata)
-        .with_projection(mask)
-        .with_row_groups(vec![group])
-        .with_batch_size(BATCH_ROWS);
-    if let Some(selection) = selection {
-        builder = builder.with_row_selection(selection);
-    }
-    builder.build().map_err(|error| fail(&error))
+    let options = ArrowReaderOptions::new()
+        .with_schema(Arc::new(schema))
+        .with_offset_index_policy(PageIndexPolicy::Optional);
+    ArrowReaderMetadata::load(opened, options)
 }

@@ -17,17 +17,22 @@ pub struct ScanUnit {
     request: Arc<ScanRequest>,
     range: Range,
     rows: u64,
+    by_instrument: bool,
     steps: VecDeque<Step>,
     recent: Arc<Vec<Chunk>>,
     recent_next: usize,
     reading: Option<PartReader>,
     sorted: Option<Sorted>,
-    /// Row groups that the rows of the last batch are from.
-    sources: Vec<Part>,
-    /// The batch of [`ScanUnit::recent`] that they are from instead.
-    from_recent: Option<usize>,
+    /// What was read so far.
+    sources: Vec<Source>,
     last: Rows,
     order: Order,
+}
+
+/// What rows are read from.
+enum Source {
+    Part(Part),
+    Recent(Chunk),
 }
 
 /// Rows of several row groups, and their order.
@@ -44,6 +49,8 @@ struct Order {
     /// The dictionary of the last batch, and what its codes are in `syms`.
     dictionary: Arc<Interner>,
     codes: Vec<u32>,
+    /// The instrument of the last row.
+    at: u32,
 }
 
 impl std::fmt::Debug for ScanUnit {
@@ -81,9 +88,12 @@ impl ScanUnit {
                 .count() as u64
         };
         let recent_rows: u64 = recent.iter().map(in_recent).sum();
+        let rows = parts.iter().map(|part| part.rows).sum::<u64>() + recent_rows;
+        let (steps, by_instrument) = plan(parts);
         Self {
-            rows: parts.iter().map(|part| part.rows).sum::<u64>() + recent_rows,
-            steps: plan(parts).into(),
+            rows,
+            by_instrument: by_instrument && recent_rows == 0,
+            steps: steps.into(),
             request,
             range,
             recent,
@@ -91,7 +101,6 @@ impl ScanUnit {
             reading: None,
             sorted: None,
             sources: Vec::new(),
-            from_recent: None,
             last: Rows::default(),
             order: Order::default(),
         }
@@ -110,6 +119,12 @@ impl ScanUnit {
         self.rows
     }
 
+    /// Whether the rows of an instrument all come one after another.
+    #[must_use]
+    pub fn by_instrument(&self) -> bool {
+        self.by_instrument
+    }
+
     /// The next wanted orders, without order ids and prices (empty and zero); `None` at the end.
     /// Each instrument's come ascending by sequence number, different ones in any order.
     ///
@@ -126,11 +141,14 @@ impl ScanUnit {
             }
         }
         let rows = &mut self.last;
-        if !self.order.holds(&rows.orders, &rows.seqs) {
-            let message = "rows of an instrument are not ascending by seq";
-            return Err(match self.sources.first() {
-                Some(part) => part.file.fail(message),
-                None => ScanError::Table {
+        if !self
+            .order
+            .holds(&rows.orders, &rows.seqs, self.by_instrument)
+        {
+            let message = "rows of an instrument are not ascending by seq, or not together";
+            return Err(match self.sources.last() {
+                Some(Source::Part(part)) => part.file.fail(message),
+                Some(Source::Recent(_)) | None => ScanError::Table {
                     message: message.to_owned(),
                 },
             });
@@ -143,7 +161,8 @@ impl ScanUnit {
     /// Reads on; `false` when nothing is left.
     fn read(&mut self) -> Result<bool, ScanError> {
         if let Some(reader) = &mut self.reading {
-            if reader.next(&self.request, &self.range, 0, &mut self.last)? {
+            let source = (self.sources.len() as u32).saturating_sub(1);
+            if reader.next(&self.request, &self.range, source, &mut self.last)? {
                 return Ok(true);
             }
             self.reading = None;
@@ -157,11 +176,13 @@ impl ScanUnit {
         match self.steps.pop_front() {
             Some(Step::Stream(part)) => {
                 self.reading = Some(PartReader::open(&part)?);
-                self.sources = vec![part];
+                self.sources.push(Source::Part(part));
             }
             Some(Step::Sort(parts)) => {
-                self.sorted = Some(Sorted::read(&parts, &self.request, &self.range)?);
-                self.sources = parts;
+                let first = self.sources.len() as u32;
+                let sorted = Sorted::read(&parts, first, &self.request, &self.range)?;
+                self.sorted = Some(sorted);
+                self.sources.extend(parts.into_iter().map(Source::Part));
             }
             None => return self.read_recent(),
         }
@@ -173,8 +194,8 @@ impl ScanUnit {
             return Ok(false);
         };
         let batch = chunk.orders();
-        self.sources.clear();
-        self.from_recent = Some(self.recent_next);
+        let source = self.sources.len() as u32;
+        self.sources.push(Source::Recent(chunk.clone()));
         self.recent_next += 1;
         for index in chunk.rows() {
             let Some(row) = batch.row(index) else {
@@ -186,7 +207,7 @@ impl ScanUnit {
                 && self.request.wants_sym(row.sym);
             if wanted {
                 let place = Place {
-                    source: 0,
+                    source,
                     row: index as u32,
                 };
                 push(&mut self.last, batch, index, batch.seq(index), place)?;
@@ -195,48 +216,45 @@ impl ScanUnit {
         Ok(true)
     }
 
-    /// Order ids and prices of rows of the last batch, in the order in which they are asked for.
+    /// Where a row of the last batch is.
+    #[must_use]
+    pub fn place(&self, row: usize) -> Option<Place> {
+        self.last.places.get(row).copied()
+    }
+
+    /// Order ids and prices of rows that were given, in the order in which they are asked for. Each
+    /// row group is opened once, so they are best asked for together.
     ///
     /// # Errors
-    /// [`ScanError`] when there is no such row, or its file cannot be read.
-    pub fn details(&mut self, rows: &[usize]) -> Result<Vec<(String, Price)>, ScanError> {
-        let place = |&row: &usize| {
-            let place = self.last.places.get(row).copied();
-            place.ok_or(ScanError::NoRow {
-                row,
-                rows: self.last.places.len(),
-            })
-        };
-        let places = rows.iter().map(place).collect::<Result<Vec<_>, _>>()?;
-        let mut found = vec![(String::new(), Price::default()); rows.len()];
-        if let Some(chunk) = self.from_recent.and_then(|at| self.recent.get(at)) {
-            for (found, place) in found.iter_mut().zip(&places) {
-                if let Some(row) = chunk.orders().row(place.row as usize) {
-                    *found = (row.order_id.to_owned(), row.price);
-                }
-            }
-            return Ok(found);
-        }
-        for (source, part) in (0..).zip(&self.sources) {
-            let of_part = places.iter().filter(|place| place.source == source);
-            let mut wanted: Vec<u32> = of_part.map(|place| place.row).collect();
-            if wanted.is_empty() {
-                continue;
-            }
-            wanted.sort_unstable();
-            wanted.dedup();
-            let read = details(part, &wanted)?;
-            for (found, place) in found.iter_mut().zip(&places) {
-                if place.source == source
-                    && let Ok(at) = wanted.binary_search(&place.row)
-                    && let Some(details) = read.get(at)
-                {
+    /// [`ScanError`] when a file cannot be read.
+    pub fn details(&self, places: &[Place]) -> Result<Vec<(String, Price)>, ScanError> {
+        let mut found = vec![(String::new(), Price::default()); places.len()];
+        let mut wanted: Vec<(Place, usize)> = places.iter().copied().zip(0..).collect();
+        wanted.sort_unstable();
+        for some in wanted.chunk_by(|a, b| a.0.source == b.0.source) {
+            let source = some.first().map_or(0, |(place, _)| place.source);
+            let mut rows: Vec<u32> = some.iter().map(|(place, _)| place.row).collect();
+            rows.dedup();
+            let read = match self.sources.get(source as usize) {
+                Some(Source::Part(part)) => details(part, &rows)?,
+                Some(Source::Recent(chunk)) => recent_details(chunk, &rows),
+                None => continue, // places are given out with their sources
+            };
+            for (place, index) in some {
+                let at = rows.partition_point(|&row| row < place.row);
+                if let (Some(details), Some(found)) = (read.get(at), found.get_mut(*index)) {
                     found.clone_from(details);
                 }
             }
         }
         Ok(found)
     }
+}
+
+fn recent_details(chunk: &Chunk, rows: &[u32]) -> Vec<(String, Price)> {
+    let rows = rows.iter().map(|&row| chunk.orders().row(row as usize));
+    rows.map(|row| row.map_or_else(Default::default, |row| (row.order_id.to_owned(), row.price)))
+        .collect()
 }
 
 /// Adds a row of another batch, without its order id and price.
@@ -260,9 +278,14 @@ fn push(
 }
 
 impl Sorted {
-    fn read(parts: &[Part], request: &ScanRequest, range: &Range) -> Result<Self, ScanError> {
+    fn read(
+        parts: &[Part],
+        first: u32,
+        request: &ScanRequest,
+        range: &Range,
+    ) -> Result<Self, ScanError> {
         let mut rows = Rows::default();
-        for (source, part) in (0..).zip(parts) {
+        for (source, part) in (first..).zip(parts) {
             let mut reader = PartReader::open(part)?;
             while reader.next(request, range, source, &mut rows)? {}
         }
@@ -289,8 +312,8 @@ impl Sorted {
 }
 
 impl Order {
-    /// Whether the rows go on ascending for each instrument.
-    fn holds(&mut self, orders: &OrderBatch, seqs: &[u64]) -> bool {
+    /// Whether the rows go on ascending for each instrument and, where they must, one after another.
+    fn holds(&mut self, orders: &OrderBatch, seqs: &[u64], by_instrument: bool) -> bool {
         if !Arc::ptr_eq(&self.dictionary, orders.syms()) {
             self.dictionary = Arc::clone(orders.syms());
             // A dictionary holds UTF-8 only, so interning its texts cannot fail.
@@ -301,8 +324,13 @@ impl Order {
         }
         orders.sym_codes().iter().zip(seqs).all(|(&code, &seq)| {
             let code = self.codes.get(code as usize).copied().unwrap_or(u32::MAX);
-            let last = self.last.get_mut(code as usize);
-            last.is_some_and(|last| std::mem::replace(last, seq) < seq)
+            let Some(last) = self.last.get_mut(code as usize) else {
+                return false;
+            };
+            let before = std::mem::replace(last, seq);
+            let together = code == self.at || before == 0 || !by_instrument;
+            self.at = code;
+            before < seq && together
         })
     }
 }

@@ -1,0 +1,111 @@
+//! Rows that are added to a batch by their columns.
+//!
+//! Invariant: all of them are added or none.
+
+use super::{OrderBatch, unknown_code};
+use crate::fixed::{Price, Quantity};
+use crate::order::{EventType, RowError, Side};
+use crate::text::Interner;
+use crate::time::Time;
+
+/// Rows to add by their columns, all of one length. Order ids and prices are left out: they are empty
+/// and zero.
+#[derive(Debug, Clone, Default)]
+pub struct OrderColumns {
+    /// When it happened.
+    pub time: Vec<Time>,
+    /// Codes of the instruments, from [`OrderBatch::sym_code`].
+    pub sym: Vec<u32>,
+    /// What happened.
+    pub event_type: Vec<EventType>,
+    /// Codes of the traders, from [`OrderBatch::trader_code`].
+    pub trader: Vec<u32>,
+    /// Sides of the market.
+    pub side: Vec<Side>,
+    /// Quantities of the events.
+    pub quantity: Vec<Quantity>,
+}
+
+impl OrderBatch {
+    /// Adds rows by their columns, which are empty then.
+    ///
+    /// # Errors
+    /// [`RowError`] when the columns differ in length or a code is not in its dictionary; the batch
+    /// and the columns are unchanged then.
+    pub fn push_columns(&mut self, columns: &mut OrderColumns) -> Result<(), RowError> {
+        let rows = columns.time.len();
+        let lengths = [
+            columns.sym.len(),
+            columns.event_type.len(),
+            columns.trader.len(),
+            columns.side.len(),
+            columns.quantity.len(),
+        ];
+        if lengths != [rows; 5] {
+            return Err(RowError::new("row", "has columns of different lengths"));
+        }
+        let below = |codes: &[u32], of: &Interner| {
+            // Without an early end the compiler compares many at once.
+            let known = of.len();
+            codes
+                .iter()
+                .fold(true, |all, &code| all & ((code as usize) < known))
+        };
+        if !below(&columns.sym, &self.syms) || !below(&columns.trader, &self.traders) {
+            return Err(unknown_code());
+        }
+        self.time.append(&mut columns.time);
+        self.sym.append(&mut columns.sym);
+        self.event_type.append(&mut columns.event_type);
+        self.trader.append(&mut columns.trader);
+        self.side.append(&mut columns.side);
+        self.quantity.append(&mut columns.quantity);
+        self.order_id.push_empty(rows);
+        self.price.resize(self.time.len(), Price::default());
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn columns(sym: u32, trader: u32) -> OrderColumns {
+        OrderColumns {
+            time: vec![Time::from_nanos(7)],
+            sym: vec![sym],
+            event_type: vec![EventType::Cancelled],
+            trader: vec![trader],
+            side: vec![Side::Sell],
+            quantity: vec![Quantity::from_whole(3).unwrap()],
+        }
+    }
+
+    #[test]
+    fn columns_are_added_whole_or_not_at_all() {
+        let mut batch = OrderBatch::default();
+        let (sym, trader) = (
+            batch.sym_code(b"A").unwrap(),
+            batch.trader_code(b"T").unwrap(),
+        );
+        for mut wrong in [columns(sym + 1, trader), columns(sym, trader + 1)] {
+            let before = wrong.time.clone();
+            assert!(batch.push_columns(&mut wrong).is_err());
+            assert_eq!((batch.len(), &wrong.time), (0, &before));
+        }
+        let mut longer = columns(sym, trader);
+        longer.side.push(Side::Buy);
+        assert!(batch.push_columns(&mut longer).is_err() && batch.is_empty());
+        let mut right = columns(sym, trader);
+        batch.push_columns(&mut right).unwrap();
+        batch.push_columns(&mut columns(sym, trader)).unwrap();
+        assert!(right.time.is_empty());
+        let row = batch.row(1).unwrap();
+        assert_eq!((row.sym, row.trader, row.order_id), ("A", "T", ""));
+        assert_eq!(
+            (row.price, row.quantity.units()),
+            (Price::default(), 300_000_000)
+        );
+    }
+}
