@@ -11,7 +11,7 @@ mod support;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -192,6 +192,78 @@ fn what_is_wrong_is_said() {
     assert!(error.contains("another backtest"), "{error}");
     let (code, _, error) = run(tapewatch().args(["backtest", "--data", "nowhere"]));
     assert_eq!(code, 2, "{error}");
+}
+
+fn copy(from: &Path, to: &Path) {
+    let status = Command::new("cp").arg("-r").args([from, to]).status();
+    assert!(status.unwrap().success());
+}
+
+/// The names of the files that hold orders of the past.
+fn order_files(data: &Path) -> Vec<PathBuf> {
+    let table = fs::read_dir(data.join("history/orders")).unwrap();
+    let dates = table.map(|entry| entry.unwrap().path());
+    let dates = dates.filter(|path| !path.ends_with("_delta_log"));
+    let files = dates.flat_map(|date| fs::read_dir(date).unwrap());
+    let mut files: Vec<_> = files.map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    files
+}
+
+/// A data directory that is made again, or that is put back and goes on, gives the same names to
+/// its files and the same sequence numbers to its rows.
+#[test]
+fn results_of_other_orders_are_not_gone_on_with() {
+    let dir = tempfile::tempdir().unwrap();
+    let (one, other) = (dir.path().join("one.csv"), dir.path().join("other.csv"));
+    write_orders(&one, 300);
+    let text = fs::read_to_string(&one).unwrap();
+    fs::write(&other, text.replacen("Trader1,B", "Trader0,B", 1)).unwrap();
+    let (data, before) = (dir.path().join("data"), dir.path().join("before"));
+    let more = |file: &Path, past: bool| {
+        let server = Server::start(dir.path(), &[]);
+        assert_eq!(server.feed(file, &[]).0, 0);
+        if past {
+            assert_eq!(run(&mut server.command(&["eod"])).0, 0);
+        }
+    };
+    let test = |out: &str| run(backtest(dir.path(), &["--out"]).arg(dir.path().join(out)));
+    let refused = |out: &str| {
+        let (code, _, error) = test(out);
+        assert_eq!(code, 2, "{out}: {error}");
+        assert!(error.contains("another backtest"), "{out}: {error}");
+    };
+
+    // All in memory.
+    more(&one, false);
+    assert_eq!(test("recent").0, 0);
+    assert_eq!(test("recent").0, 0, "the same again");
+    fs::remove_dir_all(&data).unwrap();
+    more(&other, false);
+    refused("recent");
+
+    // All in the history, which is made again.
+    fs::remove_dir_all(&data).unwrap();
+    more(&one, true);
+    copy(&data, &before);
+    assert_eq!(test("anew").0, 0);
+    let files = order_files(&data);
+    fs::remove_dir_all(&data).unwrap();
+    more(&other, true);
+    assert_eq!(order_files(&data), files);
+    refused("anew");
+
+    // The history is put back, and other orders come after it.
+    fs::remove_dir_all(&data).unwrap();
+    copy(&before, &data);
+    more(&one, true);
+    assert_eq!(test("back").0, 0);
+    let files = order_files(&data);
+    fs::remove_dir_all(&data).unwrap();
+    copy(&before, &data);
+    more(&other, true);
+    assert_eq!(order_files(&data), files);
+    refused("back");
 }
 
 #[test]

@@ -79,11 +79,12 @@ struct Run<'a> {
 
 impl<'a> Run<'a> {
     fn new(args: &'a BacktestArgs, grid: Grid, scan: OrderScan) -> Result<Self, Failure> {
-        let (total, identity) = (scan.rows(), scan.identity());
+        let total = scan.rows();
+        let identity = args.out.as_ref().map(|_| scan.identity());
         let count = total.div_ceil(UNIT_ROWS).clamp(2, UNITS_MAX);
         let units = scan.units(usize::try_from(count).unwrap_or(2));
         let names: Vec<String> = units.iter().map(ScanUnit::name).collect();
-        let output = Output::open(args, &grid, (&names, &identity), total)?;
+        let output = Output::open(args, &grid, (&names, identity), total)?;
         Ok(Self {
             args,
             grid,

@@ -94,7 +94,7 @@ impl Output {
     pub(crate) fn open(
         args: &BacktestArgs,
         grid: &Grid,
-        (units, identity): (&[String], &str),
+        (units, orders): (&[String], Option<String>),
         rows: u64,
     ) -> Result<Self, Failure> {
         let mut output = Self {
@@ -109,7 +109,7 @@ impl Output {
         let sets: Vec<String> = grid.sets().iter().map(|set| set.canonical()).collect();
         let times = [args.from, args.to].map(|time| time.map(|time| time.to_string()));
         let rules: Vec<_> = detectors().map(|info| (info.id, info.version)).collect();
-        let decides = json!({ "rules": rules, "orders": identity, "sets": sets, "times": times, "syms": args.sym, "units": units, "rows": rows });
+        let decides = json!({ "rules": rules, "orders": orders, "sets": sets, "times": times, "syms": args.sym, "units": units, "rows": rows });
         let digest = Id::of(decides.to_string().as_bytes()).to_string();
         fs::create_dir_all(dir).map_err(|error| failed("create", dir, &error))?;
         let manifest = dir.join(MANIFEST);
