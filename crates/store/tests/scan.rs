@@ -218,3 +218,37 @@ async fn older_files_are_scanned_too() {
     store.end_of_day(100).await.unwrap();
     check(&store, &all);
 }
+
+/// More instruments than a dictionary carries on: each batch has a dictionary of its own, and what
+/// comes under a code of the second is from before what came under it of the first.
+#[tokio::test(flavor = "multi_thread")]
+async fn more_instruments_than_a_dictionary_keeps_are_scanned() {
+    // Of each of the first instruments a row group's share, and before them a row of each other.
+    const SYMS: usize = 18_725;
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path()).await;
+    let order = |row: usize| Order {
+        seq: row as u64 + 1,
+        time: Time::from_nanos(1_704_000_000_000_000_000 + row as i64),
+        sym: match row.checked_sub(SYMS) {
+            None => format!("T{row:05}"),
+            Some(row) => format!("S{:05}", row % SYMS),
+        },
+        event_type: EventType::Cancelled,
+        trader: "T".to_owned(),
+        side: Side::Buy,
+        order_id: String::new(),
+        price: Price::default(),
+        quantity: Quantity::default(),
+    };
+    let orders: Vec<_> = (0..8 * SYMS).map(order).collect();
+    store.append_orders(batch(&orders));
+    let request = requests().swap_remove(1);
+    let check = |when: &str| {
+        let (found, _) = scanned(&store, &request, 1);
+        assert!(found == expected(&orders, &request), "{when}");
+    };
+    check("in memory");
+    store.end_of_day(orders.len() as u64).await.unwrap();
+    check("in the history");
+}
