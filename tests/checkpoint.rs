@@ -12,18 +12,7 @@ mod support;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use support::{Server, run, wait_for, write_orders};
-
-fn tables(server: &Server) -> Vec<String> {
-    [
-        "select * from orders order by seq",
-        "select * from hits order by seq",
-        "select * from alerts order by alert_id",
-        "select seq, source, line, \"column\", reason, raw from dead_letters order by seq",
-    ]
-    .map(|query| server.csv(query))
-    .to_vec()
-}
+use support::{Server, assert_same, run, tables, wait_for, write_orders};
 
 /// A configuration that saves the windows every so often.
 fn config(dir: &Path, interval: &str, shards: u32) -> String {
@@ -133,7 +122,7 @@ fn kills_and_stops_between_checkpoints_change_nothing() {
             server.restart();
             assert_eq!(server.get("/readyz").0, 200);
         }
-        assert_eq!(tables(&server), expected, "{shards} shards");
+        assert_same(&tables(&server), &expected, &format!("{shards} shards"));
         let log = server.log();
         assert!(!log.contains("refused"), "{log}");
         let recovered = log.lines().filter(|line| line.contains("recovered"));
@@ -208,7 +197,7 @@ fn a_checkpoint_that_does_not_fit_is_refused_with_its_reason() {
     // After all that, the same as ever.
     server.restart();
     feed(&server, &parts[1]);
-    assert_eq!(tables(&server), expected);
+    assert_same(&tables(&server), &expected, "in the end");
     assert_eq!(server.terminate(), 0);
     let kept = states(data.path());
     assert_eq!(kept.len(), 1, "the strangers are gone, its own is not");
@@ -235,7 +224,7 @@ fn a_checkpoint_without_the_history_beside_it_is_refused() {
     fs::rename(&history, data.path().join("elsewhere")).unwrap();
     refuses(&mut server, "the history had hits up to sequence number");
     server.restart();
-    assert_eq!(tables(&server), expected);
+    assert_same(&tables(&server), &expected, "in the end");
 }
 
 /// The frame at which it ends is not there: this journal has larger buckets.
@@ -262,7 +251,7 @@ fn a_checkpoint_that_ends_inside_a_frame_is_refused() {
     refuses(&mut server, "it is of another journal");
     server.restart();
     feed(&server, &parts[1]);
-    assert_eq!(tables(&server), expected);
+    assert_same(&tables(&server), &expected, "in the end");
 }
 
 /// Even when nothing comes any more.

@@ -11,7 +11,7 @@ use std::thread;
 use std::time::Duration;
 
 use tapewatch_detect::{Backtest, SetAlert, Shard};
-use tapewatch_model::{Progress, Time};
+use tapewatch_model::Progress;
 use tapewatch_store::{OrderScan, ScanRequest, ScanUnit};
 
 use crate::cli::BacktestArgs;
@@ -37,12 +37,7 @@ const ALERTS_MAX: u64 = 5_000_000;
 /// Runs it.
 pub(crate) fn run(args: &BacktestArgs) -> Result<(), Failure> {
     let grid = Grid::read(args)?;
-    let (from, to) = (args.from.unwrap_or(Time::MIN), args.to.unwrap_or(Time::MAX));
-    if from >= to {
-        return Err(Failure::usage(format!(
-            "--from {from} is not before --to {to}"
-        )));
-    }
+    let (from, to) = args.stored.times()?;
     let backtest = Backtest::new(grid.sets(), Shard::WHOLE).map_err(Failure::usage)?;
     if backtest.by_bucket() {
         return Err(Failure::usage(
@@ -58,7 +53,7 @@ pub(crate) fn run(args: &BacktestArgs) -> Result<(), Failure> {
     };
     let scan = up::block_on(async {
         let options = Config::default().store_options();
-        let store = recovery::orders_only(&args.data, options).await?;
+        let store = recovery::orders_only(&args.stored.data, options).await?;
         tokio::task::block_in_place(|| store.order_scan(&request)).map_err(Failure::run)
     })?;
     Run::new(args, grid, scan)?.run()
@@ -148,7 +143,7 @@ impl<'a> Run<'a> {
         let lines = self.output.finish(&self.grid)?;
         eprintln!(
             "{}: {} sets, {rows} rows, {lines} alerts, {:.3} s, {} rows/s",
-            self.args.data.display(),
+            self.args.stored.data.display(),
             self.grid.sets().len(),
             time.as_secs_f64(),
             per_second(rows, time)

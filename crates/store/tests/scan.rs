@@ -4,13 +4,11 @@
 mod common;
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use common::open;
+use common::{batch, copy, open};
 use proptest::prelude::*;
-use tapewatch_model::{
-    EventType, EventTypes, Order, OrderBatch, Price, Quantity, RowRef, Side, Time,
-};
+use tapewatch_model::{EventType, EventTypes, Order, Price, Quantity, Side, Time};
 use tapewatch_store::{ScanRequest, Store};
 
 const DAY: i64 = 86_400_000_000_000;
@@ -39,25 +37,6 @@ fn orders(rows: &[(u8, u8, u8, i64)], first_seq: u64) -> Vec<Order> {
         }
     };
     rows.iter().enumerate().map(order).collect()
-}
-
-fn batch(orders: &[Order]) -> OrderBatch {
-    let mut batch = OrderBatch::default();
-    for order in orders {
-        let row = RowRef {
-            time: order.time,
-            sym: order.sym.as_str(),
-            event_type: order.event_type,
-            trader: order.trader.as_str(),
-            side: order.side,
-            order_id: order.order_id.as_str(),
-            price: order.price,
-            quantity: order.quantity,
-        };
-        batch.push(&row.as_bytes()).unwrap();
-    }
-    batch.number_from(orders.first().map_or(1, |order| order.seq));
-    batch
 }
 
 /// What a scan gives, with the details of every row; the instruments of each unit.
@@ -179,26 +158,13 @@ proptest! {
     }
 }
 
-fn copy(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let target = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            copy(&entry.path(), &target);
-        } else {
-            std::fs::copy(entry.path(), target).unwrap();
-        }
-    }
-}
-
 /// Files of version 1 lie in the order of arrival, all event types in one row group; new ones beside
 /// them are sorted.
 #[tokio::test(flavor = "multi_thread")]
 async fn older_files_are_scanned_too() {
     let dir = tempfile::tempdir().unwrap();
     copy(
-        &PathBuf::from("tests/fixtures/history-v1"),
+        Path::new("tests/fixtures/history-v1"),
         &dir.path().join("history"),
     );
     let store = open(dir.path()).await;

@@ -8,7 +8,6 @@ use tapewatch_model::{Price, TimeSpan};
 
 use crate::cli::BacktestArgs;
 use crate::failure::Failure;
-use crate::thresholds;
 
 /// Most sets in one pass.
 const SETS_MAX: usize = 10_000;
@@ -25,18 +24,10 @@ pub(crate) struct Grid {
 impl Grid {
     /// What the command line says.
     pub(crate) fn read(args: &BacktestArgs) -> Result<Self, Failure> {
-        let mut base = DetectConfig::default();
-        if !args.detector.is_empty() {
-            base.only(&args.detector)
-                .map_err(|error| Failure::usage(format!("--detector: {error}")))?;
-        }
-        if let Some(file) = &args.thresholds {
-            base = thresholds::with_file(base, file)?;
-        }
         let mut grid = Self {
             names: Vec::new(),
             values: vec![Vec::new()],
-            sets: vec![base],
+            sets: vec![args.detect.config()?],
         };
         for assignment in &args.set {
             grid.cross(assignment)?;

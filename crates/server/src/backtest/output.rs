@@ -107,7 +107,8 @@ impl Output {
             return Ok(output);
         };
         let sets: Vec<String> = grid.sets().iter().map(|set| set.canonical()).collect();
-        let times = [args.from, args.to].map(|time| time.map(|time| time.to_string()));
+        let times =
+            [args.stored.from, args.stored.to].map(|time| time.map(|time| time.to_string()));
         let rules: Vec<_> = detectors().map(|info| (info.id, info.version)).collect();
         let decides = json!({ "rules": rules, "orders": orders, "sets": sets, "times": times, "syms": args.sym, "units": units, "rows": rows });
         let digest = Id::of(decides.to_string().as_bytes()).to_string();
@@ -125,7 +126,7 @@ impl Output {
                 }
             }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                let text = json!({ "digest": digest, "data": args.data, "sets": grid.sets().len(), "rows": rows });
+                let text = json!({ "digest": digest, "data": args.stored.data, "sets": grid.sets().len(), "rows": rows });
                 write_whole(&manifest, text.to_string().as_bytes())?;
             }
             Err(error) => return Err(failed("read", &manifest, &error)),
