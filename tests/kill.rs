@@ -42,7 +42,7 @@ fn killed_in_the_middle_of_a_push() {
             "--rows-per-bucket",
             "7",
             "--interval",
-            "4ms",
+            "6ms",
         ])
         .stderr(Stdio::null())
         .spawn()
