@@ -162,10 +162,13 @@ impl OrderScan {
         }
         weights.sort_unstable();
         let total: u64 = weights.iter().map(|(_, rows)| rows).sum();
+        // Below the first instrument there is nothing to cut off.
+        let first = weights.iter().find(|(_, rows)| *rows > 0);
+        let first = first.map_or("", |(sym, _)| sym);
         let (mut before, mut cuts) = (0, Vec::<String>::new());
         for (sym, rows) in weights {
             let due = total * (cuts.len() as u64 + 1) / count as u64;
-            let new = cuts.last().map_or("", String::as_str) < sym;
+            let new = cuts.last().map_or(first, String::as_str) < sym;
             if before > 0 && before >= due && new && cuts.len() + 1 < count {
                 cuts.push(sym.to_owned());
             }
