@@ -12,7 +12,7 @@ mod support;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use support::{Server, assert_same, run, tables, wait_for, write_orders};
+use support::{Server, assert_same, run, tables, tapewatch, wait_for, write_orders};
 
 /// A configuration that saves the windows every so often.
 fn config(dir: &Path, interval: &str, shards: u32) -> String {
@@ -252,6 +252,20 @@ fn a_checkpoint_that_ends_inside_a_frame_is_refused() {
     server.restart();
     feed(&server, &parts[1]);
     assert_same(&tables(&server), &expected, "in the end");
+}
+
+#[test]
+fn a_file_where_checkpoints_go_is_refused_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    fs::create_dir(&data).unwrap();
+    fs::write(data.join("checkpoints"), "").unwrap();
+    let (code, out, error) = run(tapewatch()
+        .args(["up", "--listen", "127.0.0.1:0", "--data"])
+        .arg(&data));
+    assert_eq!((code, out.as_str()), (3, ""));
+    assert!(error.contains("data/checkpoints"), "{error}");
+    assert!(!error.contains("reading the journal"), "{error}");
 }
 
 /// Even when nothing comes any more.

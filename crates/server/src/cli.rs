@@ -46,6 +46,9 @@ pub(crate) enum Command {
     Feed(FeedCommand),
     /// Runs the detectors over a file, or over what is stored; hits on standard output
     #[command(
+        override_usage = "tapewatch replay [OPTIONS] <FILE>\n       \
+        tapewatch replay [OPTIONS] [--data <DIR>] --from <TIME> [--to <TIME>]\n       \
+        tapewatch replay [OPTIONS] [--data <DIR>] --to <TIME>",
         after_help = "Examples:\n  tapewatch replay orders.csv\n  tapewatch replay orders.parquet --threads 2 --format csv\n  \
         tapewatch replay --from 2024-01-05 --to 2024-01-06 --set spoofing.cancel_count=5"
     )]
@@ -373,7 +376,12 @@ pub(crate) struct SqlArgs {
     #[arg(long, value_name = "FILE", conflicts_with = "data")]
     pub(crate) file: Option<PathBuf>,
     /// With --file: a detector's parameter; may be repeated
-    #[arg(long, value_name = "DETECTOR.PARAMETER=VALUE", requires = "file")]
+    #[arg(
+        long,
+        value_name = "DETECTOR.PARAMETER=VALUE",
+        requires = "file",
+        conflicts_with = "data"
+    )]
     pub(crate) set: Vec<String>,
     #[command(flatten)]
     pub(crate) url: UrlArgs,

@@ -168,6 +168,9 @@ impl<'a> Replay<'a> {
             time.as_secs_f64(),
             per_second(rows, time)
         );
+        if rows == 0 && self.args.file.is_none() {
+            eprintln!("{name}: no order there is asked for: check --data, --from and --to");
+        }
         if stopped {
             return Err(Failure::stopped("the hits up to there are written"));
         }
