@@ -53,6 +53,8 @@ struct Sorted {
     times: (Time, Time),
     /// Ranks of instruments.
     syms: (usize, usize),
+    /// Where the rows behind them begin.
+    next: Place,
 }
 
 /// The dates that the rows fall on.
@@ -85,10 +87,9 @@ pub(crate) fn write(
     let mut files = Vec::new();
     let mut written = 0;
     for date in dates(chunks) {
-        for part in 0.. {
-            let Some(sorted) = sort(chunks, &syms, date, part * FILE_ROWS) else {
-                break;
-            };
+        let mut from = Place::default();
+        while let Some(sorted) = sort(chunks, &syms, date, from, FILE_ROWS) {
+            from = sorted.next;
             written += sorted.places.len();
             files.push(write_file(root, &schema, chunks, &syms, date, &sorted)?);
         }
@@ -153,19 +154,24 @@ struct Key {
     sym: usize,
 }
 
-/// The rows of a date in the order of their sequence numbers.
-fn keys(chunks: &[Chunk], syms: &Syms, date: Date) -> impl Iterator<Item = Key> {
+/// The rows of a date from a place on, in the order of their sequence numbers.
+fn keys(chunks: &[Chunk], syms: &Syms, date: Date, from: Place) -> impl Iterator<Item = Key> {
     let of_date = move |chunk: &Chunk| {
         let (first, last) = chunk.times();
         first.date() <= date && date <= last.date()
     };
     let chunks = chunks.iter().zip(&syms.ranks).enumerate();
+    let chunks = chunks.skip(from.chunk as usize);
     let chunks = chunks.filter(move |(_, (chunk, _))| of_date(chunk));
     chunks.flat_map(move |(index, (chunk, ranks))| {
         let orders = chunk.orders();
         let (first, last) = chunk.times();
         let all = first.date() == last.date();
-        chunk.rows().filter_map(move |row| {
+        let mut rows = chunk.rows();
+        if index == from.chunk as usize {
+            rows.start = rows.start.max(from.row as usize);
+        }
+        rows.filter_map(move |row| {
             if !all && orders.times().get(row)?.date() != date {
                 return None;
             }
@@ -182,10 +188,9 @@ fn keys(chunks: &[Chunk], syms: &Syms, date: Date) -> impl Iterator<Item = Key> 
     })
 }
 
-/// Sorts at most [`FILE_ROWS`] rows of a date after the first `skip` of them, by counting; `None`
-/// when there are none.
-fn sort(chunks: &[Chunk], syms: &Syms, date: Date, skip: usize) -> Option<Sorted> {
-    let rows = || keys(chunks, syms, date).skip(skip).take(FILE_ROWS);
+/// Sorts at most `rows_max` rows of a date from a place on, by counting; `None` when there are none.
+fn sort(chunks: &[Chunk], syms: &Syms, date: Date, from: Place, rows_max: usize) -> Option<Sorted> {
+    let rows = || keys(chunks, syms, date, from).take(rows_max);
     let width = syms.names.len();
     let highest = EventTypes::ALL.iter().map(|kind| kind as usize).max()?;
     let slot = |key: &Key| key.kind as usize * width + key.sym;
@@ -231,6 +236,10 @@ fn sort(chunks: &[Chunk], syms: &Syms, date: Date, skip: usize) -> Option<Sorted
         seqs: (seq(first)?, seq(last)?),
         times,
         syms: range,
+        next: Place {
+            row: last.row + 1,
+            ..last
+        },
     })
 }
 
@@ -357,4 +366,72 @@ fn statistics(syms: &Syms, sorted: &Sorted) -> serde_json::Value {
         },
         "nullCount": { "seq": 0, "time_ns": 0, "sym": 0, "event_type": 0 },
     })
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use tapewatch_model::{Order, OrderBatch, Price, Quantity, Side};
+
+    use super::*;
+    use crate::recent_orders::RecentOrders;
+
+    const CHUNK_ROWS: u64 = 2_500;
+
+    /// Orders of two days by turns, in three chunks.
+    fn chunks() -> Vec<Chunk> {
+        let mut recent = RecentOrders::default();
+        let order = |seq: u64| Order {
+            seq,
+            time: Time::from_nanos((seq % 2 * 86_400_000_000_000).cast_signed()),
+            sym: format!("S{}", seq % 7),
+            event_type: EventType::from_number((seq / 2 % 4 + 1) as u8).unwrap(),
+            trader: "T".to_owned(),
+            side: Side::Buy,
+            order_id: String::new(),
+            price: Price::default(),
+            quantity: Quantity::default(),
+        };
+        for first in (0..3).map(|chunk| chunk * CHUNK_ROWS + 1) {
+            let mut batch = OrderBatch::default();
+            for seq in first..first + CHUNK_ROWS {
+                batch.push(&order(seq).as_row().as_bytes()).unwrap();
+            }
+            batch.number_from(first);
+            recent.append(batch, 0);
+        }
+        recent.snapshot().chunks().cloned().collect()
+    }
+
+    #[test]
+    fn a_day_of_several_files_is_cut_by_sequence_numbers() {
+        let chunks = chunks();
+        let syms = Syms::of(&chunks);
+        let seq = |place: &Place| {
+            let (orders, row) = place.of(&chunks);
+            orders.seq(row)
+        };
+        for (date, rows_max) in dates(&chunks)
+            .into_iter()
+            .flat_map(|date| [700, 1_250, 5_000].map(|rows_max| (date, rows_max)))
+        {
+            let (mut from, mut all) = (Place::default(), Vec::new());
+            while let Some(sorted) = sort(&chunks, &syms, date, from, rows_max) {
+                from = sorted.next;
+                let mut seqs: Vec<u64> = sorted.places.iter().map(seq).collect();
+                seqs.sort_unstable();
+                assert!(seqs.len() <= rows_max);
+                assert_eq!(Some(&sorted.seqs.0), seqs.first());
+                assert_eq!(Some(&sorted.seqs.1), seqs.last());
+                assert!(all.last() < seqs.first(), "each row once");
+                all.extend(seqs);
+            }
+            let first = all.first().copied().unwrap();
+            let expected: Vec<u64> = (first..=3 * CHUNK_ROWS).step_by(2).collect();
+            assert!(
+                first <= 2 && all == expected,
+                "{date}, {rows_max} rows a file"
+            );
+        }
+    }
 }
