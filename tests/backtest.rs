@@ -11,7 +11,7 @@ mod support;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -172,6 +172,15 @@ fn what_is_wrong_is_said() {
         (vec!["--set", "spoofing.mode=wj"], "buckets"),
         (vec!["--set", "spoofing.lookback=25"], "lookback"),
         (
+            vec![
+                "--set",
+                "spoofing.cancel_count=2",
+                "--set",
+                "spoofing.cancel_count=3,4",
+            ],
+            "name them all in one --set",
+        ),
+        (
             vec!["--from", "2024-01-06", "--to", "2024-01-05"],
             "is not before",
         ),
@@ -190,14 +199,174 @@ fn what_is_wrong_is_said() {
     let (code, _, error) = one("spoofing.cancel_count=4");
     assert_eq!(code, 2, "{error}");
     assert!(error.contains("another backtest"), "{error}");
-    let (code, _, error) = run(tapewatch().args(["backtest", "--data", "nowhere"]));
-    assert_eq!(code, 2, "{error}");
+}
+
+#[test]
+fn what_is_not_there_is_said_with_the_directory() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data").display().to_string();
+    let commands = [
+        vec!["backtest", "--data", &data],
+        vec!["replay", "--from", "2000-01-01", "--data", &data],
+    ];
+    let say = |expected: (i32, &str)| {
+        for command in &commands {
+            let (code, _, error) = run(tapewatch().args(command));
+            assert_eq!(code, expected.0, "{command:?}: {error}");
+            let line = format!("{data}: {}", expected.1);
+            assert!(error.contains(&line), "{command:?}: {error}");
+        }
+    };
+    say((2, "there is no data directory"));
+    fs::create_dir(&data).unwrap();
+    say((2, "there is neither a journal nor a history"));
+    let server = Server::start(dir.path(), &[]);
+    say((0, "no order there is asked for"));
+    let file = dir.path().join("orders.csv");
+    write_orders(&file, 300);
+    assert_eq!(server.feed(&file, &[]).0, 0);
+    for command in &commands {
+        let (code, _, error) = run(tapewatch().args(command));
+        assert_eq!(code, 0, "{error}");
+        assert!(!error.contains("no order there"), "{error}");
+    }
+    // A time in which nothing happened.
+    let (code, _, error) = run(&mut backtest(dir.path(), &["--from", "2025-01-01"]));
+    assert!(code == 0 && error.contains("no order there"), "{error}");
+}
+
+/// A journal from which more was deleted than the history has.
+#[test]
+fn rows_that_are_nowhere_are_missed() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = dir.path().join("t.toml");
+    fs::write(&config, "[journal]\nsegment_bytes_max = 4096\n").unwrap();
+    let file = dir.path().join("orders.csv");
+    write_orders(&file, 1_000);
+    let server = Server::start(dir.path(), &["--config", config.to_str().unwrap()]);
+    let feed = || assert_eq!(server.feed(&file, &["--rows-per-bucket", "50"]).0, 0);
+    feed();
+    assert_eq!(run(&mut server.command(&["eod"])).0, 0);
+    let known = server.number("select max(seq) from orders");
+    feed();
+    drop(server);
+    let journal = fs::read_dir(dir.path().join("data/journal")).unwrap();
+    let mut segments: Vec<(u64, PathBuf)> = journal
+        .filter_map(|entry| {
+            let path = entry.unwrap().path();
+            let first = path.file_stem()?.to_str()?.parse().ok()?;
+            Some((first, path))
+        })
+        .collect();
+    segments.sort();
+    let kept = segments.partition_point(|(first, _)| *first <= known);
+    let run_both = || {
+        [
+            run(&mut backtest(dir.path(), &[])),
+            run(tapewatch()
+                .args(["replay", "--from", "2000-01-01", "--data"])
+                .arg(dir.path().join("data"))),
+        ]
+    };
+    // What the history has may go.
+    for (_, path) in &segments[..kept - 1] {
+        fs::remove_file(path).unwrap();
+    }
+    for (code, _, error) in run_both() {
+        assert_eq!(code, 0, "{error}");
+    }
+    for (_, path) in &segments[kept - 1..=kept] {
+        fs::remove_file(path).unwrap();
+    }
+    for (code, _, error) in run_both() {
+        assert_eq!(code, 3, "{error}");
+        assert!(error.contains("the rows between are missing"), "{error}");
+    }
+}
+
+/// The orders that the last line on standard error says were looked at.
+fn rows_said(error: &str) -> u64 {
+    let words: Vec<_> = error.split_whitespace().collect();
+    let at = words.iter().position(|word| word.starts_with("rows"));
+    words[at.expect(error) - 1].parse().unwrap()
+}
+
+fn copy(from: &Path, to: &Path) {
+    let status = Command::new("cp").arg("-r").args([from, to]).status();
+    assert!(status.unwrap().success());
+}
+
+/// The names of the files that hold orders of the past.
+fn order_files(data: &Path) -> Vec<PathBuf> {
+    let table = fs::read_dir(data.join("history/orders")).unwrap();
+    let dates = table.map(|entry| entry.unwrap().path());
+    let dates = dates.filter(|path| !path.ends_with("_delta_log"));
+    let files = dates.flat_map(|date| fs::read_dir(date).unwrap());
+    let mut files: Vec<_> = files.map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    files
+}
+
+/// A data directory that is made again, or that is put back and goes on, gives the same names to
+/// its files and the same sequence numbers to its rows.
+#[test]
+fn results_of_other_orders_are_not_gone_on_with() {
+    let dir = tempfile::tempdir().unwrap();
+    let (one, other) = (dir.path().join("one.csv"), dir.path().join("other.csv"));
+    write_orders(&one, 300);
+    let text = fs::read_to_string(&one).unwrap();
+    fs::write(&other, text.replacen("Trader1,B", "Trader0,B", 1)).unwrap();
+    let (data, before) = (dir.path().join("data"), dir.path().join("before"));
+    let more = |file: &Path, past: bool| {
+        let server = Server::start(dir.path(), &[]);
+        assert_eq!(server.feed(file, &[]).0, 0);
+        if past {
+            assert_eq!(run(&mut server.command(&["eod"])).0, 0);
+        }
+    };
+    let test = |out: &str| run(backtest(dir.path(), &["--out"]).arg(dir.path().join(out)));
+    let refused = |out: &str| {
+        let (code, _, error) = test(out);
+        assert_eq!(code, 2, "{out}: {error}");
+        assert!(error.contains("another backtest"), "{out}: {error}");
+    };
+
+    // All in memory.
+    more(&one, false);
+    assert_eq!(test("recent").0, 0);
+    assert_eq!(test("recent").0, 0, "the same again");
+    fs::remove_dir_all(&data).unwrap();
+    more(&other, false);
+    refused("recent");
+
+    // All in the history, which is made again.
+    fs::remove_dir_all(&data).unwrap();
+    more(&one, true);
+    copy(&data, &before);
+    assert_eq!(test("anew").0, 0);
+    let files = order_files(&data);
+    fs::remove_dir_all(&data).unwrap();
+    more(&other, true);
+    assert_eq!(order_files(&data), files);
+    refused("anew");
+
+    // The history is put back, and other orders come after it.
+    fs::remove_dir_all(&data).unwrap();
+    copy(&before, &data);
+    more(&one, true);
+    assert_eq!(test("back").0, 0);
+    let files = order_files(&data);
+    fs::remove_dir_all(&data).unwrap();
+    copy(&before, &data);
+    more(&other, true);
+    assert_eq!(order_files(&data), files);
+    refused("back");
 }
 
 #[test]
 fn stopped_in_the_middle_it_goes_on() {
     let dir = tempfile::tempdir().unwrap();
-    let _server = stored(dir.path(), 300_000);
+    let server = stored(dir.path(), 300_000);
     let grid = [
         "--set",
         "spoofing.cancel_count=2..9:1",
@@ -206,7 +375,12 @@ fn stopped_in_the_middle_it_goes_on() {
         "--out",
     ];
     let undisturbed = dir.path().join("undisturbed");
-    assert_eq!(run(backtest(dir.path(), &grid).arg(&undisturbed)).0, 0);
+    let (code, _, error) = run(backtest(dir.path(), &grid).arg(&undisturbed));
+    assert_eq!(code, 0, "{error}");
+    let all = rows_said(&error);
+    // Beside other rows of the same row groups: the orders of each part are said once.
+    let cancels = "select count(*) from orders where event_type = 'cancelled'";
+    assert_eq!(all, server.number(cancels));
     let out = dir.path().join("out");
     let mut child = backtest(dir.path(), &grid)
         .arg(&out)
@@ -222,7 +396,8 @@ fn stopped_in_the_middle_it_goes_on() {
     let pid = child.id().to_string();
     let _ = Command::new("kill").args(["-INT", &pid]).status();
     let ended = child.wait_with_output().unwrap();
-    if ended.status.code() == Some(130) {
+    let stopped = ended.status.code() == Some(130);
+    if stopped {
         let error = String::from_utf8_lossy(&ended.stderr).into_owned();
         assert!(error.contains("the same command goes on there"), "{error}");
         assert!(!out.join("sets.csv").exists());
@@ -235,6 +410,14 @@ fn stopped_in_the_middle_it_goes_on() {
     }
     let (code, _, error) = run(backtest(dir.path(), &grid).arg(&out));
     assert_eq!(code, 0, "{error}");
+    if stopped {
+        assert!(
+            error.contains(" of 2 parts that were done before"),
+            "{error}"
+        );
+        let rows = rows_said(&error);
+        assert!(rows > 0 && rows < all, "{error}, {all} in all");
+    }
     for file in fs::read_dir(&undisturbed).unwrap() {
         let path = file.unwrap().path();
         let name = path.file_name().unwrap();

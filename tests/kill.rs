@@ -11,34 +11,7 @@ mod support;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use support::{Server, run, wait_for, write_orders};
-
-/// Everything a user can ask for, sequence numbers and ids included.
-fn tables(server: &Server) -> Vec<String> {
-    [
-        "select * from orders order by seq",
-        "select * from hits order by seq",
-        "select * from alerts order by alert_id",
-        "select seq, source, line, \"column\", reason, raw from dead_letters order by seq",
-        "select * from orderAlerts",
-    ]
-    .map(|query| server.csv(query))
-    .to_vec()
-}
-
-/// Fails with the first line that differs, not with megabytes.
-fn assert_same(found: &[String], expected: &[String], when: &str) {
-    for (table, (found, expected)) in found.iter().zip(expected).enumerate() {
-        let (mut found, mut expected) = (found.lines(), expected.lines());
-        for line in 1.. {
-            let pair = (found.next(), expected.next());
-            assert_eq!(pair.0, pair.1, "{when}: query {table}, line {line}");
-            if pair.0.is_none() {
-                break;
-            }
-        }
-    }
-}
+use support::{Server, assert_same, run, tables, wait_for, write_orders};
 
 #[test]
 fn killed_in_the_middle_of_a_push() {
@@ -69,7 +42,7 @@ fn killed_in_the_middle_of_a_push() {
             "--rows-per-bucket",
             "7",
             "--interval",
-            "4ms",
+            "6ms",
         ])
         .stderr(Stdio::null())
         .spawn()

@@ -13,14 +13,14 @@ use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::json;
-use support::{Server, data, wait_for};
+use support::{Server, data, run, tapewatch, wait_for};
 use tapewatch_connect::CsvOrders;
 use tapewatch_journal::{Journal, Options};
 use tapewatch_model::{Bucket, OrderSource as _, encode_bucket, frame_kind};
 
 /// A journal whose rows came ten days ago: the reference's orders, two at a time, again and again in
-/// segments of a few frames.
-fn write_old_journal(dir: &Path, times: usize) {
+/// segments of a few frames; behind them nothing but clears.
+fn write_old_journal(dir: &Path, times: usize, clears: usize) {
     let options = Options {
         segment_bytes_max: 4_000,
         ..Options::default()
@@ -50,6 +50,12 @@ fn write_old_journal(dir: &Path, times: usize) {
             journal.commit().unwrap();
         }
     }
+    for _ in 0..clears {
+        journal
+            .append(frame_kind::CLEAR, 1, received, &[1])
+            .unwrap();
+        journal.commit().unwrap();
+    }
 }
 
 #[test]
@@ -57,7 +63,7 @@ fn a_session_that_rolled_while_away_becomes_history_and_alerts_outlive_their_jou
     let dir = tempfile::tempdir().unwrap();
     let journal = dir.path().join("data/journal");
     std::fs::create_dir_all(&journal).unwrap();
-    write_old_journal(&journal, 30);
+    write_old_journal(&journal, 30, 0);
     let first_segment = journal.join(format!("{:020}.seg", 1));
     assert!(first_segment.exists());
     let mut server = Server::start(dir.path(), &[]);
@@ -89,6 +95,26 @@ fn a_session_that_rolled_while_away_becomes_history_and_alerts_outlive_their_jou
         "it goes on"
     );
     assert_eq!(server.get_json("/api/v1/status")["alerts"], 31);
+}
+
+/// Who reads both would miss rows there.
+#[test]
+fn retention_leaves_no_gap_between_history_and_journal() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = dir.path().join("data/journal");
+    std::fs::create_dir_all(&journal).unwrap();
+    write_old_journal(&journal, 30, 500);
+    let first_segment = journal.join(format!("{:020}.seg", 1));
+    let server = Server::start(dir.path(), &[]);
+    wait_for("old segments to go", || !first_segment.exists());
+    assert_eq!(server.number("select count(*) from orders"), 300);
+    let mut command = tapewatch();
+    command
+        .arg("backtest")
+        .arg("--data")
+        .arg(dir.path().join("data"));
+    let (code, _, error) = run(&mut command);
+    assert_eq!(code, 0, "{error}");
 }
 
 #[test]

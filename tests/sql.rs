@@ -98,6 +98,16 @@ fn mistakes_have_their_exit_codes() {
         2
     );
     assert_eq!(run(tapewatch().args(["frobnicate"])).0, 2);
+    // What one flag says and another leaves unheard.
+    let set = ["sql", "select 1", "--set", "spoofing.cancel_count=3"];
+    let (code, _, error) = run(tapewatch().args(set).args(["--data", "."]));
+    assert!(code == 2 && error.contains("'--data <DIR>'"), "{error}");
+    for arguments in [["x.csv", "--from", "2024-01-05"], ["x.csv", "--data", "."]] {
+        let (code, _, error) = run(tapewatch().arg("replay").args(arguments));
+        assert_eq!(code, 2);
+        assert!(error.contains("replay [OPTIONS] <FILE>\n"), "{error}");
+        assert!(error.contains("[--data <DIR>] --from <TIME>"), "{error}");
+    }
     let mut command = server.command(&["sql", "-"]);
     let child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
     let mut child = child.unwrap();

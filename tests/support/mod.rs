@@ -269,6 +269,33 @@ fn unchunk(body: &str) -> String {
     whole
 }
 
+/// Everything a user can ask for, sequence numbers and ids included.
+pub(crate) fn tables(server: &Server) -> Vec<String> {
+    [
+        "select * from orders order by seq",
+        "select * from hits order by seq",
+        "select * from alerts order by alert_id",
+        "select seq, source, line, \"column\", reason, raw from dead_letters order by seq",
+        "select * from orderAlerts",
+    ]
+    .map(|query| server.csv(query))
+    .to_vec()
+}
+
+/// Fails with the first line that differs, not with megabytes.
+pub(crate) fn assert_same(found: &[String], expected: &[String], when: &str) {
+    for (table, (found, expected)) in found.iter().zip(expected).enumerate() {
+        let (mut found, mut expected) = (found.lines(), expected.lines());
+        for line in 1.. {
+            let pair = (found.next(), expected.next());
+            assert_eq!(pair.0, pair.1, "{when}: query {table}, line {line}");
+            if pair.0.is_none() {
+                break;
+            }
+        }
+    }
+}
+
 /// Waits up to 30 s for something to become true.
 pub(crate) fn wait_for(what: &str, mut done: impl FnMut() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(30);

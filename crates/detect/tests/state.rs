@@ -5,8 +5,8 @@ mod support;
 
 use proptest::prelude::*;
 use support::{batch, config, cut, orders, rows, sizes};
-use tapewatch_detect::{Backtest, DetectConfig, Engine, Shard};
-use tapewatch_model::{Hit, OrderBatch};
+use tapewatch_detect::{Backtest, DetectConfig, Engine, SetAlert, Shard};
+use tapewatch_model::{Hit, Order, OrderBatch};
 
 fn engine(config: &DetectConfig) -> Engine {
     Engine::new(config, Shard::WHOLE).unwrap()
@@ -18,6 +18,28 @@ fn hits(config: &DetectConfig, buckets: &[OrderBatch]) -> Vec<Hit> {
         .iter()
         .for_each(|bucket| engine.apply(bucket, &mut hits));
     hits
+}
+
+/// The alerts of a backtest over these batches.
+fn alerts(mut backtest: Backtest, batches: &[OrderBatch]) -> Vec<SetAlert> {
+    for batch in batches {
+        for alert in backtest.apply(batch) {
+            assert_eq!(batch.seq(alert.row), alert.first.order.seq);
+        }
+    }
+    let mut alerts = backtest.into_alerts();
+    for alert in &mut alerts {
+        let (order_id, price) = (alert.first.order.order_id.clone(), alert.first.order.price);
+        alert.identify(&order_id, price);
+    }
+    alerts
+}
+
+/// A batch whose rows keep their numbers.
+fn numbered(orders: &[Order]) -> OrderBatch {
+    let mut batch = batch(orders);
+    assert!(batch.number_with(orders.iter().map(|order| order.seq).collect()));
+    batch
 }
 
 proptest! {
@@ -66,15 +88,20 @@ proptest! {
                 ]));
             }
         }
-        let mut backtest = Backtest::new(&sets, Shard::WHOLE).unwrap();
-        for bucket in &buckets {
-            for alert in backtest.apply(bucket) {
-                let (order_id, price) = (alert.first.order.order_id.clone(), alert.first.order.price);
-                prop_assert_eq!(bucket.seq(alert.row), alert.first.order.seq);
-                alert.identify(&order_id, price);
-            }
-        }
-        let alerts = backtest.into_alerts();
+        let alerts = alerts(Backtest::new(&sets, Shard::WHOLE).unwrap(), &buckets);
+        let mut by_sym = orders.clone();
+        by_sym.sort_by(|a, b| a.sym.cmp(&b.sym));
+        let apart: Vec<_> = cut(&by_sym, &sizes).into_iter().map(numbered).collect();
+        let one_by_one = Backtest::new(&sets, Shard::WHOLE).unwrap().by_instrument();
+        let one_by_one = self::alerts(one_by_one, &apart);
+        // Row and order differ, as the batches do.
+        let sorted = |alerts: &[SetAlert]| {
+            let rowless = |alert: &SetAlert| SetAlert { row: 0, ..alert.clone() };
+            let mut sorted: Vec<_> = alerts.iter().map(rowless).collect();
+            sorted.sort_by_key(|alert| (alert.first.order.seq, alert.set));
+            sorted
+        };
+        prop_assert_eq!(sorted(&one_by_one), sorted(&alerts));
         for (number, set) in sets.iter().enumerate() {
             let expected = hits(set, &buckets);
             let found: Vec<_> = alerts.iter().filter(|alert| alert.set as usize == number).collect();

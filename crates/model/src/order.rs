@@ -7,6 +7,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::batch::RowRef;
 use crate::fixed::{Price, Quantity};
 use crate::time::Time;
 
@@ -201,6 +202,23 @@ pub struct Order {
     pub price: Price,
     /// Quantity of the event.
     pub quantity: Quantity,
+}
+
+impl Order {
+    /// The same order as a row to add to a batch, without its sequence number.
+    #[must_use]
+    pub fn as_row(&self) -> RowRef<'_> {
+        RowRef {
+            time: self.time,
+            sym: &self.sym,
+            event_type: self.event_type,
+            trader: &self.trader,
+            side: self.side,
+            order_id: &self.order_id,
+            price: self.price,
+            quantity: self.quantity,
+        }
+    }
 }
 
 /// Why one row cannot be used: the column and what is wrong with it.

@@ -10,7 +10,7 @@ use std::thread;
 use std::time::Duration;
 
 use tapewatch_detect::{Backtest, SetAlert, Shard};
-use tapewatch_model::{Progress, Time};
+use tapewatch_model::Progress;
 use tapewatch_store::{OrderScan, ScanRequest, ScanUnit};
 
 use crate::cli::BacktestArgs;
@@ -36,12 +36,7 @@ const ALERTS_MAX: u64 = 5_000_000;
 /// Runs it.
 pub(crate) fn run(args: &BacktestArgs) -> Result<(), Failure> {
     let grid = Grid::read(args)?;
-    let (from, to) = (args.from.unwrap_or(Time::MIN), args.to.unwrap_or(Time::MAX));
-    if from >= to {
-        return Err(Failure::usage(format!(
-            "--from {from} is not before --to {to}"
-        )));
-    }
+    let (from, to) = args.stored.times()?;
     let backtest = Backtest::new(grid.sets(), Shard::WHOLE).map_err(Failure::usage)?;
     if backtest.by_bucket() {
         return Err(Failure::usage(
@@ -57,7 +52,7 @@ pub(crate) fn run(args: &BacktestArgs) -> Result<(), Failure> {
     };
     let scan = up::block_on(async {
         let options = Config::default().store_options();
-        let store = recovery::orders_only(&args.data, options).await?;
+        let store = recovery::orders_only(&args.stored.data, options).await?;
         tokio::task::block_in_place(|| store.order_scan(&request)).map_err(Failure::run)
     })?;
     Run::new(args, grid, scan)?.run()
@@ -69,7 +64,10 @@ struct Run<'a> {
     grid: Grid,
     units: Vec<Mutex<Option<ScanUnit>>>,
     output: Output,
+    /// Rows that the units have to look at, and how many of them are done.
     total: u64,
+    looked_at: AtomicU64,
+    /// Orders that the sets were given by this process.
     rows: AtomicU64,
     alerts: AtomicU64,
     next: AtomicUsize,
@@ -78,20 +76,22 @@ struct Run<'a> {
 
 impl<'a> Run<'a> {
     fn new(args: &'a BacktestArgs, grid: Grid, scan: OrderScan) -> Result<Self, Failure> {
-        let (total, identity) = (scan.rows(), scan.identity());
-        let count = total.div_ceil(UNIT_ROWS).clamp(2, UNITS_MAX);
+        let rows = scan.rows();
+        let identity = args.out.as_ref().map(|_| scan.identity());
+        let count = rows.div_ceil(UNIT_ROWS).clamp(2, UNITS_MAX);
         let units = scan.units(usize::try_from(count).unwrap_or(2));
         let names: Vec<String> = units.iter().map(ScanUnit::name).collect();
-        let output = Output::open(args, &grid, (&names, &identity), total)?;
+        let output = Output::open(args, &grid, (&names, identity), rows)?;
         Ok(Self {
             args,
             grid,
+            total: units.iter().map(ScanUnit::rows).sum(),
             units: units
                 .into_iter()
                 .map(|unit| Mutex::new(Some(unit)))
                 .collect(),
             output,
-            total,
+            looked_at: AtomicU64::new(0),
             rows: AtomicU64::new(0),
             alerts: AtomicU64::new(0),
             next: AtomicUsize::new(0),
@@ -105,7 +105,7 @@ impl<'a> Run<'a> {
             0 => thread::available_parallelism().map_or(1, |count| count.get() as u32),
             threads => threads,
         };
-        let ended = AtomicUsize::new(0);
+        let (before, ended) = (self.output.done(), AtomicUsize::new(0));
         let results: Vec<Result<(), Failure>> = thread::scope(|scope| {
             let work = || {
                 let result = self.work();
@@ -117,11 +117,10 @@ impl<'a> Run<'a> {
             };
             let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
             while ended.load(Ordering::Relaxed) < workers.len() {
-                let done = self.rows.load(Ordering::Relaxed);
                 progress.show(
-                    done,
+                    self.rows.load(Ordering::Relaxed),
                     Progress {
-                        done,
+                        done: self.looked_at.load(Ordering::Relaxed),
                         total: self.total,
                         passed_over: 0,
                     },
@@ -142,15 +141,23 @@ impl<'a> Run<'a> {
                 self.output.how_to_go_on(done, self.units.len()),
             ));
         }
-        let rows = self.rows.load(Ordering::Relaxed);
+        let (units, sets) = (self.units.len(), self.grid.sets().len());
+        let (data, rows) = (self.args.stored.data.display(), self.rows.into_inner());
         let lines = self.output.finish(&self.grid)?;
+        let kept = match before {
+            0 => String::new(),
+            before => format!(" beside {before} of {units} parts that were done before"),
+        };
         eprintln!(
-            "{}: {} sets, {rows} rows, {lines} alerts, {:.3} s, {} rows/s",
-            self.args.data.display(),
-            self.grid.sets().len(),
+            "{data}: {sets} sets, {rows} rows{kept}, {lines} alerts, {:.3} s, {} rows/s",
             time.as_secs_f64(),
             per_second(rows, time)
         );
+        if rows == 0 && before == 0 {
+            eprintln!(
+                "{data}: no order there is asked for: check --data, --from, --to, --sym and --detector"
+            );
+        }
         Ok(())
     }
 
@@ -166,7 +173,7 @@ impl<'a> Run<'a> {
                 continue;
             };
             if self.output.has(index) {
-                self.rows.fetch_add(unit.rows(), Ordering::Relaxed);
+                self.looked_at.fetch_add(unit.rows(), Ordering::Relaxed);
                 continue;
             }
             match self.unit(&mut unit)? {
@@ -182,17 +189,20 @@ impl<'a> Run<'a> {
         if unit.by_instrument() {
             backtest = backtest.by_instrument();
         }
-        let mut places = Vec::new();
+        let (mut places, mut passed_over) = (Vec::new(), unit.rows());
         while let Some(orders) = unit.next_batch().map_err(Failure::run)? {
             let rows = orders.len() as u64;
+            passed_over = passed_over.saturating_sub(rows);
             let new = backtest.apply(orders);
             self.count(new.len() as u64)?;
             places.extend(new.iter().filter_map(|alert| unit.place(alert.row)));
             self.rows.fetch_add(rows, Ordering::Relaxed);
+            self.looked_at.fetch_add(rows, Ordering::Relaxed);
             if self.stop.load(Ordering::Relaxed) {
                 return Ok(None);
             }
         }
+        self.looked_at.fetch_add(passed_over, Ordering::Relaxed);
         let mut alerts = backtest.into_alerts();
         // Of all orders the scan leaves out ids and prices; those of the alerts are read now.
         let details = unit.details(&places).map_err(Failure::run)?;

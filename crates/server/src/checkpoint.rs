@@ -102,13 +102,17 @@ fn state_name(seq: u64) -> String {
 
 /// The checkpoints that are there, newest first.
 pub(crate) fn list(dir: &Path) -> Vec<PathBuf> {
-    let Ok(entries) = fs::read_dir(dir) else {
-        return Vec::new();
+    let paths = |entries: fs::ReadDir| entries.map(|entry| Ok(entry?.path())).collect();
+    let mut found: Vec<PathBuf> = match fs::read_dir(dir).and_then(paths) {
+        Ok(found) => found,
+        Err(error) => {
+            if error.kind() != io::ErrorKind::NotFound {
+                tracing::warn!(%error, dir = %dir.display(), "the checkpoints cannot be listed");
+            }
+            return Vec::new();
+        }
     };
-    let mut found: Vec<PathBuf> = entries
-        .filter_map(|entry| Some(entry.ok()?.path()))
-        .filter(|path| named(path, "state-", ".bin"))
-        .collect();
+    found.retain(|path| named(path, "state-", ".bin"));
     found.sort_unstable_by(|a, b| b.cmp(a));
     found
 }
@@ -138,6 +142,22 @@ mod tests {
             hits: Vec::new(),
             history_hits: 0,
         }
+    }
+
+    #[test]
+    fn what_cannot_be_listed_is_warned_of_unless_it_is_not_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = dir.path().join("log");
+        let warned = |path: &Path| {
+            let writer = fs::File::create(&log).unwrap();
+            let subscriber = tracing_subscriber::fmt().with_writer(writer).finish();
+            tracing::subscriber::with_default(subscriber, || assert!(list(path).is_empty()));
+            fs::read_to_string(&log).unwrap()
+        };
+        assert_eq!(warned(&dir.path().join("nowhere")), "");
+        let file = dir.path().join("file");
+        fs::write(&file, "").unwrap();
+        assert!(warned(&file).contains("cannot be listed"));
     }
 
     #[test]

@@ -10,10 +10,13 @@ use clap::{Args, Parser, Subcommand};
 use serde_json::Value;
 use tapewatch_connect::Speed;
 use tapewatch_connect::pace::BUCKET_ROWS_MAX;
+use tapewatch_detect::DetectConfig;
 use tapewatch_model::{Time, TimeSpan};
 use tapewatch_store::Format;
 
 use crate::config::{LogFormat, Overrides};
+use crate::failure::Failure;
+use crate::thresholds;
 
 /// Where a running process is looked for unless `--url` says.
 const DEFAULT_URL: &str = "http://127.0.0.1:9090";
@@ -43,6 +46,9 @@ pub(crate) enum Command {
     Feed(FeedCommand),
     /// Runs the detectors over a file, or over what is stored; hits on standard output
     #[command(
+        override_usage = "tapewatch replay [OPTIONS] <FILE>\n       \
+        tapewatch replay [OPTIONS] [--data <DIR>] --from <TIME> [--to <TIME>]\n       \
+        tapewatch replay [OPTIONS] [--data <DIR>] --to <TIME>",
         after_help = "Examples:\n  tapewatch replay orders.csv\n  tapewatch replay orders.parquet --threads 2 --format csv\n  \
         tapewatch replay --from 2024-01-05 --to 2024-01-06 --set spoofing.cancel_count=5"
     )]
@@ -198,11 +204,9 @@ fn bucket_rows(text: &str) -> Result<NonZeroUsize, String> {
     rows.ok_or_else(|| format!("a bucket has 1 to {BUCKET_ROWS_MAX} rows"))
 }
 
+/// Which part of what is stored.
 #[derive(Debug, Args)]
-pub(crate) struct ReplayArgs {
-    /// A file of orders, .csv or .parquet; without it, what is stored in --data
-    #[arg(required_unless_present_any = ["from", "to"], conflicts_with_all = ["from", "to", "data"])]
-    pub(crate) file: Option<PathBuf>,
+pub(crate) struct StoredArgs {
     /// First event time, as 2024-01-05 or 2024-01-05T08:00:00
     #[arg(long, value_name = "TIME", value_parser = parse_time)]
     pub(crate) from: Option<Time>,
@@ -212,21 +216,66 @@ pub(crate) struct ReplayArgs {
     /// Directory of the journal and the history
     #[arg(long, value_name = "DIR", default_value = "tapewatch-data")]
     pub(crate) data: PathBuf,
+}
+
+impl StoredArgs {
+    /// The first time and the one behind the last.
+    pub(crate) fn times(&self) -> Result<(Time, Time), Failure> {
+        let (from, to) = (self.from.unwrap_or(Time::MIN), self.to.unwrap_or(Time::MAX));
+        if from >= to {
+            return Err(Failure::usage(format!(
+                "--from {from} is not before --to {to}"
+            )));
+        }
+        Ok((from, to))
+    }
+}
+
+/// The detectors, single parameters aside.
+#[derive(Debug, Args)]
+pub(crate) struct DetectArgs {
+    /// Only this detector; may be repeated
+    #[arg(long, value_name = "NAME")]
+    pub(crate) detector: Vec<String>,
+    /// Spoofing thresholds in the reference system's form
+    #[arg(long, value_name = "CSV")]
+    pub(crate) thresholds: Option<PathBuf>,
+}
+
+impl DetectArgs {
+    /// The configuration that they name.
+    pub(crate) fn config(&self) -> Result<DetectConfig, Failure> {
+        let mut config = DetectConfig::default();
+        if !self.detector.is_empty() {
+            config
+                .only(&self.detector)
+                .map_err(|error| Failure::usage(format!("--detector: {error}")))?;
+        }
+        match &self.thresholds {
+            Some(file) => thresholds::with_file(config, file),
+            None => Ok(config),
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ReplayArgs {
+    /// A file of orders, .csv or .parquet; without it, what is stored in --data
+    #[arg(required_unless_present_any = ["from", "to"], conflicts_with_all = ["from", "to", "data"])]
+    pub(crate) file: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) stored: StoredArgs,
     /// Form of the hits
     #[arg(long, value_enum, default_value_t = ReplayFormat::Jsonl)]
     pub(crate) format: ReplayFormat,
     /// Threads; 1 does everything on one
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64))]
     pub(crate) threads: u32,
-    /// Only this detector; may be repeated
-    #[arg(long, value_name = "NAME")]
-    pub(crate) detector: Vec<String>,
+    #[command(flatten)]
+    pub(crate) detect: DetectArgs,
     /// A detector's parameter; may be repeated
     #[arg(long, value_name = "DETECTOR.PARAMETER=VALUE")]
     pub(crate) set: Vec<String>,
-    /// Spoofing thresholds in the reference system's form
-    #[arg(long, value_name = "CSV")]
-    pub(crate) thresholds: Option<PathBuf>,
     /// Rows of a bucket, for the modes that are defined over buckets
     #[arg(long, value_name = "N", default_value = "8192", value_parser = bucket_rows)]
     pub(crate) rows_per_bucket: NonZeroUsize,
@@ -240,28 +289,17 @@ pub(crate) struct ReplayArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct BacktestArgs {
-    /// First event time, as 2024-01-05 or 2024-01-05T08:00:00
-    #[arg(long, value_name = "TIME", value_parser = parse_time)]
-    pub(crate) from: Option<Time>,
-    /// End of the event times, itself not included
-    #[arg(long, value_name = "TIME", value_parser = parse_time)]
-    pub(crate) to: Option<Time>,
-    /// Directory of the journal and the history
-    #[arg(long, value_name = "DIR", default_value = "tapewatch-data")]
-    pub(crate) data: PathBuf,
+    #[command(flatten)]
+    pub(crate) stored: StoredArgs,
     /// Only this instrument; may be repeated
     #[arg(long, value_name = "SYM")]
     pub(crate) sym: Vec<String>,
-    /// Only this detector; may be repeated
-    #[arg(long, value_name = "NAME")]
-    pub(crate) detector: Vec<String>,
+    #[command(flatten)]
+    pub(crate) detect: DetectArgs,
     /// Values of a detector's parameter: 4000, 3,5,9 or 2000..8000:1000; may be repeated, all
     /// combinations are tried
     #[arg(long, value_name = "DETECTOR.PARAMETER=VALUES")]
     pub(crate) set: Vec<String>,
-    /// Spoofing thresholds in the reference system's form
-    #[arg(long, value_name = "CSV")]
-    pub(crate) thresholds: Option<PathBuf>,
     /// Directory for the table and the alerts of each set
     #[arg(long, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,
@@ -338,7 +376,12 @@ pub(crate) struct SqlArgs {
     #[arg(long, value_name = "FILE", conflicts_with = "data")]
     pub(crate) file: Option<PathBuf>,
     /// With --file: a detector's parameter; may be repeated
-    #[arg(long, value_name = "DETECTOR.PARAMETER=VALUE", requires = "file")]
+    #[arg(
+        long,
+        value_name = "DETECTOR.PARAMETER=VALUE",
+        requires = "file",
+        conflicts_with = "data"
+    )]
     pub(crate) set: Vec<String>,
     #[command(flatten)]
     pub(crate) url: UrlArgs,

@@ -25,6 +25,9 @@ use crate::up::last_boundary;
 /// Directory of the journal inside the data directory.
 pub(crate) const JOURNAL_DIR: &str = "journal";
 
+/// Directory of the history inside the data directory.
+const HISTORY_DIR: &str = "history";
+
 /// What recovery read.
 #[derive(Debug, Default)]
 pub(crate) struct Recovered {
@@ -117,7 +120,7 @@ impl Start<'_> {
             .await
             .map_err(Failure::run)?;
         let high = store.high_water();
-        let known = high.orders.max(high.hits).max(high.dead_letters);
+        let known = high.last();
         if known >= recovery.next_seq {
             return Err(Failure::run(format!(
                 "{} ends before sequence number {}, but the history in {} goes up to {known}: a part of the journal is \
@@ -278,18 +281,22 @@ fn first_config(reader: &mut Reader) -> Result<Option<DetectConfig>, Failure> {
     Ok(None)
 }
 
-/// A reader over the whole journal in `data`; `None` when there is no journal.
-pub(crate) fn whole_journal(data: &Path) -> Result<Option<Reader>, Failure> {
-    journal_from(data, 1)
-}
-
-/// A reader over the journal from a sequence number on, or from its beginning when that comes later.
-fn journal_from(data: &Path, seq: u64) -> Result<Option<Reader>, Failure> {
+/// A reader over the journal in `data` from a sequence number on, or from its beginning when that
+/// comes later; `None` when there is no journal. The history has all rows up to `known`.
+fn journal_from(data: &Path, seq: u64, known: u64) -> Result<Option<Reader>, Failure> {
     let dir = data.join(JOURNAL_DIR);
     if !dir.is_dir() {
         return Ok(None);
     }
     match Reader::open(&dir, seq) {
+        Err(ReadError::Gone { first_seq, .. }) if known > 0 && first_seq > known + 1 => {
+            return Err(Failure::run(format!(
+                "{} begins with sequence number {first_seq}, but the history in {} ends with {known}: the rows \
+                 between are missing; restore the journal. If an end of day just ran, try again",
+                dir.display(),
+                data.display()
+            )));
+        }
         Err(ReadError::Gone { first_seq, .. }) => Reader::open(&dir, first_seq).map(Some),
         other => other.map(Some),
     }
@@ -303,8 +310,9 @@ pub(crate) async fn read_only(
     options: StoreOptions,
 ) -> Result<Fold, Failure> {
     let store = open_read_only(data, options).await?;
+    let known = store.high_water().last();
     let mut fold = Fold::new(config, 1, store)?;
-    if let Some(mut reader) = whole_journal(data)? {
+    if let Some(mut reader) = journal_from(data, 1, known)? {
         replay(&mut reader, &mut fold, None, None, &ProgressBar::hidden())?;
     }
     Ok(fold)
@@ -313,9 +321,9 @@ pub(crate) async fn read_only(
 /// Orders as the files in `data` tell them, without detecting anything.
 pub(crate) async fn orders_only(data: &Path, options: StoreOptions) -> Result<Store, Failure> {
     let store = open_read_only(data, options).await?;
-    let known = store.high_water().orders;
+    let high = store.high_water();
     let mut fold = Fold::new(&DetectConfig::default(), 1, store)?;
-    if let Some(mut reader) = journal_from(data, known.saturating_add(1))? {
+    if let Some(mut reader) = journal_from(data, high.orders.saturating_add(1), high.last())? {
         while let Some(frame) = reader.next_frame().map_err(Failure::run)? {
             fold.frame_of_checkpoint(&frame).map_err(Failure::run)?;
         }
@@ -327,6 +335,12 @@ async fn open_read_only(data: &Path, options: StoreOptions) -> Result<Store, Fai
     if !data.is_dir() {
         return Err(Failure::usage(format!(
             "{}: there is no data directory; name one with --data",
+            data.display()
+        )));
+    }
+    if !data.join(JOURNAL_DIR).is_dir() && !data.join(HISTORY_DIR).is_dir() {
+        return Err(Failure::usage(format!(
+            "{}: there is neither a journal nor a history; name the data directory with --data",
             data.display()
         )));
     }

@@ -11,7 +11,7 @@ use std::thread;
 
 use tapewatch_detect::{DetectConfig, Engine, Shard, merge_shards};
 use tapewatch_model::{
-    DeadLetter, EventTypes, Hit, OrderBatch, OrderSource, Progress, SourceError, Time,
+    DeadLetter, EventTypes, Hit, OrderBatch, OrderSource, Progress, SourceError,
 };
 use tapewatch_store::HistoryOrders;
 
@@ -21,7 +21,7 @@ use crate::failure::Failure;
 use crate::hit_writer::HitWriter;
 use crate::progress::{RowProgress, per_second, refused};
 use crate::source::{format_of, open};
-use crate::{recovery, thresholds, up};
+use crate::{recovery, up};
 
 /// Batches that may wait for a thread.
 const BATCHES_AHEAD: usize = 4;
@@ -30,14 +30,13 @@ const NAMED_MAX: u64 = 10;
 
 /// Runs the replay.
 pub(crate) fn run(args: &ReplayArgs) -> Result<(), Failure> {
-    let config = detect_config(args)?;
-    if let (Some(from), Some(to)) = (args.from, args.to)
-        && from >= to
-    {
-        return Err(Failure::usage(format!(
-            "--from {from} is not before --to {to}"
-        )));
+    let mut config = args.detect.config()?;
+    for assignment in &args.set {
+        config
+            .set(assignment)
+            .map_err(|error| Failure::usage(format!("--set: {error}")))?;
     }
+    let (from, to) = args.stored.times()?;
     match &args.file {
         Some(path) => {
             let source = open(path, format_of(path)?)?;
@@ -45,17 +44,16 @@ pub(crate) fn run(args: &ReplayArgs) -> Result<(), Failure> {
         }
         None => up::block_on(async {
             let (detect, options) = (DetectConfig::default(), Config::default().store_options());
-            let store = recovery::read_only(&args.data, &detect, options)
+            let store = recovery::read_only(&args.stored.data, &detect, options)
                 .await?
                 .store;
-            let (from, to) = (args.from.unwrap_or(Time::MIN), args.to.unwrap_or(Time::MAX));
             let orders = store.history_orders(from, to).await.map_err(Failure::run)?;
             let runtime = tokio::runtime::Handle::current();
             let stored = Stored {
                 orders,
                 runtime,
                 rows: 0,
-                name: args.data.display().to_string(),
+                name: args.stored.data.display().to_string(),
             };
             tokio::task::block_in_place(|| {
                 let name = stored.name.clone();
@@ -63,24 +61,6 @@ pub(crate) fn run(args: &ReplayArgs) -> Result<(), Failure> {
             })
         }),
     }
-}
-
-fn detect_config(args: &ReplayArgs) -> Result<DetectConfig, Failure> {
-    let mut config = DetectConfig::default();
-    if !args.detector.is_empty() {
-        config
-            .only(&args.detector)
-            .map_err(|error| Failure::usage(format!("--detector: {error}")))?;
-    }
-    if let Some(file) = &args.thresholds {
-        config = thresholds::with_file(config, file)?;
-    }
-    for assignment in &args.set {
-        config
-            .set(assignment)
-            .map_err(|error| Failure::usage(format!("--set: {error}")))?;
-    }
-    Ok(config)
 }
 
 /// What is stored, as a source: its batches keep the sequence numbers they have.
@@ -188,6 +168,9 @@ impl<'a> Replay<'a> {
             time.as_secs_f64(),
             per_second(rows, time)
         );
+        if rows == 0 && self.args.file.is_none() {
+            eprintln!("{name}: no order there is asked for: check --data, --from and --to");
+        }
         if stopped {
             return Err(Failure::stopped("the hits up to there are written"));
         }

@@ -81,12 +81,15 @@ impl Shared {
         self.metrics
             .end_of_day_time
             .set(clock::now().nanos() / 1_000_000_000);
+        // Not up to `through_seq`: a journal that begins behind the last row of the history is one
+        // that has lost rows, for who reads both.
+        let moved = self.store.high_water().last().min(through_seq);
         let age = self.retention_age.nanos().unsigned_abs();
         self.pipeline
             .retain(Retention {
                 bytes_max: (self.retention_bytes > 0).then_some(self.retention_bytes),
                 age_max: (age > 0).then(|| std::time::Duration::from_nanos(age)),
-                keep_from_seq: through_seq.saturating_add(1),
+                keep_from_seq: moved.saturating_add(1),
             })
             .await;
         self.metrics

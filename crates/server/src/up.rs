@@ -34,9 +34,15 @@ const DAY: i64 = 86_400_000_000_000;
 /// Runs until SIGTERM or SIGINT.
 pub(crate) async fn run(args: &UpArgs) -> Result<(), Failure> {
     let (config, detect) = load(args)?;
-    let lock = config.data.join(JOURNAL_DIR);
-    fs::create_dir_all(&lock)
-        .map_err(|error| Failure::run(format!("cannot create {}: {error}", lock.display())))?;
+    for name in [JOURNAL_DIR, CHECKPOINT_DIR] {
+        let dir = config.data.join(name);
+        fs::create_dir_all(&dir).map_err(|error| {
+            Failure::run(format!(
+                "cannot create directory {}: {error}",
+                dir.display()
+            ))
+        })?;
+    }
     let listener = TcpListener::bind(config.listen)
         .await
         .map_err(|error| Failure::run(format!("cannot listen on {}: {error}", config.listen)))?;

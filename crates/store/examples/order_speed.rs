@@ -1,5 +1,5 @@
 //! How fast orders come in, are read from memory and move to history:
-//! `cargo run -p tapewatch-store --example order_speed [ROWS]`.
+//! `cargo run --release -p tapewatch-store --example order_speed [ROWS]`.
 //!
 //! Invariant: the rows are a function of their number alone: 500 instruments, 5,000 traders.
 

@@ -4,6 +4,7 @@
 //! unit each instrument's rows come ascending by sequence number, each exactly once, those of the
 //! history before those of recent. A unit checks that order and fails rather than break it.
 
+mod identity;
 mod parts;
 mod read;
 mod unit;
@@ -64,6 +65,8 @@ pub enum ScanError {
 /// The orders of history and recent that a request is about, not read yet.
 pub struct OrderScan {
     request: Arc<ScanRequest>,
+    /// The id of the history's table.
+    table: Option<String>,
     parts: Vec<Part>,
     recent: Arc<Vec<Chunk>>,
 }
@@ -84,12 +87,16 @@ impl Store {
     /// [`ScanError`] names the file and what is wrong with it.
     pub fn order_scan(&self, request: &ScanRequest) -> Result<OrderScan, ScanError> {
         let snapshot = self.snapshot();
-        let parts = match &snapshot.history.orders {
-            Some(history) => parts::find(history, request)?,
-            None => Vec::new(),
+        let (table, parts) = match &snapshot.history.orders {
+            Some(history) => {
+                let (id, parts) = parts::find(history, request)?;
+                (Some(id), parts)
+            }
+            None => (None, Vec::new()),
         };
         Ok(OrderScan {
             request: Arc::new(request.clone()),
+            table,
             parts,
             recent: Arc::new(snapshot.orders.chunks().cloned().collect()),
         })
@@ -104,15 +111,11 @@ impl OrderScan {
         self.parts.iter().map(|part| part.rows).sum::<u64>() + recent as u64
     }
 
-    /// Which files and rows it is about: two scans that say the same give the same.
+    /// Which files and rows it is about: two scans of the same request that say the same give the
+    /// same. Looks at every row of recent.
     #[must_use]
     pub fn identity(&self) -> String {
-        let parts = self.parts.iter().map(Part::name);
-        let recent = self
-            .recent
-            .iter()
-            .map(|chunk| format!("{:?}", chunk.seqs()));
-        parts.chain(recent).collect::<Vec<_>>().join("\n")
+        identity::of(self.table.as_deref(), &self.parts, &self.recent)
     }
 
     /// The orders by ranges of instruments, about equal in rows: at most `count` of them, fewer
@@ -152,10 +155,13 @@ impl OrderScan {
         }
         weights.sort_unstable();
         let total: u64 = weights.iter().map(|(_, rows)| rows).sum();
+        // Below the first instrument there is nothing to cut off.
+        let first = weights.iter().find(|(_, rows)| *rows > 0);
+        let first = first.map_or("", |(sym, _)| sym);
         let (mut before, mut cuts) = (0, Vec::<String>::new());
         for (sym, rows) in weights {
             let due = total * (cuts.len() as u64 + 1) / count as u64;
-            let new = cuts.last().map_or("", String::as_str) < sym;
+            let new = cuts.last().map_or(first, String::as_str) < sym;
             if before > 0 && before >= due && new && cuts.len() + 1 < count {
                 cuts.push(sym.to_owned());
             }

@@ -117,7 +117,7 @@ pub(crate) fn write(
     let mut written = 0;
     for date in dates(chunks) {
         let sorted = sort(chunks, &syms, date);
-        for file in sorted.files() {
+        for file in sorted.files(FILE_ROWS) {
             written += file.places.len();
             files.push(write_file(root, &schema, chunks, &syms, date, &file)?);
         }
@@ -263,13 +263,13 @@ impl Slot {
 }
 
 impl Sorted {
-    /// The rows cut into files of about [`FILE_ROWS`], between instruments only: so no two files have
-    /// an event type and an instrument in common.
-    fn files(&self) -> Vec<FileRows<'_>> {
+    /// The rows cut into files of about so many, between instruments only: so no two files have an
+    /// event type and an instrument in common.
+    fn files(&self, about: usize) -> Vec<FileRows<'_>> {
         let (mut files, mut places, mut slots) = (Vec::new(), &*self.places, &*self.slots);
         while !slots.is_empty() {
             let (mut rows, mut upto) = (0, 0);
-            while let Some(slot) = slots.get(upto).filter(|_| rows < FILE_ROWS) {
+            while let Some(slot) = slots.get(upto).filter(|_| rows < about) {
                 rows += slot.rows;
                 upto += 1;
             }
@@ -436,3 +436,6 @@ fn statistics(syms: &Syms, rows: &FileRows<'_>) -> serde_json::Value {
         "nullCount": { "seq": 0, "time_ns": 0, "sym": 0, "event_type": 0 },
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -50,6 +50,14 @@ pub struct HighWater {
     pub dead_letters: u64,
 }
 
+impl HighWater {
+    /// Last sequence number that is in history at all.
+    #[must_use]
+    pub fn last(&self) -> u64 {
+        self.orders.max(self.hits).max(self.dead_letters)
+    }
+}
+
 /// Numbers of rows, in recent and history together unless said otherwise.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Counts {

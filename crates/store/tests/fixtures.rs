@@ -3,28 +3,15 @@
 
 mod common;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use common::{batch, csv, open, order};
-
-fn copy(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let target = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            copy(&entry.path(), &target);
-        } else {
-            std::fs::copy(entry.path(), target).unwrap();
-        }
-    }
-}
+use common::{batch, copy, csv, open, order};
 
 #[tokio::test]
 async fn tables_of_version_1_are_read_and_written_on() {
-    let fixture = PathBuf::from("tests/fixtures/history-v1");
+    let fixture = Path::new("tests/fixtures/history-v1");
     let dir = tempfile::tempdir().unwrap();
-    copy(&fixture, &dir.path().join("history"));
+    copy(fixture, &dir.path().join("history"));
     let store = open(dir.path()).await;
     let high = store.high_water();
     assert_eq!((high.orders, high.hits, high.dead_letters), (13, 12, 14));

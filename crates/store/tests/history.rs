@@ -5,7 +5,7 @@ mod common;
 
 use std::path::Path;
 
-use common::{DAY, batch, csv, dump, hit, letter, lines, open, order};
+use common::{DAY, batch, check_count, csv, dump, hit, letter, lines, open, order};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use proptest::prelude::*;
 use tapewatch_model::{EventType, Order, Time};
@@ -154,16 +154,7 @@ async fn filters_on_date_and_time_leave_out_files() {
         ("time < '2024-01-06T00:00:00Z'", 2),
         ("date = '2030-01-01'", 0),
     ] {
-        let count = lines(
-            &store,
-            &format!("SELECT count(*) FROM orders WHERE {filter}"),
-        )
-        .await;
-        assert_eq!(
-            count.lines().nth(1),
-            Some(rows.to_string().as_str()),
-            "{filter}"
-        );
+        check_count(&store, filter, rows).await;
         let sql = format!("EXPLAIN ANALYZE SELECT seq, price FROM orders WHERE {filter}");
         let plan = csv(&store, &sql).await;
         let scanned = plan.matches(".parquet").count();

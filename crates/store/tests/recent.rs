@@ -6,7 +6,7 @@ mod common;
 use std::hint::black_box;
 use std::time::Instant;
 
-use common::{batch, csv, dump, lines, open, order};
+use common::{batch, check_count, csv, dump, lines, open, order};
 use proptest::prelude::*;
 use tapewatch_model::{EventType, Order, OrderBatch, Price, Quantity, RowRef, Side, Time};
 
@@ -90,16 +90,7 @@ async fn chunks_that_cannot_match_are_not_read() {
         ("sym = 'SYM1'", 4_286, 11),
         ("date IN ('2024-01-05', '2024-01-25')", 3_001, 2),
     ] {
-        let count = lines(
-            &store,
-            &format!("SELECT count(*) FROM orders WHERE {filter}"),
-        )
-        .await;
-        assert_eq!(
-            count.lines().nth(1),
-            Some(rows.to_string().as_str()),
-            "{filter}"
-        );
+        check_count(&store, filter, rows).await;
         let plan = csv(
             &store,
             &format!("EXPLAIN SELECT price FROM orders WHERE {filter}"),

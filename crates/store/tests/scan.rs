@@ -3,15 +3,13 @@
 
 mod common;
 
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
-use common::open;
+use common::{batch, copy, open};
 use proptest::prelude::*;
-use tapewatch_model::{
-    EventType, EventTypes, Order, OrderBatch, Price, Quantity, RowRef, Side, Time,
-};
-use tapewatch_store::{ScanRequest, Store};
+use tapewatch_model::{EventType, EventTypes, Order, Price, Quantity, Side, Time};
+use tapewatch_store::{ScanRequest, ScanUnit, Store};
 
 const DAY: i64 = 86_400_000_000_000;
 
@@ -41,25 +39,6 @@ fn orders(rows: &[(u8, u8, u8, i64)], first_seq: u64) -> Vec<Order> {
     rows.iter().enumerate().map(order).collect()
 }
 
-fn batch(orders: &[Order]) -> OrderBatch {
-    let mut batch = OrderBatch::default();
-    for order in orders {
-        let row = RowRef {
-            time: order.time,
-            sym: order.sym.as_str(),
-            event_type: order.event_type,
-            trader: order.trader.as_str(),
-            side: order.side,
-            order_id: order.order_id.as_str(),
-            price: order.price,
-            quantity: order.quantity,
-        };
-        batch.push(&row.as_bytes()).unwrap();
-    }
-    batch.number_from(orders.first().map_or(1, |order| order.seq));
-    batch
-}
-
 /// What a scan gives, with the details of every row; the instruments of each unit.
 fn scanned(store: &Store, request: &ScanRequest, count: usize) -> (BySym, Vec<Vec<String>>) {
     let (mut all, mut syms) = (BySym::new(), Vec::new());
@@ -79,6 +58,11 @@ fn scanned(store: &Store, request: &ScanRequest, count: usize) -> (BySym, Vec<Ve
                 places.push(unit.place(index).unwrap());
             }
             assert_eq!(unit.place(orders.len()), None);
+        }
+        if unit.by_instrument() {
+            let runs = of_unit.chunk_by(|a, b| a.sym == b.sym);
+            let syms: BTreeSet<&String> = of_unit.iter().map(|order| &order.sym).collect();
+            assert_eq!(runs.count(), syms.len(), "an instrument comes once");
         }
         // Asked for backwards, and the first one twice.
         places.reverse();
@@ -188,17 +172,47 @@ proptest! {
     }
 }
 
-fn copy(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let target = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            copy(&entry.path(), &target);
-        } else {
-            std::fs::copy(entry.path(), target).unwrap();
-        }
-    }
+/// Only where all rows of an instrument lie together does a unit promise it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_unit_says_when_instruments_come_one_by_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path()).await;
+    let rows: Vec<_> = (0..60_u8)
+        .map(|row| (row % 12, row % 16, 0, i64::from(row)))
+        .collect();
+    let promised = |request: &ScanRequest| {
+        let units = store.order_scan(request).unwrap().units(3);
+        units
+            .iter()
+            .map(ScanUnit::by_instrument)
+            .collect::<Vec<_>>()
+    };
+    let [all, cancels, ..] = <[ScanRequest; 4]>::try_from(requests()).unwrap();
+    store.append_orders(batch(&orders(&rows, 1)));
+    assert!(
+        !promised(&cancels).contains(&true),
+        "rows in memory are in no order"
+    );
+    store.end_of_day(60).await.unwrap();
+    assert!(!promised(&cancels).contains(&false));
+    assert!(!promised(&all).contains(&true), "event types lie apart");
+    store.append_orders(batch(&orders(&rows[..1], 61)));
+    store.end_of_day(61).await.unwrap();
+    assert_eq!(rows[0].0, 0);
+    assert!(
+        promised(&cancels).contains(&true),
+        "the late row is a new one"
+    );
+    let cancel = rows
+        .iter()
+        .find(|row| 1 + row.1 % 4 == EventType::Cancelled as u8)
+        .unwrap();
+    store.append_orders(batch(&orders(&[*cancel], 62)));
+    store.end_of_day(62).await.unwrap();
+    assert!(
+        promised(&cancels).contains(&false),
+        "an instrument has a cancel in two files"
+    );
 }
 
 /// Files of version 1 lie in the order of arrival, all event types in one row group; new ones beside
@@ -207,7 +221,7 @@ fn copy(from: &Path, to: &Path) {
 async fn older_files_are_scanned_too() {
     let dir = tempfile::tempdir().unwrap();
     copy(
-        &PathBuf::from("tests/fixtures/history-v1"),
+        Path::new("tests/fixtures/history-v1"),
         &dir.path().join("history"),
     );
     let store = open(dir.path()).await;
@@ -226,4 +240,38 @@ async fn older_files_are_scanned_too() {
     check(&store, &all);
     store.end_of_day(100).await.unwrap();
     check(&store, &all);
+}
+
+/// More instruments than a dictionary carries on: each batch has a dictionary of its own, and what
+/// comes under a code of the second is from before what came under it of the first.
+#[tokio::test(flavor = "multi_thread")]
+async fn more_instruments_than_a_dictionary_keeps_are_scanned() {
+    // Of each of the first instruments a row group's share, and before them a row of each other.
+    const SYMS: usize = 18_725;
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path()).await;
+    let order = |row: usize| Order {
+        seq: row as u64 + 1,
+        time: Time::from_nanos(1_704_000_000_000_000_000 + row as i64),
+        sym: match row.checked_sub(SYMS) {
+            None => format!("T{row:05}"),
+            Some(row) => format!("S{:05}", row % SYMS),
+        },
+        event_type: EventType::Cancelled,
+        trader: "T".to_owned(),
+        side: Side::Buy,
+        order_id: String::new(),
+        price: Price::default(),
+        quantity: Quantity::default(),
+    };
+    let orders: Vec<_> = (0..8 * SYMS).map(order).collect();
+    store.append_orders(batch(&orders));
+    let request = requests().swap_remove(1);
+    let check = |when: &str| {
+        let (found, _) = scanned(&store, &request, 1);
+        assert!(found == expected(&orders, &request), "{when}");
+    };
+    check("in memory");
+    store.end_of_day(orders.len() as u64).await.unwrap();
+    check("in the history");
 }

@@ -55,14 +55,19 @@ const fn wall_below(text: &'static str, than: &'static str, times: f64) -> Bar {
     }
 }
 
-const fn peer(name: &'static str, engine: &'static str, format: &'static str) -> Case {
+/// A case on one thread.
+const fn own(name: &'static str, work: Work, format: &'static str, bars: &'static [Bar]) -> Case {
     Case {
         name,
-        work: Work::Peer(engine),
+        work,
         format,
         threads: 1,
-        bars: &[],
+        bars,
     }
+}
+
+const fn peer(name: &'static str, engine: &'static str, format: &'static str) -> Case {
+    own(name, Work::Peer(engine), format, &[])
 }
 
 const DUCKDB_CSV: &str = "DuckDB, CSV";
@@ -73,54 +78,51 @@ const ONE_SET: &str = "backtest of one set, own history";
 
 /// All cases, in the order of their turns.
 pub(super) const CASES: &[Case] = &[
-    Case {
-        name: "CSV to alerts, all columns in memory",
-        work: Work::Recent,
-        format: "csv",
-        threads: 1,
-        bars: &[
+    own(
+        "CSV to alerts, all columns in memory",
+        Work::Recent,
+        "csv",
+        &[
             cpu_below("2.5 × less CPU than DuckDB", DUCKDB_CSV, 2.5),
             cpu_below("2 × less than Polars", POLARS_CSV, 2.0),
         ],
-    },
-    Case {
-        name: "replay of CSV",
-        work: Work::Replay,
-        format: "csv",
-        threads: 1,
-        bars: &[cpu_below("5 × less CPU than DuckDB", DUCKDB_CSV, 5.0)],
-    },
-    Case {
-        name: "replay of Parquet",
-        work: Work::Replay,
-        format: "parquet",
-        threads: 1,
-        bars: &[
+    ),
+    own(
+        "replay of CSV",
+        Work::Replay,
+        "csv",
+        &[cpu_below("5 × less CPU than DuckDB", DUCKDB_CSV, 5.0)],
+    ),
+    own(
+        "replay of Parquet",
+        Work::Replay,
+        "parquet",
+        &[
             cpu_below("4 × less CPU than DuckDB", DUCKDB_PARQUET, 4.0),
             cpu_below("3 × less than Polars", POLARS_PARQUET, 3.0),
         ],
-    },
+    ),
+    own(
+        ONE_SET,
+        Work::Backtest { grid: false },
+        "parquet",
+        &[cpu_below("10 × less CPU than DuckDB", DUCKDB_PARQUET, 10.0)],
+    ),
     Case {
-        name: ONE_SET,
-        work: Work::Backtest { grid: false },
-        format: "parquet",
-        threads: 1,
-        bars: &[cpu_below("10 × less CPU than DuckDB", DUCKDB_PARQUET, 10.0)],
-    },
-    Case {
-        name: "backtest of one set, 2 threads",
-        work: Work::Backtest { grid: false },
-        format: "parquet",
         threads: 2,
-        bars: &[wall_below("1.7 × as fast as 1 thread", ONE_SET, 1.7)],
+        ..own(
+            "backtest of one set, 2 threads",
+            Work::Backtest { grid: false },
+            "parquet",
+            &[wall_below("1.7 × as fast as 1 thread", ONE_SET, 1.7)],
+        )
     },
-    Case {
-        name: "backtest of 49 sets in one pass",
-        work: Work::Backtest { grid: true },
-        format: "parquet",
-        threads: 1,
-        bars: &[wall_below("at most 5 × the time of one set", ONE_SET, 0.2)],
-    },
+    own(
+        "backtest of 49 sets in one pass",
+        Work::Backtest { grid: true },
+        "parquet",
+        &[wall_below("at most 5 × the time of one set", ONE_SET, 0.2)],
+    ),
     peer(DUCKDB_CSV, "duckdb", "csv"),
     peer(POLARS_CSV, "polars", "csv"),
     peer(DUCKDB_PARQUET, "duckdb", "parquet"),

@@ -3,7 +3,7 @@
 
 use proptest::prelude::*;
 use tapewatch_detect::DetectConfig;
-use tapewatch_model::{EventType, Order, OrderBatch, Price, Quantity, RowRef, Side, Time};
+use tapewatch_model::{EventType, Order, OrderBatch, Price, Quantity, Side, Time};
 
 pub(crate) fn orders(rows: &[(i64, u8, u8, bool, u8, i64)]) -> Vec<Order> {
     let mut time = 0;
@@ -35,17 +35,7 @@ pub(crate) fn orders(rows: &[(i64, u8, u8, bool, u8, i64)]) -> Vec<Order> {
 pub(crate) fn batch(orders: &[Order]) -> OrderBatch {
     let mut batch = OrderBatch::default();
     for order in orders {
-        let row = RowRef {
-            time: order.time,
-            sym: order.sym.as_str(),
-            event_type: order.event_type,
-            trader: order.trader.as_str(),
-            side: order.side,
-            order_id: order.order_id.as_str(),
-            price: order.price,
-            quantity: order.quantity,
-        };
-        batch.push(&row.as_bytes()).unwrap();
+        batch.push(&order.as_row().as_bytes()).unwrap();
     }
     batch.number_from(orders.first().map_or(0, |order| order.seq));
     batch

@@ -3,12 +3,13 @@
 //! Invariant: the sets are numbered from 0, the last `--set` varies fastest; every set is a valid
 //! configuration.
 
+use std::collections::BTreeSet;
+
 use tapewatch_detect::DetectConfig;
 use tapewatch_model::{Price, TimeSpan};
 
 use crate::cli::BacktestArgs;
 use crate::failure::Failure;
-use crate::thresholds;
 
 /// Most sets in one pass.
 const SETS_MAX: usize = 10_000;
@@ -20,23 +21,18 @@ pub(crate) struct Grid {
     /// The values of `names`, a row a set.
     values: Vec<Vec<String>>,
     sets: Vec<DetectConfig>,
+    /// Parameters that have their values.
+    given: BTreeSet<String>,
 }
 
 impl Grid {
     /// What the command line says.
     pub(crate) fn read(args: &BacktestArgs) -> Result<Self, Failure> {
-        let mut base = DetectConfig::default();
-        if !args.detector.is_empty() {
-            base.only(&args.detector)
-                .map_err(|error| Failure::usage(format!("--detector: {error}")))?;
-        }
-        if let Some(file) = &args.thresholds {
-            base = thresholds::with_file(base, file)?;
-        }
         let mut grid = Self {
             names: Vec::new(),
             values: vec![Vec::new()],
-            sets: vec![base],
+            sets: vec![args.detect.config()?],
+            given: BTreeSet::new(),
         };
         for assignment in &args.set {
             grid.cross(assignment)?;
@@ -51,6 +47,10 @@ impl Grid {
             .split_once('=')
             .ok_or_else(|| usage("expected detector.parameter=values".to_owned()))?;
         let name = name.trim();
+        if !self.given.insert(name.to_owned()) {
+            let reason = format!("{name} has its values already: name them all in one --set");
+            return Err(usage(reason));
+        }
         let values = values(text.trim()).map_err(usage)?;
         if self.sets.len().saturating_mul(values.len()) > SETS_MAX {
             return Err(usage(format!("that makes more than {SETS_MAX} sets")));

@@ -94,7 +94,7 @@ impl Output {
     pub(crate) fn open(
         args: &BacktestArgs,
         grid: &Grid,
-        (units, identity): (&[String], &str),
+        (units, orders): (&[String], Option<String>),
         rows: u64,
     ) -> Result<Self, Failure> {
         let mut output = Self {
@@ -107,9 +107,10 @@ impl Output {
             return Ok(output);
         };
         let sets: Vec<String> = grid.sets().iter().map(|set| set.canonical()).collect();
-        let times = [args.from, args.to].map(|time| time.map(|time| time.to_string()));
+        let times =
+            [args.stored.from, args.stored.to].map(|time| time.map(|time| time.to_string()));
         let rules: Vec<_> = detectors().map(|info| (info.id, info.version)).collect();
-        let decides = json!({ "rules": rules, "orders": identity, "sets": sets, "times": times, "syms": args.sym, "units": units, "rows": rows });
+        let decides = json!({ "rules": rules, "orders": orders, "sets": sets, "times": times, "syms": args.sym, "units": units, "rows": rows });
         let digest = Id::of(decides.to_string().as_bytes()).to_string();
         fs::create_dir_all(dir).map_err(|error| failed("create", dir, &error))?;
         let manifest = dir.join(MANIFEST);
@@ -125,7 +126,7 @@ impl Output {
                 }
             }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                let text = json!({ "digest": digest, "data": args.data, "sets": grid.sets().len(), "rows": rows });
+                let text = json!({ "digest": digest, "data": args.stored.data, "sets": grid.sets().len(), "rows": rows });
                 write_whole(&manifest, text.to_string().as_bytes())?;
             }
             Err(error) => return Err(failed("read", &manifest, &error)),

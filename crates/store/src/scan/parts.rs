@@ -18,6 +18,9 @@ use crate::schema::PARTITION;
 /// A file of the history.
 pub(super) struct DataFile {
     pub(super) path: PathBuf,
+    /// Its size and when it was written, as the table says.
+    pub(super) bytes: i64,
+    pub(super) written: i64,
     pub(super) metadata: ArrowReaderMetadata,
     /// The same with the places of its pages, once they were asked for.
     pub(super) paged: OnceLock<ArrowReaderMetadata>,
@@ -76,8 +79,11 @@ impl Range {
     }
 }
 
-/// The row groups of the table that may hold wanted rows.
-pub(super) fn find(history: &History, request: &ScanRequest) -> Result<Vec<Part>, ScanError> {
+/// The table's id, and its row groups that may hold wanted rows.
+pub(super) fn find(
+    history: &History,
+    request: &ScanRequest,
+) -> Result<(String, Vec<Part>), ScanError> {
     let table = |error: &dyn std::fmt::Display| ScanError::Table {
         message: error.to_string(),
     };
@@ -93,18 +99,25 @@ pub(super) fn find(history: &History, request: &ScanRequest) -> Result<Vec<Part>
         let date = date.and_then(|date| Date::parse(date.as_bytes()).ok());
         let outside = |date: Date| date < request.from.date() || request.to.date() < date;
         if !date.is_some_and(outside) {
-            parts.extend(open(path, request)?);
+            let said = (file.size(), file.modification_time());
+            parts.extend(open(path, said, request)?);
         }
     }
-    Ok(parts)
+    Ok((state.metadata().id().to_owned(), parts))
 }
 
-fn open(path: PathBuf, request: &ScanRequest) -> Result<Vec<Part>, ScanError> {
+fn open(
+    path: PathBuf,
+    (bytes, written): (i64, i64),
+    request: &ScanRequest,
+) -> Result<Vec<Part>, ScanError> {
     let opened = std::fs::File::open(&path).map_err(|error| fail(&path, error))?;
     let metadata = ArrowReaderMetadata::load(&opened, ArrowReaderOptions::new())
         .map_err(|error| fail(&path, error))?;
     let file = Arc::new(DataFile {
         path,
+        bytes,
+        written,
         metadata,
         paged: OnceLock::new(),
     });
@@ -147,11 +160,6 @@ impl Part {
             && event.is_none_or(|event| request.events.contains(event))
             && (request.syms.is_empty() || request.syms.iter().any(held));
         (wanted && part.rows > 0).then_some(part)
-    }
-
-    /// The file, whose name is never given twice, and the place in it.
-    pub(super) fn name(&self) -> String {
-        format!("{} {}", self.file.path.display(), self.group)
     }
 
     /// Whether they may have an instrument in common.

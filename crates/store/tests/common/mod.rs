@@ -30,17 +30,7 @@ pub(crate) fn order(seq: u64, day: i64) -> Order {
 pub(crate) fn batch(orders: &[Order]) -> OrderBatch {
     let mut batch = OrderBatch::default();
     for order in orders {
-        let row = RowRef {
-            time: order.time,
-            sym: order.sym.as_str(),
-            event_type: order.event_type,
-            trader: order.trader.as_str(),
-            side: order.side,
-            order_id: order.order_id.as_str(),
-            price: order.price,
-            quantity: order.quantity,
-        };
-        batch.push(&row.as_bytes()).unwrap();
+        batch.push(&order.as_row().as_bytes()).unwrap();
     }
     assert!(batch.number_with(orders.iter().map(|order| order.seq).collect()));
     batch
@@ -81,6 +71,20 @@ pub(crate) fn letter(line: u64) -> DeadLetter {
     DeadLetter::new("a.csv", line, "price", "is not a number", b"x,y\xff")
 }
 
+/// A directory with all that is in it.
+pub(crate) fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy(&entry.path(), &target);
+        } else {
+            std::fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}
+
 pub(crate) async fn open(dir: &Path) -> Store {
     Store::open(dir, StoreOptions::default()).await.unwrap()
 }
@@ -101,6 +105,12 @@ pub(crate) async fn csv(store: &Store, sql: &str) -> String {
 /// The result as CSV, with plain line ends.
 pub(crate) async fn lines(store: &Store, sql: &str) -> String {
     csv(store, sql).await.replace("\r\n", "\n")
+}
+
+/// So many orders meet the condition.
+pub(crate) async fn check_count(store: &Store, filter: &str, rows: u64) {
+    let sql = format!("SELECT count(*) AS n FROM orders WHERE {filter}");
+    assert_eq!(lines(store, &sql).await, format!("n\n{rows}\n"), "{filter}");
 }
 
 /// All tables as text, in an order that does not depend on where the rows are.
