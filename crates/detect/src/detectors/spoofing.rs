@@ -202,19 +202,19 @@ impl Spoofing {
     /// Measures the cancels at some rows of the batch.
     fn apply_some(&mut self, cancels: &[u32], rows: &Rows<'_>, findings: &mut dyn Findings) {
         let (sets, entity) = (&self.sets, self.sets.common().entity);
-        let at_once = match self.measured {
-            Measured::Windows(_) => CANCELS_AT_ONCE,
-            Measured::Caches(_) => cancels.len().max(1),
-        };
-        for some in cancels.chunks(at_once) {
-            list_cancels(some, rows, entity, &mut self.cancels);
-            let cancels = self.cancels.as_mut_slice();
-            self.overflows += match &mut self.measured {
-                Measured::Windows(windows) => {
-                    apply_windows(windows, (cancels, sets), rows, findings)
+        match &mut self.measured {
+            Measured::Windows(windows) => {
+                for some in cancels.chunks(CANCELS_AT_ONCE) {
+                    list_cancels(some, rows, entity, &mut self.cancels);
+                    let some = (self.cancels.as_mut_slice(), sets);
+                    self.overflows += apply_windows(windows, some, rows, findings);
                 }
-                Measured::Caches(caches) => apply_caches(caches, (cancels, sets), rows, findings),
-            };
+            }
+            Measured::Caches(caches) => {
+                list_cancels(cancels, rows, entity, &mut self.cancels);
+                let all = (self.cancels.as_mut_slice(), sets);
+                self.overflows += apply_caches(caches, all, rows, findings);
+            }
         }
     }
 

@@ -86,7 +86,7 @@ mod tests {
     /// The same numbers in runs and packed groups, as lengths choose.
     fn encode(numbers: &[u32], bits: u32, lengths: &[usize]) -> Vec<u8> {
         let mut bytes = Vec::new();
-        let mut header = |mut value: usize, bytes: &mut Vec<u8>| {
+        let header = |mut value: usize, bytes: &mut Vec<u8>| {
             while value >= 0x80 {
                 bytes.push(value as u8 | 0x80);
                 value >>= 7;
