@@ -155,8 +155,10 @@ impl Reader {
                     .map_err(ScanError::io("read", &cursor.segment.path))?;
                 cursor.trusted_to = limit;
             }
+            if cursor.pass_over(self.from_seq)? {
+                continue;
+            }
             match cursor.step()? {
-                Step::Frame(header) if header.next_seq() <= self.from_seq => cursor.skip(&header),
                 Step::Frame(header) => return Ok(Some(header)),
                 Step::End | Step::Incomplete | Step::Bad(_) if !self.look_again()? => {
                     return Ok(None);
@@ -304,9 +306,14 @@ impl Cursor {
             .map_err(ScanError::io("read", &self.segment.path))
     }
 
-    fn skip(&mut self, header: &FrameHeader) {
-        self.next_seq = header.next_seq();
-        self.window.take(header.frame_bytes());
+    /// Moves over the next frame if all of it lies before `from_seq`; whether it did.
+    fn pass_over(&mut self, from_seq: u64) -> Result<bool, ScanError> {
+        let passed = scan::pass_over(&mut self.window, self.next_seq, from_seq)
+            .map_err(ScanError::io("read", &self.segment.path))?;
+        if let Some(header) = passed {
+            self.next_seq = header.next_seq();
+        }
+        Ok(passed.is_some())
     }
 
     fn damaged(&self, reason: &str) -> ScanError {

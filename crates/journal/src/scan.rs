@@ -13,10 +13,15 @@ use crate::storage::read_full;
 /// Large enough that the system call is lost beside the checksum.
 const READ_BYTES: usize = 1 << 20;
 
+/// What is read at a place where only a header is expected to matter.
+const HEADER_READ_BYTES: usize = 4 << 10;
+
 /// A buffered view of a file that only moves forward.
 #[derive(Debug)]
 pub(crate) struct Window {
     file: File,
+    /// Bytes that the next `fill` asks for.
+    next_read: usize,
     buffer: Vec<u8>,
     start: usize,
     end: usize,
@@ -28,6 +33,7 @@ impl Window {
     pub(crate) fn new(file: File) -> Self {
         Self {
             file,
+            next_read: READ_BYTES,
             buffer: Vec::new(),
             start: 0,
             end: 0,
@@ -57,7 +63,7 @@ impl Window {
         if have >= wanted {
             return Ok(have);
         }
-        let mut room = READ_BYTES;
+        let mut room = std::mem::replace(&mut self.next_read, READ_BYTES).max(wanted);
         if wanted > READ_BYTES {
             // A claimed length is believed only as far as the file reaches.
             let rest = self.file_bytes()?.saturating_sub(self.position);
@@ -70,7 +76,8 @@ impl Window {
         if self.buffer.len() < room {
             self.buffer.resize(room, 0);
         }
-        let read = read_full(&self.file, self.buffer.get_mut(have..).unwrap_or_default())?;
+        let free = self.buffer.get_mut(have..room).unwrap_or_default();
+        let read = read_full(&self.file, free)?;
         self.end = have.saturating_add(read);
         Ok(self.end)
     }
@@ -83,6 +90,16 @@ impl Window {
             .position
             .saturating_add(self.start.saturating_sub(from) as u64);
         self.buffer.get(from..self.start).unwrap_or_default()
+    }
+
+    /// Moves over `bytes` bytes of the file, and reads none of those that are not in memory.
+    fn skip(&mut self, bytes: usize) -> io::Result<()> {
+        if self.end.saturating_sub(self.start) >= bytes {
+            self.take(bytes);
+            return Ok(());
+        }
+        self.next_read = HEADER_READ_BYTES;
+        self.jump(self.position.saturating_add(bytes as u64))
     }
 
     /// Goes to `position` of the file.
@@ -134,6 +151,32 @@ pub(crate) fn step(window: &mut Window, expected_seq: u64) -> io::Result<Step> {
         return Ok(Step::Bad("the checksum of the frame does not match"));
     }
     Ok(Step::Frame(header))
+}
+
+/// Moves over the frame with `expected_seq` if all of it lies before `from_seq`, without a look at its
+/// payload; `None` where [`step`] has to tell what stands there.
+pub(crate) fn pass_over(
+    window: &mut Window,
+    expected_seq: u64,
+    from_seq: u64,
+) -> io::Result<Option<FrameHeader>> {
+    if window.fill(FRAME_HEADER)? < FRAME_HEADER {
+        return Ok(None);
+    }
+    let header = match FrameHeader::decode(window.front(FRAME_HEADER)) {
+        Ok(header) if header.seq == expected_seq && header.next_seq() <= from_seq => header,
+        _ => return Ok(None),
+    };
+    let end = window
+        .position()
+        .saturating_add(header.frame_bytes() as u64);
+    if window.front(header.frame_bytes()).len() < header.frame_bytes()
+        && end > window.file_bytes()?
+    {
+        return Ok(None);
+    }
+    window.skip(header.frame_bytes())?;
+    Ok(Some(header))
 }
 
 /// What stands at the beginning of a segment file.

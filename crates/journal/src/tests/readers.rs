@@ -128,3 +128,38 @@ fn a_gap_behind_a_segment_without_frames_is_damage() {
         "{error}"
     );
 }
+
+/// What lies before the wanted frame is passed over by its headers: however large, and unread.
+#[test]
+fn frames_before_the_wanted_one_are_not_read() {
+    let dir = tempdir();
+    let mut frames = Vec::new();
+    {
+        let (mut journal, _) =
+            Journal::open(dir.path(), options(FsyncPolicy::Os, 1 << 30)).unwrap();
+        for (at, bytes) in (0_u64..).zip([60, 10_000, 3_000_000, 1, 5_000, 700_000, 40]) {
+            frames.push(append(&mut journal, &sample(at, bytes)).unwrap());
+        }
+        journal.commit().unwrap();
+    }
+    let path = dir.path().join("00000000000000000001.seg");
+    let from = |seq| read_on(&mut Reader::open(dir.path(), seq).unwrap());
+    for (at, frame) in frames.iter().enumerate() {
+        assert_eq!(from(frame.seq), frames[at..]);
+    }
+    // A byte in the middle of the largest one matters to those alone who want it.
+    let mut bytes = std::fs::read(&path).unwrap();
+    bytes[1_000_000] ^= 1;
+    std::fs::write(&path, &bytes).unwrap();
+    assert_eq!(from(frames[3].seq), frames[3..]);
+    let mut reader = Reader::open(dir.path(), frames[2].seq).unwrap();
+    assert!(matches!(
+        reader.next_frame(),
+        Err(ReadError::Damaged { .. })
+    ));
+    // What is cut off is no frame, passed over or not.
+    std::fs::write(&path, &bytes[..2_000_000]).unwrap();
+    let mut reader = Reader::open(dir.path(), frames[3].seq).unwrap();
+    assert!(matches!(reader.next_frame(), Ok(None)));
+    assert_eq!(reader.next_seq(), frames[3].seq);
+}
