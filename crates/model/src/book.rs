@@ -37,8 +37,13 @@ pub struct Book<T = ()> {
     slots: Slots<T>,
     bids: Ladder,
     asks: Ladder,
+    /// As many orders fit without more memory.
+    room: usize,
     orders_max: u32,
 }
+
+/// The room of the first order.
+const ROOM_MIN: usize = 16;
 
 /// An order as it stands in the book.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -112,6 +117,7 @@ impl<T: Copy> Book<T> {
             slots: Slots::default(),
             bids: Ladder::new(Side::Buy),
             asks: Ladder::new(Side::Sell),
+            room: 0,
             orders_max,
         }
     }
@@ -143,6 +149,9 @@ impl<T: Copy> Book<T> {
             return Err(AddError::NoQuantity(order.key));
         }
         let full = self.is_full();
+        if self.keys.len() == self.room && !full {
+            self.grow();
+        }
         let entry = match self.keys.entry(order.key) {
             hashbrown::hash_map::Entry::Occupied(_) => {
                 return Err(AddError::Duplicate(order.key));
@@ -167,10 +176,25 @@ impl<T: Copy> Book<T> {
         Ok(())
     }
 
+    /// Whether there is an order with this key.
+    #[must_use]
+    #[inline]
+    pub fn contains(&self, key: OrderKey) -> bool {
+        self.keys.contains_key(&key)
+    }
+
     /// The order with this key.
     #[must_use]
     pub fn get(&self, key: OrderKey) -> Option<BookOrder<T>> {
         self.keys.get(&key).map(|&at| self.order(at))
+    }
+
+    /// Twice as many keys as orders: so the map never needs more memory to forget those that went.
+    #[cold]
+    fn grow(&mut self) {
+        self.room = (self.room * 2).max(ROOM_MIN);
+        self.keys.reserve(2 * self.room - self.keys.len());
+        self.slots.reserve(self.room);
     }
 
     /// The order with this key, to change or remove.

@@ -10,8 +10,9 @@ use crate::order::Side;
 /// No slot.
 const NONE: u32 = u32::MAX;
 
-/// An order and its neighbours in its queue.
+/// An order and its neighbours in its queue, in one cache line.
 #[derive(Debug, Clone, Copy)]
+#[repr(align(64))]
 pub(super) struct Slot<T> {
     pub(super) key: OrderKey,
     pub(super) quantity: Quantity,
@@ -75,6 +76,11 @@ impl<T: Copy> Slots<T> {
             Some(slot) => slot,
             None => unreachable!("queues and keys lead to slots"),
         }
+    }
+
+    /// Makes room for so many orders in all.
+    pub(super) fn reserve(&mut self, orders: usize) {
+        self.slots.reserve(orders.saturating_sub(self.slots.len()));
     }
 
     /// A slot with this order, in no queue yet.

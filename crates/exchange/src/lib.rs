@@ -1,0 +1,21 @@
+//! The simulated market: order books that match by price and time, auctions, trading phases.
+//!
+//! Invariant: what comes out is a function of the commands, in their order. There is no clock, no
+//! random number and no hash order in it: whoever sends commands says when they happen. Every
+//! command is answered by events, in the order in which things happened, and the events alone are
+//! enough to rebuild every book.
+
+mod auction;
+mod command;
+mod event;
+mod exchange;
+mod market;
+mod matching;
+mod rules;
+
+pub use auction::Clearing;
+pub use command::{Amend, Command, NewOrder, OrderType, Refusal, SelfMatch, TimeInForce};
+pub use event::{CancelReason, Event, EventKind, Party};
+pub use exchange::{Exchange, Instrument, ListError};
+pub use market::{Market, Phase, Resting, Terms};
+pub use rules::{Rules, RulesError};
