@@ -7,8 +7,8 @@
 //!    at it or below, hidden parts and orders at any price included;
 //! 2. of several, the one that leaves least over;
 //! 3. of several, the one closest to the reference price;
-//! 4. of several, which needs a market without a reference price, the highest where buyers are left
-//!    over, else the lowest.
+//! 4. of several, which needs a market without a reference price, the highest at which buyers are left
+//!    over, and where there is no such price the lowest.
 //!
 //! Orders trade at that price in the order of orders at any price, then limits from the best, each by
 //! time. Hidden parts trade before shown ones, so that an iceberg keeps its place. What is left
@@ -22,7 +22,8 @@ use std::cmp::Reverse;
 use tapewatch_model::{Book, BookOrder, Decimal, Price, Quantity, Side};
 
 use crate::event::{CancelReason, Event, EventKind, Party};
-use crate::market::{Market, Terms, leaves, sum};
+use crate::held::{Terms, leaves, sum};
+use crate::market::Market;
 
 /// What an auction would come to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -32,7 +32,7 @@ pub struct NewOrder {
     pub time_in_force: TimeInForce,
     /// `ExecInst` (18) `6`, participate don't initiate: refused where it would trade at once.
     pub post_only: bool,
-    /// `DisplayQty` (1138): what others see at a time, of an iceberg.
+    /// `DisplayQty` (1138): what others see at a time, of an iceberg; at least a hundredth of it.
     pub display: Option<Quantity>,
     /// `SelfMatchPreventionInstruction` (2964): what happens where it would trade with its owner.
     pub self_match: SelfMatch,
@@ -147,6 +147,9 @@ pub enum Refusal {
     /// Only an order that waits at a limit can be post-only, and only such a one can hide a part.
     #[error("post-only and a displayed quantity need a day order with a limit")]
     NotResting,
+    /// An iceberg that is shown in too many parts: each could cost a command an execution.
+    #[error("an iceberg shows at least a hundredth of its quantity at a time")]
+    Display,
     /// It would have to trade at once, and a call phase only collects.
     #[error("orders that do not wait are not taken in a call phase")]
     CallPhase,

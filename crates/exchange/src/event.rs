@@ -74,6 +74,8 @@ pub enum EventKind {
         order: OrderKey,
         /// Whose it is.
         owner: u32,
+        /// Its side.
+        side: Side,
         /// Its limit.
         price: Option<Price>,
         /// What of it is left, shown or not.
@@ -89,6 +91,10 @@ pub enum EventKind {
         order: OrderKey,
         /// Whose it is.
         owner: u32,
+        /// Its side.
+        side: Side,
+        /// Its limit.
+        price: Option<Price>,
         /// What was left of it.
         leaves: Quantity,
         /// Why.

@@ -56,8 +56,8 @@ impl Exchange {
         self.markets.iter()
     }
 
-    /// Does what is asked and adds what happened to `events`: one event at least, at most a few more
-    /// than twice the orders that rest in the market.
+    /// Does what is asked and adds what happened to `events`: one event at least, at most two for
+    /// each part of each order that rests in the market, and a few more.
     #[inline]
     pub fn submit(&mut self, instrument: Instrument, command: Command, events: &mut Vec<Event>) {
         match self.markets.get_mut(instrument.0 as usize) {

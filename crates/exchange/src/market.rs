@@ -1,14 +1,14 @@
 //! The market of one instrument: its book, its phase, and what may enter.
 //!
 //! Invariant: in continuous trading the book is never crossed and no order at any price waits; while
-//! the market is closed nothing waits. An order's leaves are what is shown and what is hidden of it,
-//! and with what has traded they are its quantity.
+//! the market is closed nothing waits.
 
 use tapewatch_model::{Book, BookOrder, OrderKey, Price, Priority, Quantity, Side};
 
-use crate::command::{Amend, Command, NewOrder, OrderType, Refusal, SelfMatch, TimeInForce};
-use crate::event::{CancelReason, Event, EventKind, Party};
+use crate::command::{Amend, Command, NewOrder, OrderType, Refusal, TimeInForce};
+use crate::event::{CancelReason, Event, EventKind};
 use crate::exchange::Instrument;
+use crate::held::{Incoming, Resting, Terms, leaves, resting, sum, too_many_parts};
 use crate::rules::Rules;
 
 /// What the market does with orders.
@@ -30,100 +30,6 @@ impl Phase {
     pub const fn is_call(self) -> bool {
         matches!(self, Self::OpeningCall | Self::ClosingCall)
     }
-}
-
-/// What a market keeps beside an order in its book.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Terms {
-    pub(crate) owner: u32,
-    pub(crate) self_match: SelfMatch,
-    pub(crate) post_only: bool,
-    /// What is shown at a time; nothing says that all is.
-    pub(crate) display: Quantity,
-    /// What is hidden.
-    pub(crate) hidden: Quantity,
-    pub(crate) traded: Quantity,
-}
-
-impl Terms {
-    /// What would be shown of so much.
-    pub(crate) fn shown(&self, leaves: Quantity) -> Quantity {
-        if self.display == Quantity::ZERO {
-            leaves
-        } else {
-            leaves.min(self.display)
-        }
-    }
-}
-
-/// An order on its way into the book; what of it will be hidden is not said yet.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Incoming {
-    pub(crate) order: OrderKey,
-    pub(crate) side: Side,
-    pub(crate) price: Option<Price>,
-    pub(crate) leaves: Quantity,
-    pub(crate) terms: Terms,
-}
-
-impl Incoming {
-    fn of(new: &NewOrder) -> Self {
-        Self {
-            order: new.order,
-            side: new.side,
-            price: new.price(),
-            leaves: new.quantity,
-            terms: Terms {
-                owner: new.owner,
-                self_match: new.self_match,
-                post_only: new.post_only,
-                display: new.display.unwrap_or_default(),
-                hidden: Quantity::ZERO,
-                traded: Quantity::ZERO,
-            },
-        }
-    }
-
-    /// Whether it trades with the other side at this price.
-    #[inline]
-    pub(crate) fn takes(&self, price: Price) -> bool {
-        match (self.price, self.side) {
-            (None, _) => true,
-            (Some(limit), Side::Buy) => price <= limit,
-            (Some(limit), Side::Sell) => price >= limit,
-        }
-    }
-
-    /// Notes a trade.
-    #[inline]
-    pub(crate) fn trade(&mut self, quantity: Quantity) -> Party {
-        self.leaves = self.leaves.saturating_sub(quantity);
-        self.terms.traded = sum(self.terms.traded, quantity);
-        Party {
-            order: self.order,
-            owner: self.terms.owner,
-            leaves: self.leaves,
-        }
-    }
-}
-
-/// An order that waits, as its owner knows it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Resting {
-    /// Its name.
-    pub order: OrderKey,
-    /// Whose it is.
-    pub owner: u32,
-    /// Its side.
-    pub side: Side,
-    /// Its limit; none for one at any price.
-    pub price: Option<Price>,
-    /// What of it is shown.
-    pub displayed: Quantity,
-    /// What is left of it, shown or not.
-    pub leaves: Quantity,
-    /// What has traded.
-    pub traded: Quantity,
 }
 
 /// The market of one instrument.
@@ -183,17 +89,14 @@ impl Market {
     /// An order that waits.
     #[must_use]
     pub fn resting(&self, order: OrderKey) -> Option<Resting> {
-        let limit = self.limits.get(order).map(|order| resting(&order, true));
-        limit.or_else(|| self.markets.get(order).map(|order| resting(&order, false)))
+        let limit = self.limits.get(order).map(|order| resting(&order));
+        limit.or_else(|| self.markets.get(order).map(|order| resting(&order)))
     }
 
     /// All orders of a side that wait, in the order in which they trade: those at any price first.
     pub fn orders(&self, side: Side) -> impl Iterator<Item = Resting> {
-        let markets = self
-            .markets
-            .orders(side)
-            .map(|order| resting(&order, false));
-        markets.chain(self.limits.orders(side).map(|order| resting(&order, true)))
+        let markets = self.markets.orders(side).map(|order| resting(&order));
+        markets.chain(self.limits.orders(side).map(|order| resting(&order)))
     }
 
     #[inline]
@@ -250,6 +153,12 @@ impl Market {
         let at_limit = new.order_type != OrderType::Market;
         if (new.post_only || new.display.is_some()) && !(day && at_limit) {
             return Err(Refusal::NotResting);
+        }
+        if new
+            .display
+            .is_some_and(|shown| too_many_parts(new.quantity, shown))
+        {
+            return Err(Refusal::Display);
         }
         let call = self.phase.is_call();
         if call && !day {
@@ -311,6 +220,7 @@ impl Market {
         let amended = EventKind::Amended {
             order: resting.order,
             owner: resting.owner,
+            side: resting.side,
             price: resting.price,
             leaves,
             displayed,
@@ -331,6 +241,10 @@ impl Market {
             return Err(Refusal::UnknownOrder);
         };
         let terms = order.order().extra;
+        let quantity = sum(leaves, resting.traded);
+        if terms.display > Quantity::ZERO && too_many_parts(quantity, terms.display) {
+            return Err(Refusal::Display);
+        }
         if terms.post_only && would_trade {
             return Err(Refusal::WouldTrade);
         }
@@ -338,6 +252,7 @@ impl Market {
         let amended = EventKind::Amended {
             order: resting.order,
             owner: resting.owner,
+            side: resting.side,
             price,
             leaves,
             displayed: terms.shown(leaves),
@@ -384,6 +299,8 @@ impl Market {
                 let cancelled = EventKind::Cancelled {
                     order: incoming.order,
                     owner: incoming.terms.owner,
+                    side: incoming.side,
+                    price: incoming.price,
                     leaves: incoming.leaves,
                     reason,
                 };
@@ -447,36 +364,11 @@ impl Market {
         let cancelled = EventKind::Cancelled {
             order: order.key,
             owner: order.extra.owner,
+            side: order.side,
+            price: (!order.extra.at_any_price).then_some(order.price),
             leaves: leaves(order),
             reason,
         };
         self.tell(events, cancelled);
-    }
-}
-
-/// What is left of an order, shown or not.
-#[inline]
-pub(crate) fn leaves(order: &BookOrder<Terms>) -> Quantity {
-    sum(order.quantity, order.extra.hidden)
-}
-
-/// The sum of two parts of one order's quantity, which therefore fits.
-#[inline]
-pub(crate) fn sum(one: Quantity, other: Quantity) -> Quantity {
-    match one.checked_add(other) {
-        Some(sum) => sum,
-        None => unreachable!("parts of an order are no more than the order"),
-    }
-}
-
-fn resting(order: &BookOrder<Terms>, at_limit: bool) -> Resting {
-    Resting {
-        order: order.key,
-        owner: order.extra.owner,
-        side: order.side,
-        price: at_limit.then_some(order.price),
-        displayed: order.quantity,
-        leaves: leaves(order),
-        traded: order.extra.traded,
     }
 }

@@ -10,7 +10,8 @@ use tapewatch_model::{BookOrder, Quantity, Side};
 
 use crate::command::SelfMatch;
 use crate::event::{CancelReason, Event, EventKind, Party};
-use crate::market::{Incoming, Market, Terms, leaves, sum};
+use crate::held::{Incoming, Terms, leaves, sum};
+use crate::market::Market;
 
 impl Market {
     /// Trades an order with all that it can take. Breaks when what is left of it is to be cancelled

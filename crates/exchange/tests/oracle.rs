@@ -208,8 +208,9 @@ fn random_commands_reach_everything() {
     }
     for (name, least) in [
         ("Lot", 100),
-        ("Tick", 100),
+        ("Tick", 50),
         ("NotResting", 50),
+        ("Display", 10),
         ("CallPhase", 50),
         ("DuplicateOrder", 100),
         ("UnknownOrder", 100),

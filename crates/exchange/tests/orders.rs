@@ -193,6 +193,10 @@ fn what_cannot_be_is_refused_with_its_reason() {
         story.new_order(iceberg(ioc(buy(9, 5, 100)), 1)),
         ["9 refused: NotResting"]
     );
+    assert_eq!(
+        story.new_order(iceberg(buy(9, 101, 100), 1)),
+        ["9 refused: Display"]
+    );
     assert_eq!(story.cancel(9), ["9 refused: UnknownOrder"]);
     assert_eq!(story.amend(9, 1, 0), ["9 refused: UnknownOrder"]);
     assert_eq!(

@@ -48,6 +48,7 @@ fn any_price() -> impl Strategy<Value = Price> {
 fn any_quantity() -> impl Strategy<Value = Quantity> {
     prop_oneof![
         60 => (1_i64..20).prop_map(pieces),
+        1 => (190_i64..210).prop_map(pieces),
         1 => Just(Quantity::ZERO),
         1 => Just(Quantity::from_units(3).unwrap()),
     ]

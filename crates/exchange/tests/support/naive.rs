@@ -42,6 +42,11 @@ fn quantity(units: i64) -> Quantity {
     Quantity::from_units(units).unwrap()
 }
 
+/// More than a hundred parts.
+fn too_many_parts(quantity: Quantity, display: Option<Quantity>) -> bool {
+    display.is_some_and(|shown| quantity.units() > 100 * shown.units())
+}
+
 /// Whether an order of this side and limit would trade at a price.
 fn would_take(side: Side, limit: Option<Price>, price: Price) -> bool {
     limit.is_none_or(|limit| match side {
@@ -132,6 +137,8 @@ impl Naive {
         self.events.push(EventKind::Cancelled {
             order: order.new.order,
             owner: order.new.owner,
+            side: order.new.side,
+            price: order.price(),
             leaves: quantity(order.leaves),
             reason,
         });
@@ -170,6 +177,7 @@ impl Naive {
                 !plain && (new.post_only || new.display.is_some()),
                 Refusal::NotResting,
             ),
+            (too_many_parts(new.quantity, new.display), Refusal::Display),
             (
                 self.phase.is_call() && new.time_in_force != TimeInForce::Day,
                 Refusal::CallPhase,
@@ -218,6 +226,9 @@ impl Naive {
         }
         let price = amend.price.or(order.price());
         let keeps = price == order.price() && leaves <= order.leaves;
+        if !keeps && too_many_parts(amend.quantity, order.new.display) {
+            return Some(Refusal::Display);
+        }
         if !keeps && order.new.post_only && self.crosses(&order.new, price) {
             return Some(Refusal::WouldTrade);
         }
@@ -227,6 +238,7 @@ impl Naive {
         self.events.push(EventKind::Amended {
             order: amend.order,
             owner: order.new.owner,
+            side: order.new.side,
             price,
             leaves: quantity(leaves),
             displayed: quantity(order.displayed),
@@ -408,12 +420,8 @@ impl Naive {
             let closest = prices.iter().map(distance).min()?;
             prices.retain(|price| distance(price) == closest);
         }
-        let (lowest, highest) = (*prices.first()?, *prices.last()?);
-        let price = if surplus(&highest) > 0 {
-            highest
-        } else {
-            lowest
-        };
+        let buyers_left = prices.iter().rfind(|price| surplus(price) > 0);
+        let price = *buyers_left.or(prices.first())?;
         (most > 0).then_some((price, most))
     }
 
