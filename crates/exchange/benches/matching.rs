@@ -1,6 +1,6 @@
 //! How many order events a second one core matches, over a book of a thousand prices: new orders,
 //! cancels, amends and executions, made before they are timed; and how many changes a second a book
-//! takes that is rebuilt from the events.
+//! takes that is rebuilt from the events; and how many events a second agents make.
 //!
 //! Invariant: the same commands in every run.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
@@ -11,8 +11,8 @@ use std::hint::black_box;
 
 use criterion::{BatchSize, Criterion, SamplingMode, Throughput};
 use flow::Flow;
-use tapewatch_exchange::{Event, EventKind, Exchange};
-use tapewatch_model::{Book, BookOrder, OrderKey, Price, Priority, Quantity, Side};
+use tapewatch_exchange::{Agents, Event, EventKind, Exchange, Scenario, Simulation};
+use tapewatch_model::{Book, BookOrder, OrderKey, Price, Priority, Quantity, Side, Time, TimeSpan};
 
 const COMMANDS: usize = 2_000_000;
 const RESTING: usize = 50_000;
@@ -89,6 +89,22 @@ fn changes(flow: &Flow) -> (Book, Vec<Change>) {
     (book, changes)
 }
 
+/// An hour of two instruments.
+fn session() -> Vec<Event> {
+    let mut simulation = Simulation::new(Scenario {
+        seed: 1,
+        start: Time::from_nanos(0),
+        call: TimeSpan::from_secs(300),
+        trading: TimeSpan::from_secs(3_600),
+        instruments: 2,
+        agents: Agents::default(),
+    })
+    .unwrap();
+    let mut events = Vec::new();
+    while simulation.next(&mut events).is_some() {}
+    events
+}
+
 fn main() {
     let mut criterion = Criterion::default().configure_from_args();
     let flow = Flow::generated(RESTING, COMMANDS);
@@ -137,6 +153,8 @@ fn main() {
         };
         bencher.iter_batched(|| book.clone(), apply, BatchSize::PerIteration);
     });
+    group.throughput(Throughput::Elements(session().len() as u64));
+    group.bench_function("session", |bencher| bencher.iter(|| black_box(session())));
     group.finish();
     criterion.final_summary();
 }
