@@ -10,9 +10,10 @@ mod ladder;
 mod slots;
 
 use std::fmt;
+use std::hash::BuildHasher;
 
 use foldhash::fast::FixedState;
-use hashbrown::HashMap;
+use hashbrown::HashTable;
 
 use crate::fixed::{Decimal, Price, Quantity};
 use crate::order::Side;
@@ -32,8 +33,9 @@ impl fmt::Display for OrderKey {
 /// Orders by price and time. `T` is what the book's owner keeps beside each order.
 #[derive(Debug, Clone)]
 pub struct Book<T = ()> {
-    /// Where an order is in `slots`; never iterated.
-    keys: HashMap<OrderKey, u32, FixedState>,
+    /// Where an order is in `slots`, by its key, which is there alone: so the table stays small
+    /// enough for a near cache. Never iterated.
+    keys: HashTable<u32>,
     slots: Slots<T>,
     bids: Ladder,
     asks: Ladder,
@@ -42,8 +44,9 @@ pub struct Book<T = ()> {
     orders_max: u32,
 }
 
-/// The room of the first order.
-const ROOM_MIN: usize = 16;
+/// The room of the first order: twice as much, and twice that again, fills a table of a power of two
+/// to its last place.
+const ROOM_MIN: usize = 14;
 
 /// An order as it stands in the book.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -113,7 +116,7 @@ impl<T: Copy> Book<T> {
     #[must_use]
     pub fn with_limit(orders_max: u32) -> Self {
         Self {
-            keys: HashMap::with_hasher(FixedState::default()),
+            keys: HashTable::new(),
             slots: Slots::default(),
             bids: Ladder::new(Side::Buy),
             asks: Ladder::new(Side::Sell),
@@ -148,21 +151,17 @@ impl<T: Copy> Book<T> {
         if order.quantity == Quantity::ZERO {
             return Err(AddError::NoQuantity(order.key));
         }
-        let full = self.is_full();
-        if self.keys.len() == self.room && !full {
-            self.grow();
+        if self.contains(order.key) {
+            return Err(AddError::Duplicate(order.key));
         }
-        let entry = match self.keys.entry(order.key) {
-            hashbrown::hash_map::Entry::Occupied(_) => {
-                return Err(AddError::Duplicate(order.key));
-            }
-            hashbrown::hash_map::Entry::Vacant(entry) => entry,
-        };
-        if full {
+        if self.is_full() {
             return Err(AddError::Full {
                 key: order.key,
                 orders_max: self.orders_max,
             });
+        }
+        if self.keys.len() == self.room {
+            self.grow();
         }
         let ladder = match order.side {
             Side::Buy => &mut self.bids,
@@ -172,7 +171,9 @@ impl<T: Copy> Book<T> {
         let at = self.slots.take(&order, level);
         self.slots
             .push_back(&mut ladder.level_mut(level).queue, at, order.quantity);
-        entry.insert(at);
+        let slots = &self.slots;
+        let rehash = |&at: &u32| hash(slots.get(at).key);
+        self.keys.insert_unique(hash(order.key), at, rehash);
         Ok(())
     }
 
@@ -180,26 +181,28 @@ impl<T: Copy> Book<T> {
     #[must_use]
     #[inline]
     pub fn contains(&self, key: OrderKey) -> bool {
-        self.keys.contains_key(&key)
+        self.find(key).is_some()
     }
 
     /// The order with this key.
     #[must_use]
     pub fn get(&self, key: OrderKey) -> Option<BookOrder<T>> {
-        self.keys.get(&key).map(|&at| self.order(at))
+        self.find(key).map(|at| self.order(at))
     }
 
-    /// Twice as many keys as orders: so the map never needs more memory to forget those that went.
+    /// Twice as many keys as orders: so the table never needs more memory to forget those that went.
     #[cold]
     fn grow(&mut self) {
         self.room = (self.room * 2).max(ROOM_MIN);
-        self.keys.reserve(2 * self.room - self.keys.len());
+        let slots = &self.slots;
+        let rehash = |&at: &u32| hash(slots.get(at).key);
+        self.keys.reserve(2 * self.room - self.keys.len(), rehash);
         self.slots.reserve(self.room);
     }
 
     /// The order with this key, to change or remove.
     pub fn get_mut(&mut self, key: OrderKey) -> Option<OrderMut<'_, T>> {
-        let at = *self.keys.get(&key)?;
+        let at = self.find(key)?;
         Some(OrderMut { book: self, at })
     }
 
@@ -301,7 +304,7 @@ impl<T: Copy> Book<T> {
     /// is no order with this key.
     #[must_use]
     pub fn ahead(&self, key: OrderKey) -> Option<Ahead> {
-        let at = *self.keys.get(&key)?;
+        let at = self.find(key)?;
         let (mut orders, mut units) = (0, 0);
         for before in self.slots.before(at) {
             orders += 1;
@@ -311,6 +314,13 @@ impl<T: Copy> Book<T> {
             orders,
             quantity: Decimal::from_quantity_units(units),
         })
+    }
+
+    /// The slot of the order with this key.
+    #[inline]
+    fn find(&self, key: OrderKey) -> Option<u32> {
+        let is = |&at: &u32| self.slots.get(at).key == key;
+        self.keys.find(hash(key), is).copied()
     }
 
     #[inline]
@@ -340,6 +350,11 @@ impl<T: Copy> Book<T> {
             extra: slot.extra,
         }
     }
+}
+
+#[inline]
+fn hash(key: OrderKey) -> u64 {
+    FixedState::default().hash_one(key)
 }
 
 /// An order of a book, held to be changed: it is there as long as this is.
@@ -407,8 +422,14 @@ impl<T: Copy> OrderMut<'_, T> {
         if queue.orders == 0 {
             ladder.close(level);
         }
+        let found = self
+            .book
+            .keys
+            .find_entry(hash(order.key), |&at| at == self.at);
+        if let Ok(entry) = found {
+            entry.remove();
+        }
         self.book.slots.give_back(self.at);
-        self.book.keys.remove(&order.key);
         order
     }
 }
