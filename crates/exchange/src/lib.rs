@@ -16,6 +16,7 @@ mod market;
 mod matching;
 mod rules;
 mod simulation;
+mod tape;
 
 pub use auction::Clearing;
 pub use command::{Amend, Command, NewOrder, OrderType, Refusal, SelfMatch, TimeInForce};
@@ -25,3 +26,4 @@ pub use held::{Resting, Terms};
 pub use market::{Market, Phase};
 pub use rules::{Rules, RulesError};
 pub use simulation::{Agents, Scenario, ScenarioError, Simulation};
+pub use tape::Tape;

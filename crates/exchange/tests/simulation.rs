@@ -1,8 +1,10 @@
 //! A simulated session: the same for the same seed, and believable in the large.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
-use tapewatch_exchange::{Agents, Event, EventKind, Instrument, Phase, Scenario, Simulation};
-use tapewatch_model::{Side, Time, TimeSpan};
+use std::collections::BTreeMap;
+
+use tapewatch_exchange::{Agents, Event, EventKind, Instrument, Phase, Scenario, Simulation, Tape};
+use tapewatch_model::{EventType, Side, Time, TimeSpan};
 
 fn scenario(seed: u64, instruments: u32, minutes: i64) -> Scenario {
     Scenario {
@@ -109,6 +111,30 @@ fn a_session_is_believable() {
         first * 2 > middle * 3 && last * 2 > middle * 3,
         "{first}, {middle}, {last}"
     );
+}
+
+/// By the rows alone, each order ends: filled, cancelled, or at the close.
+#[test]
+fn rows_tell_the_life_of_every_order() {
+    let mut tape = Tape::default();
+    for (time, event) in run(scenario(3, 2, 10), |_| {}) {
+        tape.push(time, &event).unwrap();
+    }
+    let rows = tape.take();
+    assert!(tape.rows().is_empty());
+    let mut leaves: BTreeMap<(String, String), i64> = BTreeMap::new();
+    for (_, row) in rows.rows() {
+        let order = (row.sym.to_owned(), row.order_id.to_owned());
+        let quantity = row.quantity.units();
+        match row.event_type {
+            EventType::New => assert_eq!(leaves.insert(order, quantity), None),
+            EventType::Filled => *leaves.get_mut(&order).unwrap() -= quantity,
+            EventType::Amended => *leaves.get_mut(&order).unwrap() = quantity,
+            EventType::Cancelled => assert_eq!(leaves.insert(order, 0), Some(quantity)),
+        }
+    }
+    assert!(leaves.len() > 1_000);
+    assert!(leaves.values().all(|&leaves| leaves == 0));
 }
 
 #[test]
