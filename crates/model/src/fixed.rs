@@ -79,6 +79,8 @@ impl Price {
 impl Quantity {
     /// Digits behind the point.
     pub const SCALE: u32 = 8;
+    /// Nothing.
+    pub const ZERO: Self = Self(0);
 
     /// From units of 1e-8.
     ///
@@ -96,6 +98,27 @@ impl Quantity {
     #[must_use]
     pub const fn units(self) -> i64 {
         self.0
+    }
+
+    /// What is left when `other` is taken from it; nothing when that is more.
+    #[must_use]
+    #[inline]
+    pub const fn saturating_sub(self, other: Self) -> Self {
+        if other.0 >= self.0 {
+            Self(0)
+        } else {
+            Self(self.0 - other.0)
+        }
+    }
+
+    /// The sum of both; `None` when it does not fit.
+    #[must_use]
+    #[inline]
+    pub const fn checked_add(self, other: Self) -> Option<Self> {
+        match self.0.checked_add(other.0) {
+            Some(units) => Some(Self(units)),
+            None => None,
+        }
     }
 
     /// Parses a decimal such as `1000` or `0.00000001`.

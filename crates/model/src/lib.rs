@@ -1,11 +1,12 @@
-//! The nouns of the market and how they are written down: time, price, quantity, orders, hits,
-//! alerts, dead letters and the versioned codec of what goes into the journal.
+//! The nouns of the market and how they are written down: time, price, quantity, orders and their book,
+//! hits, alerts, dead letters and the versioned codec of what goes into the journal.
 //!
 //! Invariant: nothing here does I/O, reads a clock or uses a float where a number is kept. Every
 //! value that exists is valid: a [`Quantity`] is never negative, a code of an [`OrderBatch`] always
 //! points into its dictionary, a text is UTF-8 within its length limit.
 
 mod batch;
+mod book;
 mod codec;
 mod dead_letter;
 mod fixed;
@@ -16,6 +17,7 @@ mod text;
 mod time;
 
 pub use batch::{CodedRow, OrderBatch, OrderColumns, RowRef};
+pub use book::{AddError, Ahead, Book, BookLevel, BookOrder, OrderKey, OrderMut, Priority};
 pub use codec::{
     Bucket, BucketDecoder, CodecError, DetectorConfig, FORMAT_VERSION, Origin, dead_letter_count,
     decode_bucket, decode_config, encode_bucket, encode_config, frame_kind,

@@ -138,6 +138,16 @@ impl EventType {
 }
 
 impl Side {
+    /// The other side.
+    #[must_use]
+    #[inline]
+    pub const fn opposite(self) -> Self {
+        match self {
+            Self::Buy => Self::Sell,
+            Self::Sell => Self::Buy,
+        }
+    }
+
     /// Reads `B`/`S`, `buy`/`sell` and FIX `Side` (tag 54, 1 and 2).
     #[must_use]
     #[inline]

@@ -1,10 +1,14 @@
-//! The pure middle: `model` and `detect` touch no file, socket, clock, thread, environment or random number.
+//! The pure middle: `model`, `detect` and `exchange` touch no file, socket, clock, thread, environment or random number.
 
 use super::rust_source::{Token, tokens, without_tests};
 use super::text::is_test_or_generated;
 use super::{Finding, SourceFile};
 
-const PURE: &[&str] = &["crates/detect/src/", "crates/model/src/"];
+const PURE: &[&str] = &[
+    "crates/detect/src/",
+    "crates/exchange/src/",
+    "crates/model/src/",
+];
 /// Modules of the standard library that reach outside.
 const MODULES: &[&str] = &["fs", "net", "thread", "process", "env"];
 /// Names that reach outside wherever they come from.
@@ -98,6 +102,8 @@ mod tests {
         );
         assert_eq!(names("use std::time::{Duration, Instant};"), ["Instant"]);
         assert_eq!(names("fn a() { println!(\"x\"); }"), ["println!"]);
+        let market = SourceFile::of("crates/exchange/src/a.rs", "use std::net;");
+        assert_eq!(check(&market).len(), 1);
     }
 
     #[test]

@@ -1,0 +1,122 @@
+//! What is simulated: how long, how many instruments, who trades.
+//!
+//! Invariant: a scenario that is accepted has times that fit and agents within their limit.
+
+use tapewatch_model::{Time, TimeSpan};
+
+/// The most agents over all instruments.
+const AGENTS_MAX: u64 = 1 << 20;
+
+/// One session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Scenario {
+    /// Same seed, same events.
+    pub seed: u64,
+    /// When the call phase before the opening auction begins.
+    pub start: Time,
+    /// How long the call phases before the opening and the closing auction are.
+    pub call: TimeSpan,
+    /// How long continuous trading is.
+    pub trading: TimeSpan,
+    /// How many instruments trade.
+    pub instruments: u32,
+    /// Who trades in each of them.
+    pub agents: Agents,
+}
+
+/// How many agents of each kind trade in an instrument.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Agents {
+    /// Market makers: quote both sides around what they think it is worth, lean against their position.
+    pub makers: u32,
+    /// Noise traders: come without a reason.
+    pub noise: u32,
+    /// Momentum traders: buy what rises.
+    pub momentum: u32,
+    /// Mean-reversion traders: buy what has fallen.
+    pub reversion: u32,
+    /// Institutions: buy or sell much, in slices.
+    pub institutions: u32,
+}
+
+impl Default for Agents {
+    fn default() -> Self {
+        Self {
+            makers: 4,
+            noise: 40,
+            momentum: 4,
+            reversion: 4,
+            institutions: 3,
+        }
+    }
+}
+
+/// Why a scenario cannot be simulated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum ScenarioError {
+    /// A phase without length.
+    #[error("call phases and trading must each last longer than nothing")]
+    Times,
+    /// Too many instruments or agents.
+    #[error(
+        "{instruments} instruments of {agents} agents are more than the 65,536 or {AGENTS_MAX} that can be simulated"
+    )]
+    TooMany {
+        /// Instruments.
+        instruments: u32,
+        /// Agents of each.
+        agents: u64,
+    },
+}
+
+impl Agents {
+    pub(super) fn count(&self) -> u64 {
+        [
+            self.makers,
+            self.noise,
+            self.momentum,
+            self.reversion,
+            self.institutions,
+        ]
+        .map(u64::from)
+        .iter()
+        .sum()
+    }
+}
+
+impl Scenario {
+    pub(super) fn check(&self) -> Result<(), ScenarioError> {
+        if self.call.nanos() <= 0 || self.trading.nanos() <= 0 {
+            return Err(ScenarioError::Times);
+        }
+        let agents = self.agents.count();
+        if u64::from(self.instruments) * agents > AGENTS_MAX || self.instruments > 65_536 {
+            let instruments = self.instruments;
+            return Err(ScenarioError::TooMany {
+                instruments,
+                agents,
+            });
+        }
+        Ok(())
+    }
+
+    pub(super) fn opens(&self) -> Time {
+        self.start.saturating_add(self.call)
+    }
+
+    pub(super) fn stops(&self) -> Time {
+        self.opens().saturating_add(self.trading)
+    }
+
+    pub(super) fn closes(&self) -> Time {
+        self.stops().saturating_add(self.call)
+    }
+
+    /// How busy the market is, in thousandths of its mean: most at the open and the close.
+    pub(super) fn busy(&self, now: Time) -> i64 {
+        let gone = i128::from(now.nanos()) - i128::from(self.opens().nanos());
+        let part = (gone * 1_000 / i128::from(self.trading.nanos())).clamp(0, 1_000) as i64;
+        // A parabola of mean 1: a half in the middle, two at the ends.
+        500 + 6 * (part - 500) * (part - 500) / 1_000
+    }
+}
