@@ -57,8 +57,7 @@ pub(crate) fn run(mut args: Args) -> Outcome<()> {
     let mut table: Vec<Row> = series.iter().map(|one| Row::of(one, &series)).collect();
     table.push(once::rule(&workspace)?);
     table.extend(once::restarts(&workspace, &prepared)?);
-    let csv = day.file("csv");
-    table.extend(once::live(&workspace, &prepared, &csv, live_seconds)?);
+    table.extend(once::live(&workspace, &prepared, &day, live_seconds)?);
     table.extend(once::latency(&workspace, &prepared)?);
     let what = format!(
         "- Command: `cargo xtask bench --rows {rows} --runs {runs} --live-seconds {live_seconds}`: {} rows, \

@@ -44,6 +44,25 @@ impl TextColumn {
         self.ends.push(self.text.len() as u32);
     }
 
+    /// Appends all texts of `other`, which is empty then.
+    pub fn append(&mut self, other: &mut Self) {
+        let before = self.text.len() as u32;
+        self.text.append(&mut other.text);
+        self.ends
+            .extend(other.ends.drain(..).map(|end| before + end));
+    }
+
+    /// Bytes of the longest text; 0 when there are none.
+    #[must_use]
+    pub fn longest(&self) -> usize {
+        let mut start = 0;
+        let lengths = self
+            .ends
+            .iter()
+            .map(|&end| end - std::mem::replace(&mut start, end));
+        lengths.fold(0, u32::max) as usize
+    }
+
     /// Appends so many empty texts.
     pub fn push_empty(&mut self, texts: usize) {
         let end = self.text.len() as u32;

@@ -351,7 +351,7 @@ pub(crate) struct MeasureArgs {
 pub(crate) struct LiveArgs {
     #[command(flatten)]
     pub(crate) common: MeasureArgs,
-    /// CSV file of one day
+    /// CSV or Parquet file of one day
     #[arg(long)]
     pub(crate) file: PathBuf,
     /// Rows a second

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use futures::StreamExt as _;
 use serde_json::json;
-use tapewatch_connect::{Bucketer, CsvOrders, Pace};
+use tapewatch_connect::{Bucketer, Pace};
 use tapewatch_detect::DetectConfig;
 use tapewatch_journal::{Journal, Retention};
 use tapewatch_model::{Bucket, EventType, Price, Quantity, RowRef, Side, TimeSpan};
@@ -28,6 +28,7 @@ use crate::fold::Fold;
 use crate::metrics::Metrics;
 use crate::pipeline::{self, Pipeline, PublishError, Published, Spawned};
 use crate::recovery::JOURNAL_DIR;
+use crate::source::{format_of, open};
 use crate::up;
 
 /// Buckets on the way through the pipeline.
@@ -100,7 +101,7 @@ async fn live(args: &LiveArgs) -> Result<serde_json::Value, Failure> {
     let mut rows = 0_u64;
     let mut checkpoint = Instant::now();
     for day in 0.. {
-        let source = CsvOrders::open(&args.file).map_err(Failure::run)?;
+        let source = open(&args.file, format_of(&args.file)?)?;
         let mut buckets = Bucketer::new(source, Pace::default());
         let mut failed = None;
         let buckets = std::iter::from_fn(|| {

@@ -20,7 +20,7 @@ use parquet::arrow::arrow_reader::{
 };
 use parquet::errors::ParquetError;
 use tapewatch_model::{
-    DeadLetter, EventTypes, OrderBatch, OrderSource, Progress, RowError, SourceError,
+    DeadLetter, EventTypes, OrderBatch, OrderColumns, OrderSource, Progress, RowError, SourceError,
 };
 
 use columns::{Codes, Columns};
@@ -53,6 +53,9 @@ pub struct ParquetOrders {
     /// The batch that is being handed out.
     current: Option<Current>,
     codes: Codes,
+    /// Rows that are being added. Kept for their memory.
+    some: Vec<u32>,
+    filling: OrderColumns,
     wanted: EventTypes,
     rows: Progress,
 }
@@ -109,6 +112,8 @@ impl ParquetOrders {
             places,
             current: None,
             codes: Codes::default(),
+            some: Vec::new(),
+            filling: OrderColumns::default(),
             wanted: EventTypes::ALL,
             rows: Progress {
                 done: 0,
@@ -235,22 +240,29 @@ impl OrderSource for ParquetOrders {
             left -= upto - current.next;
             let before = self.rows.done + 1 - current.next as u64;
             self.codes.begin(&current.columns, orders);
-            let (mut wanted, rows) = (0, upto - current.next);
-            for index in current.columns.wanted(self.wanted, current.next..upto) {
-                wanted += 1;
-                let row = before + index as u64;
-                match current.columns.push(index, &mut self.codes, orders) {
-                    Ok(()) => numbers.push(row),
-                    Err(error) => {
-                        let raw = render(&current.batch, index);
-                        dead_letters.push(refuse(&self.name, row, &error, &raw));
+            let rows = upto - current.next;
+            self.some.clear();
+            let wanted = current.columns.wanted(self.wanted, current.next..upto);
+            self.some.extend(wanted.map(|index| index as u32));
+            let (codes, filling) = (&mut self.codes, &mut self.filling);
+            if current.columns.fill(&self.some, codes, filling, orders) {
+                numbers.extend(self.some.iter().map(|&index| before + u64::from(index)));
+            } else {
+                for index in self.some.iter().map(|&index| index as usize) {
+                    let row = before + index as u64;
+                    match current.columns.push(index, codes, orders) {
+                        Ok(()) => numbers.push(row),
+                        Err(error) => {
+                            let raw = render(&current.batch, index);
+                            dead_letters.push(refuse(&self.name, row, &error, &raw));
+                        }
                     }
                 }
             }
             self.codes.end(orders);
             current.next = upto;
             self.rows.done += rows as u64;
-            self.rows.passed_over += (rows - wanted) as u64;
+            self.rows.passed_over += (rows - self.some.len()) as u64;
         }
         if numbers.len() as u64 == self.rows.done + 1 - first {
             orders.number_from(first);

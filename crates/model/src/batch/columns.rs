@@ -2,14 +2,14 @@
 //!
 //! Invariant: all of them are added or none.
 
-use super::{OrderBatch, unknown_code};
+use super::{OrderBatch, too_long, unknown_code};
 use crate::fixed::{Price, Quantity};
 use crate::order::{EventType, RowError, Side};
-use crate::text::Interner;
+use crate::text::{Interner, ORDER_ID_BYTES_MAX, TextColumn};
 use crate::time::Time;
 
-/// Rows to add by their columns, all of one length. Order ids and prices are left out: they are empty
-/// and zero.
+/// Rows to add by their columns, all of one length. Order ids and prices may both be left out: they
+/// are empty and zero then.
 #[derive(Debug, Clone, Default)]
 pub struct OrderColumns {
     /// When it happened.
@@ -24,14 +24,32 @@ pub struct OrderColumns {
     pub side: Vec<Side>,
     /// Quantities of the events.
     pub quantity: Vec<Quantity>,
+    /// The orders' ids at the source.
+    pub order_id: TextColumn,
+    /// Limit prices.
+    pub price: Vec<Price>,
+}
+
+impl OrderColumns {
+    /// Forgets all rows, keeps the memory.
+    pub fn clear(&mut self) {
+        self.time.clear();
+        self.sym.clear();
+        self.event_type.clear();
+        self.trader.clear();
+        self.side.clear();
+        self.quantity.clear();
+        self.order_id.clear();
+        self.price.clear();
+    }
 }
 
 impl OrderBatch {
     /// Adds rows by their columns, which are empty then.
     ///
     /// # Errors
-    /// [`RowError`] when the columns differ in length or a code is not in its dictionary; the batch
-    /// and the columns are unchanged then.
+    /// [`RowError`] when the columns differ in length, a code is not in its dictionary or an order id
+    /// is too long; the batch and the columns are unchanged then.
     pub fn push_columns(&mut self, columns: &mut OrderColumns) -> Result<(), RowError> {
         let rows = columns.time.len();
         let lengths = [
@@ -41,7 +59,9 @@ impl OrderBatch {
             columns.side.len(),
             columns.quantity.len(),
         ];
-        if lengths != [rows; 5] {
+        let details = [columns.order_id.len(), columns.price.len()];
+        let left_out = details == [0; 2];
+        if lengths != [rows; 5] || !(left_out || details == [rows; 2]) {
             return Err(RowError::new("row", "has columns of different lengths"));
         }
         let below = |codes: &[u32], of: &Interner| {
@@ -54,14 +74,23 @@ impl OrderBatch {
         if !below(&columns.sym, &self.syms) || !below(&columns.trader, &self.traders) {
             return Err(unknown_code());
         }
+        let longest = columns.order_id.longest();
+        if longest > ORDER_ID_BYTES_MAX {
+            return Err(too_long("order_id", longest, ORDER_ID_BYTES_MAX));
+        }
         self.time.append(&mut columns.time);
         self.sym.append(&mut columns.sym);
         self.event_type.append(&mut columns.event_type);
         self.trader.append(&mut columns.trader);
         self.side.append(&mut columns.side);
         self.quantity.append(&mut columns.quantity);
-        self.order_id.push_empty(rows);
-        self.price.resize(self.time.len(), Price::default());
+        if left_out {
+            self.order_id.push_empty(rows);
+            self.price.resize(self.time.len(), Price::default());
+        } else {
+            self.order_id.append(&mut columns.order_id);
+            self.price.append(&mut columns.price);
+        }
         Ok(())
     }
 }
@@ -79,6 +108,7 @@ mod tests {
             trader: vec![trader],
             side: vec![Side::Sell],
             quantity: vec![Quantity::from_whole(3).unwrap()],
+            ..OrderColumns::default()
         }
     }
 
@@ -101,6 +131,22 @@ mod tests {
         batch.push_columns(&mut right).unwrap();
         batch.push_columns(&mut columns(sym, trader)).unwrap();
         assert!(right.time.is_empty());
+        let mut with_details = columns(sym, trader);
+        with_details
+            .order_id
+            .push(&"x".repeat(ORDER_ID_BYTES_MAX + 1));
+        assert!(
+            batch.push_columns(&mut with_details).is_err(),
+            "an id without a price"
+        );
+        with_details.price.push(Price::from_units(5));
+        assert!(batch.push_columns(&mut with_details).is_err(), "too long");
+        assert_eq!((batch.len(), with_details.order_id.len()), (2, 1));
+        with_details.order_id.clear();
+        with_details.order_id.push("O1");
+        batch.push_columns(&mut with_details).unwrap();
+        let row = batch.row(2).unwrap();
+        assert_eq!((row.order_id, row.price.units()), ("O1", 5));
         let row = batch.row(1).unwrap();
         assert_eq!((row.sym, row.trader, row.order_id), ("A", "T", ""));
         assert_eq!(

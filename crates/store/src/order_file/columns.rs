@@ -14,8 +14,8 @@ use arrow::compute::cast;
 use arrow::datatypes::{DataType, Decimal128Type, Float32Type, Float64Type, Int64Type, TimeUnit};
 use arrow::error::ArrowError;
 use tapewatch_model::{
-    CodedRow, EventType, EventTypes, NumberError, OrderBatch, Price, Quantity, RowError, RowRef,
-    Side, Time,
+    CodedRow, EventType, EventTypes, NumberError, OrderBatch, OrderColumns, Price, Quantity,
+    RowError, RowRef, Side, Time,
 };
 
 use crate::coded::{Coded, TextCodes, coded_type};
@@ -128,6 +128,50 @@ impl Columns {
         })
     }
 
+    /// Adds these rows to a batch of orders, column by column; `false` (and no row) when something is
+    /// wrong with one of them.
+    pub(super) fn fill(
+        &self,
+        rows: &[u32],
+        codes: &mut Codes,
+        columns: &mut OrderColumns,
+        orders: &mut OrderBatch,
+    ) -> bool {
+        columns.clear();
+        let mut sym = |at| {
+            let find = || orders.sym_code(self.sym.text(at)?).ok();
+            codes.sym.code(at, find)
+        };
+        let mut good = each(rows, &mut columns.sym, |row| sym(self.sym.code(row)?));
+        let mut trader = |at| {
+            let find = || orders.trader_code(self.trader.text(at)?).ok();
+            codes.trader.code(at, find)
+        };
+        good = good
+            && each(rows, &mut columns.trader, |row| {
+                trader(self.trader.code(row)?)
+            });
+        good = good && each(rows, &mut columns.time, |row| self.time.get(row).ok());
+        good = good
+            && each(rows, &mut columns.event_type, |row| {
+                self.event_type.meaning(row)
+            });
+        good = good && each(rows, &mut columns.side, |row| self.side.meaning(row));
+        good = good && each(rows, &mut columns.price, |row| self.price.price(row).ok());
+        good = good
+            && each(rows, &mut columns.quantity, |row| {
+                self.quantity.quantity(row).ok()
+            });
+        let order_id = &mut columns.order_id;
+        order_id.reserve(rows.len(), 0);
+        good = good
+            && rows.iter().all(|&row| {
+                let text = text(&self.order_id, row as usize);
+                text.is_some_and(|text| order_id.push_bytes(text).is_ok())
+            });
+        good && orders.push_columns(columns).is_ok()
+    }
+
     /// Adds the row at `index` to a batch of orders.
     #[inline]
     pub(super) fn push(
@@ -184,6 +228,14 @@ impl Columns {
         };
         orders.push(&row)
     }
+}
+
+/// Adds a value for each row; `false` when one has none.
+#[inline]
+fn each<T>(rows: &[u32], to: &mut Vec<T>, mut value: impl FnMut(usize) -> Option<T>) -> bool {
+    to.reserve(rows.len());
+    rows.iter()
+        .all(|&row| value(row as usize).map(|value| to.push(value)).is_some())
 }
 
 fn missing(column: &'static str) -> RowError {
