@@ -1,6 +1,8 @@
 //! Reading frames in order, from the disk, beside a writer or after it.
 //! Invariant: frames come whole, checked, in sequence and each once; a reader of this process never
-//! shows a frame that is not committed, whatever its buffer had seen of the file before.
+//! shows a frame that is not committed, whatever its buffer had seen of the file before. Frames before
+//! the first one that is wanted are passed over by their headers: damage in them is reported where it
+//! keeps a wanted frame from being found.
 
 use std::fs::File;
 use std::io;
@@ -50,8 +52,19 @@ struct Cursor {
     window: Window,
     /// The sequence number of the frame at the front of the window.
     next_seq: u64,
+    /// The frame that was passed over last: its length is believed until something is wrong behind it.
+    passed: Option<Passed>,
+    /// Whether frames may be passed over unread.
+    passing: bool,
     /// `durable` when the bytes in the window were read: what is beyond may have been rewritten since.
     trusted_to: u64,
+}
+
+/// A frame that was passed over.
+#[derive(Debug, Clone, Copy)]
+struct Passed {
+    position: u64,
+    seq: u64,
 }
 
 impl Reader {
@@ -159,7 +172,12 @@ impl Reader {
                 continue;
             }
             match cursor.step()? {
-                Step::Frame(header) => return Ok(Some(header)),
+                Step::Frame(header) if header.next_seq() <= self.from_seq => cursor.skip(&header),
+                Step::Frame(header) => {
+                    cursor.passed = None; // a sound frame where the one before it said
+                    return Ok(Some(header));
+                }
+                _ if cursor.doubt_passed()? => {}
                 Step::End | Step::Incomplete | Step::Bad(_) if !self.look_again()? => {
                     return Ok(None);
                 }
@@ -294,6 +312,8 @@ fn open_cursor(dir: &Path, from_seq: u64, limit: u64) -> Result<Option<Cursor>, 
             segment,
             window,
             next_seq,
+            passed: None,
+            passing: true,
             trusted_to: limit,
         }));
     }
@@ -306,12 +326,40 @@ impl Cursor {
             .map_err(ScanError::io("read", &self.segment.path))
     }
 
+    fn skip(&mut self, header: &FrameHeader) {
+        self.next_seq = header.next_seq();
+        self.window.take(header.frame_bytes());
+    }
+
+    /// Goes back to the frame that was passed over last, so that its checksum is looked at; whether
+    /// there is one. A frame that begins where another said that it ends vouches for that one's
+    /// length; behind the last one nothing does.
+    fn doubt_passed(&mut self) -> Result<bool, ScanError> {
+        let Some(passed) = self.passed.take() else {
+            return Ok(false);
+        };
+        self.passing = false;
+        self.next_seq = passed.seq;
+        self.window
+            .jump(passed.position)
+            .map_err(ScanError::io("read", &self.segment.path))?;
+        Ok(true)
+    }
+
     /// Moves over the next frame if all of it lies before `from_seq`; whether it did.
     fn pass_over(&mut self, from_seq: u64) -> Result<bool, ScanError> {
+        if !self.passing {
+            return Ok(false);
+        }
+        let here = Passed {
+            position: self.window.position(),
+            seq: self.next_seq,
+        };
         let passed = scan::pass_over(&mut self.window, self.next_seq, from_seq)
             .map_err(ScanError::io("read", &self.segment.path))?;
         if let Some(header) = passed {
             self.next_seq = header.next_seq();
+            self.passed = Some(here);
         }
         Ok(passed.is_some())
     }

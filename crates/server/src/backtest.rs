@@ -6,7 +6,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
-use std::thread;
+use std::thread::{self, ScopedJoinHandle};
 use std::time::Duration;
 
 use tapewatch_detect::{Backtest, SetAlert, Shard};
@@ -105,18 +105,19 @@ impl<'a> Run<'a> {
             0 => thread::available_parallelism().map_or(1, |count| count.get() as u32),
             threads => threads,
         };
-        let (before, ended) = (self.output.done(), AtomicUsize::new(0));
+        let before = self.output.done();
         let results: Vec<Result<(), Failure>> = thread::scope(|scope| {
             let work = || {
+                let mut others = StopUnless {
+                    done: false,
+                    stop: &self.stop,
+                };
                 let result = self.work();
-                if result.is_err() {
-                    self.stop.store(true, Ordering::Relaxed);
-                }
-                ended.fetch_add(1, Ordering::Relaxed);
+                others.done = result.is_ok();
                 result
             };
             let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
-            while ended.load(Ordering::Relaxed) < workers.len() {
+            while !workers.iter().all(ScopedJoinHandle::is_finished) {
                 progress.show(
                     self.rows.load(Ordering::Relaxed),
                     Progress {
@@ -223,6 +224,20 @@ impl<'a> Run<'a> {
             )));
         }
         Ok(())
+    }
+}
+
+/// Stops the other threads when one fails or dies.
+struct StopUnless<'a> {
+    done: bool,
+    stop: &'a AtomicBool,
+}
+
+impl Drop for StopUnless<'_> {
+    fn drop(&mut self) {
+        if !self.done {
+            self.stop.store(true, Ordering::Relaxed);
+        }
     }
 }
 

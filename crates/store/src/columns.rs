@@ -60,8 +60,17 @@ impl<'a> Leaf<'a> {
 
     /// The column's pages; all of its bytes are read at once.
     fn pages(&self) -> Result<Box<dyn PageReader>> {
-        let (start, length) = self.said.byte_range();
-        let length = usize::try_from(length)?;
+        let length = usize::try_from(self.said.compressed_size())?;
+        // Where the library begins, which takes a place below zero for a mistake of the caller.
+        let start = self.said.dictionary_page_offset();
+        let start = u64::try_from(start.unwrap_or_else(|| self.said.data_page_offset()))?;
+        let end = start.checked_add(length as u64);
+        if end.is_none_or(|end| end > Length::len(self.file)) {
+            return Err(refused(
+                self.descr().name(),
+                "it reaches past the end of the file",
+            ));
+        }
         let chunk = Chunk {
             start,
             bytes: self.file.get_bytes(start, length)?,
@@ -311,7 +320,9 @@ impl Pages {
         let page = self.pages.get_next_page()?.ok_or_else(missing)?;
         let encoding = page.encoding();
         let count = page.num_values() as usize;
-        if count > self.rows {
+        let is_dictionary = matches!(page, Page::DictionaryPage { .. });
+        // A dictionary may hold more than its row group uses; its bytes bound it.
+        if (!is_dictionary && count > self.rows) || (is_dictionary && !values.is_empty()) {
             return Err(damaged());
         }
         let coded = match page {

@@ -9,7 +9,7 @@ use std::path::Path;
 use common::{batch, copy, open};
 use proptest::prelude::*;
 use tapewatch_model::{EventType, EventTypes, Order, Price, Quantity, Side, Time};
-use tapewatch_store::{ScanRequest, ScanUnit, Store};
+use tapewatch_store::{ScanError, ScanRequest, ScanUnit, Store};
 
 const DAY: i64 = 86_400_000_000_000;
 
@@ -213,6 +213,59 @@ async fn a_unit_says_when_instruments_come_one_by_one() {
         promised(&cancels).contains(&false),
         "an instrument has a cancel in two files"
     );
+}
+
+/// A value that is not what the file's own bounds say, or is no text, is told and never left out.
+#[tokio::test(flavor = "multi_thread")]
+async fn damaged_instruments_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let rows: Vec<_> = (0..60_u8)
+        .map(|row| (row % 12, 2, 0, i64::from(row)))
+        .collect();
+    let orders = orders(&rows, 1);
+    let store = open(dir.path()).await;
+    store.append_orders(batch(&orders));
+    store.end_of_day(60).await.unwrap();
+    let partition = std::fs::read_dir(dir.path().join("history/orders"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .find(|path| path.to_string_lossy().contains("date="))
+        .unwrap();
+    let file = std::fs::read_dir(partition)
+        .unwrap()
+        .next()
+        .unwrap()
+        .unwrap()
+        .path();
+    let sound = std::fs::read(&file).unwrap();
+    let request = requests().swap_remove(1);
+    let refused = |bytes: &[u8]| {
+        std::fs::write(&file, bytes).unwrap();
+        let units = match store.order_scan(&request) {
+            Ok(scan) => scan.units(1),
+            Err(error) => return error.to_string(),
+        };
+        let all = |mut unit: ScanUnit| -> Result<(), ScanError> {
+            while unit.next_batch()?.is_some() {}
+            Ok(())
+        };
+        let result = units.into_iter().try_for_each(all);
+        result.map_or_else(|error| error.to_string(), |()| String::new())
+    };
+    assert_eq!(refused(&sound), "");
+    let at = sound
+        .windows(7)
+        .position(|bytes| bytes == b"\x03\0\0\0S05")
+        .unwrap();
+    for (byte, reason) in [(0xff, "UTF-8"), (b'Z', "bounds"), (b'A', "bounds")] {
+        let mut bytes = sound.clone();
+        bytes[at + 4] = byte;
+        let said = refused(&bytes);
+        assert!(said.contains(reason) && said.contains(".parquet"), "{said}");
+    }
+    let longer = [&sound[..], b"x"].concat();
+    assert!(refused(&longer).contains("the table says"));
+    assert!(refused(&sound[..sound.len() - 1]).contains("the table says"));
 }
 
 /// Files of version 1 lie in the order of arrival, all event types in one row group; new ones beside

@@ -1,9 +1,12 @@
 //! Which rows a scan reads, as a digest.
 //!
 //! Invariant: scans of the same request with the same identity give the same rows. Files of the
-//! history are known by their table, name, size and time of writing: a table or a directory that is
-//! made again gives the same names again, and its sequence numbers. Rows of recent are known by all
+//! history are known by their table, name, size and times of writing, as the table and as the file
+//! system say: a table or a directory that is made again gives the same names again, and its sequence
+//! numbers; a file that is restored has a new time. Rows of recent are known by all
 //! that they say.
+
+use std::time::SystemTime;
 
 use tapewatch_model::RowRef;
 
@@ -21,6 +24,8 @@ pub(super) fn of(table: Option<&str>, parts: &[Part], recent: &[Chunk]) -> Strin
         for said in [file.bytes, file.written] {
             digest.update(&said.to_le_bytes());
         }
+        let changed = file.changed.duration_since(SystemTime::UNIX_EPOCH);
+        digest.update(&changed.unwrap_or_default().as_nanos().to_le_bytes());
         number(&mut digest, part.group as u64);
     }
     for chunk in recent {

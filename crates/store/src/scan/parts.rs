@@ -5,6 +5,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
+use std::time::SystemTime;
 
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
 use parquet::file::metadata::{RowGroupMetaData, SortingColumn};
@@ -21,6 +22,8 @@ pub(super) struct DataFile {
     /// Its size and when it was written, as the table says.
     pub(super) bytes: i64,
     pub(super) written: i64,
+    /// When it was changed last, as the file system says.
+    pub(super) changed: SystemTime,
     pub(super) metadata: ArrowReaderMetadata,
     /// The same with the places of its pages, once they were asked for.
     pub(super) paged: OnceLock<ArrowReaderMetadata>,
@@ -112,12 +115,21 @@ fn open(
     request: &ScanRequest,
 ) -> Result<Vec<Part>, ScanError> {
     let opened = std::fs::File::open(&path).map_err(|error| fail(&path, error))?;
-    let metadata = ArrowReaderMetadata::load(&opened, ArrowReaderOptions::new())
-        .map_err(|error| fail(&path, error))?;
+    let found = opened.metadata().map_err(|error| fail(&path, error))?;
+    if i64::try_from(found.len()) != Ok(bytes) {
+        let message = format!("has {} bytes, the table says {bytes}", found.len());
+        return Err(fail(&path, message));
+    }
+    let changed = found.modified().map_err(|error| fail(&path, error))?;
+    // The columns' types are known: what Arrow notes of them in the file is not needed.
+    let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
+    let metadata =
+        ArrowReaderMetadata::load(&opened, options).map_err(|error| fail(&path, error))?;
     let file = Arc::new(DataFile {
         path,
         bytes,
         written,
+        changed,
         metadata,
         paged: OnceLock::new(),
     });
@@ -160,6 +172,11 @@ impl Part {
             && event.is_none_or(|event| request.events.contains(event))
             && (request.syms.is_empty() || request.syms.iter().any(held));
         (wanted && part.rows > 0).then_some(part)
+    }
+
+    /// The first and the last instrument that it may hold; no last one: not known.
+    pub(super) fn syms(&self) -> (String, Option<String>) {
+        (self.sym_first.clone(), self.sym_last.clone())
     }
 
     /// Whether they may have an instrument in common.

@@ -59,6 +59,8 @@ impl Rows {
 /// A row group that is being read.
 pub(super) struct PartReader {
     file: Arc<DataFile>,
+    /// The first and the last instrument that it may hold.
+    syms: (String, Option<String>),
     /// Rows decoded so far, and in all.
     done: usize,
     total: usize,
@@ -84,6 +86,7 @@ impl PartReader {
             let codes = |name| Codes::open(&leaf(name)?);
             Ok::<_, ParquetError>(Self {
                 file: Arc::clone(&part.file),
+                syms: part.syms(),
                 done: 0,
                 total: usize::try_from(part.rows).unwrap_or(usize::MAX),
                 seq: Numbers::open(&leaf("seq")?)?,
@@ -91,8 +94,8 @@ impl PartReader {
                 quantity: Words::new("quantity", codes("quantity")?, quantity),
                 event: Words::new("event_type", codes("event_type")?, EventType::parse),
                 side: Words::new("side", codes("side")?, Side::parse),
-                sym: Texts::new("sym", codes("sym")?),
-                trader: Texts::new("trader", codes("trader")?),
+                sym: Texts::new(codes("sym")?),
+                trader: Texts::new(codes("trader")?),
                 columns: OrderColumns::default(),
                 seqs: Vec::new(),
                 times: Vec::new(),
@@ -138,6 +141,9 @@ impl PartReader {
         orders: &mut OrderBatch,
         wants_sym: impl Fn(&str) -> bool,
     ) -> Result<(), ParquetError> {
+        let (first, last) = &self.syms;
+        let in_bounds =
+            |sym: &str| first.as_str() <= sym && last.as_deref().is_none_or(|last| sym <= last);
         self.seqs.clear();
         self.seq.read(count, &mut self.seqs)?;
         self.times.clear();
@@ -147,7 +153,12 @@ impl PartReader {
         self.side.read(count)?;
         self.sym.read(count)?;
         self.sym.learn(orders, OrderBatch::syms, |orders, sym| {
-            if std::str::from_utf8(sym).is_ok_and(&wants_sym) {
+            let Ok(text) = std::str::from_utf8(sym) else {
+                return Err(RowError::new("sym", "is not UTF-8"));
+            };
+            if !in_bounds(text) {
+                Err(RowError::new("sym", "is not within its row group's bounds"))
+            } else if wants_sym(text) {
                 orders.sym_code(sym)
             } else {
                 Ok(UNWANTED)
@@ -287,7 +298,6 @@ const UNWANTED: u32 = u32::MAX;
 
 /// A column of texts that have codes in the batch that is being filled.
 struct Texts {
-    name: &'static str,
     codes: Codes,
     /// For each value, its code in the batch.
     codes_of: Vec<u32>,
@@ -298,9 +308,8 @@ struct Texts {
 }
 
 impl Texts {
-    fn new(name: &'static str, codes: Codes) -> Self {
+    fn new(codes: Codes) -> Self {
         Self {
-            name,
             codes,
             codes_of: Vec::new(),
             of: Weak::new(),
@@ -324,7 +333,10 @@ impl Texts {
             self.codes_of.clear();
         }
         for value in self.codes.values().iter().skip(self.codes_of.len()) {
-            let code = find(orders, value).map_err(|_| unknown(self.name, value))?;
+            let code = find(orders, value).map_err(|error| {
+                let value = String::from_utf8_lossy(value);
+                ParquetError::General(format!("{value:?}: {error}"))
+            })?;
             self.codes_of.push(code);
         }
         self.of = Arc::downgrade(dictionary(orders));
