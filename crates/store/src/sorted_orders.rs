@@ -370,8 +370,8 @@ fn write_rows(
 ) -> Result<File, DeltaTableError> {
     let mut writer = ArrowWriter::try_new(file, Arc::clone(schema), Some(properties(schema)?))?;
     let mut places = rows.places;
-    for of_kind in rows.slots.chunk_by(|a, b| a.kind == b.kind) {
-        let (some, others) = places.split_at(of_kind.iter().map(|slot| slot.rows).sum());
+    for group in row_groups(rows.slots) {
+        let (some, others) = places.split_at(group.iter().map(|slot| slot.rows).sum());
         for part in some.chunks(WRITE_ROWS) {
             let picked = part.iter().map(|place| place.of(chunks));
             writer.write(&order_arrays::picked(picked, schema)?)?;
@@ -380,6 +380,25 @@ fn write_rows(
         places = others;
     }
     Ok(writer.into_inner()?)
+}
+
+/// The slots cut into row groups: of one event type, and between instruments where they fit, so that a
+/// range of instruments shares no row group with another.
+fn row_groups(slots: &[Slot]) -> Vec<&[Slot]> {
+    let (mut groups, mut rest) = (Vec::new(), slots);
+    while let Some(first) = rest.first() {
+        let (mut rows, mut upto) = (first.rows, 1);
+        let fits =
+            |slot: &&Slot, rows| slot.kind == first.kind && slot.rows + rows <= ROW_GROUP_ROWS;
+        while let Some(slot) = rest.get(upto).filter(|slot| fits(slot, rows)) {
+            rows += slot.rows;
+            upto += 1;
+        }
+        let (group, others) = rest.split_at(upto);
+        groups.push(group);
+        rest = others;
+    }
+    groups
 }
 
 impl Place {
