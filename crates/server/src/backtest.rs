@@ -28,7 +28,7 @@ use output::{Line, Output};
 
 /// Wanted rows of a unit, about: small enough that a stop costs little and that threads end together,
 /// large enough that the row groups that two units of older files share do not count.
-const UNIT_ROWS: u64 = 500_000;
+const UNIT_ROWS: u64 = 250_000;
 const UNITS_MAX: u64 = 4_096;
 /// Alerts of all sets together; they are sorted in memory.
 const ALERTS_MAX: u64 = 5_000_000;
