@@ -1,8 +1,8 @@
 //! Parquet's hybrid of runs and packed bits: how codes and levels stand in a page.
 //!
-//! Invariant: exactly as many numbers are decoded as were asked for, or none is promised; nothing is
-//! reserved that the bytes do not back. Source: the Parquet format, "Run Length Encoding /
-//! Bit-Packing Hybrid".
+//! Invariant: as many numbers are decoded as were asked for, or `None` is given; never more. A run of a
+//! few bytes may stand for all of them, so the caller bounds what it asks for. Source: the Parquet
+//! format, "Run Length Encoding / Bit-Packing Hybrid".
 
 /// Bits that a number may have.
 const BITS_MAX: u32 = 32;
