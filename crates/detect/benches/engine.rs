@@ -8,7 +8,7 @@ use std::hint::black_box;
 
 use criterion::{BatchSize, Criterion, SamplingMode, Throughput};
 use tapewatch_detect::{Backtest, DetectConfig, Engine, Shard};
-use tapewatch_model::{EventType, OrderBatch, Price, Quantity, RowRef, Side, Time};
+use tapewatch_model::{Details, EventType, OrderBatch, Price, Quantity, RowRef, Side, Time};
 
 const ROWS: usize = 4_000_000;
 const BATCH_ROWS: usize = 8_192;
@@ -104,6 +104,7 @@ impl Day {
                 order_id: event.order_id.as_slice(),
                 price: event.price,
                 quantity: event.quantity,
+                details: Details::default(),
             };
             orders.push(&row).unwrap();
         }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use tapewatch_model::{Interner, OrderBatch, Time};
 
-use crate::detector::Rows;
+use crate::detector::{NOBODY, Rows};
 use crate::shard::Shard;
 
 /// Translates the codes of batches.
@@ -111,9 +111,14 @@ impl Codes {
             return;
         }
         self.trader_of_code.clear();
-        let traders = dictionary.texts().iter();
-        let numbers = traders.filter_map(|trader| self.traders.intern(trader.as_bytes()).ok());
-        self.trader_of_code.extend(numbers);
+        for trader in dictionary.texts().iter() {
+            // A dictionary holds UTF-8 only, so interning its texts cannot fail.
+            let number = match trader {
+                "" => NOBODY,
+                trader => self.traders.intern(trader.as_bytes()).unwrap_or(NOBODY),
+            };
+            self.trader_of_code.push(number);
+        }
         self.trader_dictionary = Arc::clone(dictionary);
     }
 

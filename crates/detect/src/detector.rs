@@ -52,6 +52,9 @@ pub struct ParamInfo {
     pub doc: &'static str,
 }
 
+/// The number of a trader whom the source does not name.
+pub(crate) const NOBODY: u32 = u32::MAX;
+
 /// The rows of one batch, as a detector sees them.
 pub(crate) struct Rows<'a> {
     /// The batch.
@@ -59,7 +62,7 @@ pub(crate) struct Rows<'a> {
     /// For each sym code of the batch: the engine's number of the instrument, or `None` when the
     /// instrument belongs to another shard.
     pub(crate) syms: &'a [Option<u32>],
-    /// For each trader code of the batch: the engine's number of the trader.
+    /// For each trader code of the batch: the engine's number of the trader, or [`NOBODY`].
     pub(crate) traders: &'a [u32],
     /// Least time of all rows, of all shards (nanoseconds).
     pub(crate) time_min: i64,
@@ -93,13 +96,14 @@ impl Rows<'_> {
     }
 
     /// The engine's numbers of a row's instrument and trader; `None` when the instrument belongs to
-    /// another shard.
+    /// another shard or the source names no trader.
     #[inline]
     pub(crate) fn entity(&self, row: usize) -> Option<(u32, u32)> {
         let sym = *self.orders.sym_codes().get(row)?;
         let trader = *self.orders.trader_codes().get(row)?;
         let sym = (*self.syms.get(sym as usize)?)?;
-        Some((sym, *self.traders.get(trader as usize)?))
+        let trader = *self.traders.get(trader as usize)?;
+        (trader != NOBODY).then_some((sym, trader))
     }
 }
 

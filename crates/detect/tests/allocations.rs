@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 use tapewatch_detect::{Backtest, DetectConfig, Engine, Shard};
-use tapewatch_model::{EventType, Hit, OrderBatch, Price, Quantity, RowRef, Side, Time};
+use tapewatch_model::{Details, EventType, Hit, OrderBatch, Price, Quantity, RowRef, Side, Time};
 
 const ROWS: i64 = 1_024;
 const BATCHES: i64 = 60;
@@ -34,6 +34,7 @@ fn batches() -> Vec<OrderBatch> {
                 order_id: b"O1",
                 price: Price::from_units(1),
                 quantity: Quantity::from_whole(1).unwrap(),
+                details: Details::default(),
             });
             pushed.unwrap();
         }

@@ -5,6 +5,8 @@
 //! ```text
 //! set lookback=25s                  a parameter of the detector
 //! event 0 cancelled S 1100 [id]     at 0 s: a row of SYM/TRADER; `|` before it joins the bucket before
+//! event 0 new B 5 o1 price=10.5 trader=T2 sym=S account=A exec=X show=1 flags=ioc,agency
+//!                                   what is told beside, in any order
 //! expect wj: 25=4400/4 26=5500/5    in this mode (or `all`): hits, time=measure/measure…, in order
 //! ```
 #![allow(
@@ -18,7 +20,7 @@ use std::fs;
 use std::path::Path;
 
 use tapewatch_detect::{DetectConfig, Engine, Shard, detectors};
-use tapewatch_model::{EventType, Hit, OrderBatch, Price, Quantity, RowRef, Side, Time};
+use tapewatch_model::{EventType, Flags, Hit, Order, OrderBatch, Price, Quantity, Side, Time};
 
 #[derive(Default)]
 struct Tape {
@@ -30,6 +32,42 @@ struct Tape {
 fn time_of(seconds: &str) -> Time {
     let price = Price::parse(seconds.as_bytes()).expect("seconds with up to 9 decimals");
     Time::from_nanos(1_429_272_000_000_000_000 + price.units())
+}
+
+/// An `event` line: what must stand there, and the words behind it.
+fn row([time, kind, side, quantity_text]: [&str; 4], rest: &[&str]) -> Order {
+    let quantity = |text: &str| Quantity::parse(text.as_bytes()).expect("quantity");
+    let mut order = Order {
+        seq: 0,
+        time: time_of(time),
+        sym: "SYM".to_owned(),
+        event_type: EventType::parse(kind.as_bytes()).expect("event type"),
+        trader: "TRADER".to_owned(),
+        side: Side::parse(side.as_bytes()).expect("side"),
+        order_id: String::new(),
+        price: Price::parse(b"1.25").unwrap(),
+        quantity: quantity(quantity_text),
+        account: String::new(),
+        exec_id: String::new(),
+        display: None,
+        flags: Flags::NONE,
+    };
+    for word in rest {
+        match word.split_once('=') {
+            None => order.order_id = (*word).to_owned(),
+            Some(("price", text)) => order.price = Price::parse(text.as_bytes()).unwrap(),
+            Some(("trader", text)) => order.trader = text.to_owned(),
+            Some(("sym", text)) => order.sym = text.to_owned(),
+            Some(("account", text)) => order.account = text.to_owned(),
+            Some(("exec", text)) => order.exec_id = text.to_owned(),
+            Some(("show", text)) => order.display = Some(quantity(text)),
+            Some(("flags", text)) => {
+                order.flags = Flags::parse(text.replace(',', " ").as_bytes()).unwrap();
+            }
+            Some(other) => panic!("{other:?} is nothing that an event tells"),
+        }
+    }
+    order
 }
 
 fn read(path: &Path) -> Tape {
@@ -52,20 +90,11 @@ fn read(path: &Path) -> Tape {
                     tape.buckets.push(bucket);
                 }
                 seq += 1;
-                let row = RowRef::<[u8]> {
-                    time: time_of(time),
-                    sym: b"SYM",
-                    event_type: EventType::parse(kind.as_bytes()).expect("event type"),
-                    trader: b"TRADER",
-                    side: Side::parse(side.as_bytes()).expect("side"),
-                    order_id: rest.first().unwrap_or(&"").as_bytes(),
-                    price: Price::parse(b"1.25").unwrap(),
-                    quantity: Quantity::parse(quantity.as_bytes()).expect("quantity"),
-                };
+                let row = row([time, kind, side, quantity], rest);
                 tape.buckets
                     .last_mut()
                     .expect("`|` needs a bucket")
-                    .push(&row)
+                    .push(&row.as_row().as_bytes())
                     .unwrap();
             }
             ["expect", mode, hits @ ..] => {

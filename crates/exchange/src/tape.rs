@@ -8,7 +8,7 @@
 use std::fmt::Write;
 
 use tapewatch_model::{
-    EventType, OrderBatch, OrderKey, Price, Quantity, RowError, RowRef, Side, Time,
+    Details, EventType, OrderBatch, OrderKey, Price, Quantity, RowError, RowRef, Side, Time,
 };
 
 use crate::event::{Event, EventKind};
@@ -92,6 +92,7 @@ impl Tape {
             order_id: self.order_id.as_bytes(),
             price: row.price.unwrap_or_default(),
             quantity: row.quantity,
+            details: Details::default(),
         })
     }
 }

@@ -5,7 +5,7 @@
 
 use criterion::{Criterion, Throughput};
 use tapewatch_model::{
-    Bucket, BucketDecoder, EventType, OrderBatch, Price, Quantity, RowRef, Side, Time,
+    Bucket, BucketDecoder, Details, EventType, OrderBatch, Price, Quantity, RowRef, Side, Time,
     decode_bucket, encode_bucket,
 };
 
@@ -65,6 +65,7 @@ fn orders() -> OrderBatch {
             order_id: order_id.as_bytes(),
             price: Price::from_units(next(20_000) as i64 * 10_000_000),
             quantity: Quantity::from_whole(next(50) as i64 * 100 + 100).unwrap(),
+            details: Details::default(),
         };
         orders.push(&row).unwrap();
     }

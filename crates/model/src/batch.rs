@@ -6,16 +6,23 @@
 //! the same one mean the same by a code, and a batch can be moved and dropped without the others.
 
 mod columns;
+mod details;
 mod memory;
+mod row;
 
 use std::sync::Arc;
 
+use crate::details::Flags;
 use crate::fixed::{Price, Quantity};
 use crate::order::{EventType, Order, RowError, Side};
 use crate::text::{Interner, ORDER_ID_BYTES_MAX, SYM_BYTES_MAX, TRADER_BYTES_MAX, TextColumn};
 use crate::time::{Time, TimeSpan};
 
 pub use columns::OrderColumns;
+pub use row::{CodedRow, RowRef};
+
+use details::DetailColumns;
+use row::{check_length, check_text, not_utf8, unknown_code};
 
 /// The sequence numbers of a batch's rows.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,48 +52,8 @@ pub struct OrderBatch {
     order_id: TextColumn,
     price: Vec<Price>,
     quantity: Vec<Quantity>,
-}
-
-/// One row, borrowed. Texts of a row that is being added may be any bytes: adding checks them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct RowRef<'a, T: ?Sized = str> {
-    /// When it happened.
-    pub time: Time,
-    /// Instrument.
-    pub sym: &'a T,
-    /// What happened.
-    pub event_type: EventType,
-    /// Who did it.
-    pub trader: &'a T,
-    /// Side of the market.
-    pub side: Side,
-    /// The order's id at the source.
-    pub order_id: &'a T,
-    /// Limit price.
-    pub price: Price,
-    /// Quantity of the event.
-    pub quantity: Quantity,
-}
-
-/// One row to add whose instrument and trader have codes already.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct CodedRow<'a> {
-    /// When it happened.
-    pub time: Time,
-    /// Code of the instrument, from [`OrderBatch::sym_code`].
-    pub sym: u32,
-    /// What happened.
-    pub event_type: EventType,
-    /// Code of the trader, from [`OrderBatch::trader_code`].
-    pub trader: u32,
-    /// Side of the market.
-    pub side: Side,
-    /// The order's id at the source; adding checks that it is UTF-8.
-    pub order_id: &'a [u8],
-    /// Limit price.
-    pub price: Price,
-    /// Quantity of the event.
-    pub quantity: Quantity,
+    /// None while no row has any.
+    details: Option<Box<DetailColumns>>,
 }
 
 impl Default for OrderBatch {
@@ -103,6 +70,7 @@ impl Default for OrderBatch {
             order_id: TextColumn::default(),
             price: Vec::new(),
             quantity: Vec::new(),
+            details: None,
         }
     }
 }
@@ -123,6 +91,7 @@ impl OrderBatch {
         let mut batch = Self {
             syms: Arc::clone(&before.syms),
             traders: Arc::clone(&before.traders),
+            details: before.following_details(),
             ..Self::default()
         };
         batch.drop_large_dictionaries();
@@ -174,6 +143,7 @@ impl OrderBatch {
         self.order_id.clear();
         self.price.clear();
         self.quantity.clear();
+        self.details = self.following_details();
     }
 
     /// Adds a row whose texts come from outside.
@@ -185,12 +155,18 @@ impl OrderBatch {
     pub fn push(&mut self, row: &RowRef<'_, [u8]>) -> Result<(), RowError> {
         let order_id = check_length("order_id", row.order_id, ORDER_ID_BYTES_MAX)?;
         let sym = check_text("sym", row.sym, SYM_BYTES_MAX)?;
-        let trader = check_text("trader", row.trader, TRADER_BYTES_MAX)?;
+        let trader = match row.trader {
+            // Whose it is must be told, or that it is not told: a mistake would join strangers.
+            [] if row.details.flags.has(Flags::ANONYMOUS) => row.trader,
+            trader => check_text("trader", trader, TRADER_BYTES_MAX)?,
+        };
         let sym = intern(&mut self.syms, sym).map_err(|_| not_utf8("sym"))?;
         let trader = intern(&mut self.traders, trader).map_err(|_| not_utf8("trader"))?;
+        details::check(&row.details)?;
         self.order_id
             .push_bytes(order_id)
             .map_err(|_| not_utf8("order_id"))?;
+        self.push_details(&row.details);
         self.sym.push(sym);
         self.trader.push(trader);
         self.time.push(row.time);
@@ -219,6 +195,11 @@ impl OrderBatch {
         intern(&mut self.traders, text).map_err(|_| not_utf8("trader"))
     }
 
+    /// The code of a trader whom the source does not name, for [`Self::push_coded`].
+    pub fn anonymous_code(&mut self) -> u32 {
+        intern(&mut self.traders, b"").unwrap_or_default() // nothing is UTF-8
+    }
+
     /// Adds a row whose instrument and trader are codes of this batch.
     ///
     /// # Errors
@@ -230,9 +211,11 @@ impl OrderBatch {
         if row.sym as usize >= self.syms.len() || row.trader as usize >= self.traders.len() {
             return Err(unknown_code());
         }
+        details::check(&row.details)?;
         self.order_id
             .push_bytes(row.order_id)
             .map_err(|_| not_utf8("order_id"))?;
+        self.push_details(&row.details);
         self.sym.push(row.sym);
         self.trader.push(row.trader);
         self.time.push(row.time);
@@ -379,6 +362,7 @@ impl OrderBatch {
             order_id: self.order_id.get(index)?,
             price: *self.price.get(index)?,
             quantity: *self.quantity.get(index)?,
+            details: self.details_at(index),
         })
     }
 
@@ -401,24 +385,11 @@ impl OrderBatch {
             order_id: row.order_id.to_owned(),
             price: row.price,
             quantity: row.quantity,
+            account: row.details.account.to_owned(),
+            exec_id: row.details.exec_id.to_owned(),
+            display: row.details.display,
+            flags: row.details.flags,
         })
-    }
-}
-
-impl<'a> RowRef<'a> {
-    /// The same row with its texts as bytes, to add it to another batch.
-    #[must_use]
-    pub fn as_bytes(&self) -> RowRef<'a, [u8]> {
-        RowRef {
-            time: self.time,
-            sym: self.sym.as_bytes(),
-            event_type: self.event_type,
-            trader: self.trader.as_bytes(),
-            side: self.side,
-            order_id: self.order_id.as_bytes(),
-            price: self.price,
-            quantity: self.quantity,
-        }
     }
 }
 
@@ -450,43 +421,4 @@ fn recode(codes: &mut [u32], from: &mut Arc<Interner>, to: &mut Arc<Interner>) {
         *code = *slot.get_or_insert_with(|| intern(to, text().as_bytes()).unwrap_or_default());
     }
     *from = Arc::clone(to);
-}
-
-#[cold]
-fn unknown_code() -> RowError {
-    RowError::new("row", "has a code that is in no dictionary")
-}
-
-#[inline]
-fn check_text<'a>(column: &'static str, text: &'a [u8], max: usize) -> Result<&'a [u8], RowError> {
-    // An entity without an instrument or a trader would join strangers; an order may have no id.
-    if text.is_empty() {
-        return Err(RowError::new(column, "is empty"));
-    }
-    check_length(column, text, max)
-}
-
-#[inline]
-fn check_length<'a>(
-    column: &'static str,
-    text: &'a [u8],
-    max: usize,
-) -> Result<&'a [u8], RowError> {
-    if text.len() > max {
-        return Err(too_long(column, text.len(), max));
-    }
-    Ok(text)
-}
-
-#[cold]
-fn too_long(column: &'static str, length: usize, max: usize) -> RowError {
-    RowError::new(
-        column,
-        format!("has {length} bytes, at most {max} are allowed"),
-    )
-}
-
-#[cold]
-fn not_utf8(column: &'static str) -> RowError {
-    RowError::new(column, "is not UTF-8")
 }

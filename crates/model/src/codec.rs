@@ -15,18 +15,33 @@
 //! config: u8 version, JSON
 //! clear:  u8 version
 //! ```
+//!
+//! Version 2 of a bucket, written when rows have details, continues behind the order ids:
+//!
+//! ```text
+//!         u32 accounts, texts; n × u32 account, n × u32 flags, n × i64 display (-1: none),
+//!         n × text exec id; then the dead letters
+//! ```
+
+mod details;
 
 use std::sync::Arc;
 
 use crate::batch::{CodedRow, OrderBatch};
 use crate::dead_letter::{DeadLetter, RAW_BYTES_MAX};
+use crate::details::Details;
 use crate::fixed::{Price, Quantity};
 use crate::order::{EventType, RowError, Side};
 use crate::text::{Interner, SYM_BYTES_MAX, TRADER_BYTES_MAX};
 use crate::time::Time;
 
-/// Version that is written.
-pub const FORMAT_VERSION: u8 = 1;
+/// Newest version; what needs nothing of it is written in the oldest that can say it.
+pub const FORMAT_VERSION: u8 = 2;
+
+/// Without details.
+const PLAIN: u8 = 1;
+/// With details.
+const DETAILED: u8 = 2;
 
 /// Longest producer name, in bytes.
 const PRODUCER_BYTES_MAX: usize = 64;
@@ -120,7 +135,11 @@ pub enum CodecError {
 /// Appends the binary form of a bucket to `out`.
 pub fn encode_bucket(bucket: &Bucket, out: &mut Vec<u8>) {
     let orders = &bucket.orders;
-    out.push(FORMAT_VERSION);
+    out.push(if orders.has_details() {
+        DETAILED
+    } else {
+        PLAIN
+    });
     put_text(out, &bucket.origin.producer);
     out.extend_from_slice(&bucket.origin.batch.to_le_bytes());
     put_u32(out, orders.len());
@@ -140,6 +159,7 @@ pub fn encode_bucket(bucket: &Bucket, out: &mut Vec<u8>) {
         .order_ids()
         .iter_bytes()
         .for_each(|text| put_bytes(out, text));
+    details::put(out, orders);
     for letter in &bucket.dead_letters {
         put_text(out, &letter.source);
         out.extend_from_slice(&letter.line.to_le_bytes());
@@ -189,7 +209,11 @@ impl BucketDecoder {
         // What a row takes at least: a count alone must not allocate.
         let mut orders = OrderBatch::following(&self.before, rows.min(payload.len() / ROW_BYTES));
         let syms = input.dictionary(SYM_BYTES_MAX, |text| orders.sym_code(text))?;
-        let traders = input.dictionary(TRADER_BYTES_MAX, |text| orders.trader_code(text))?;
+        let detailed = input.version == DETAILED;
+        let traders = input.dictionary(TRADER_BYTES_MAX, |text| match text {
+            [] if detailed => Ok(orders.anonymous_code()),
+            text => orders.trader_code(text),
+        })?;
         let columns = Columns {
             time: input.column(rows)?,
             sym: input.column(rows)?,
@@ -199,14 +223,27 @@ impl BucketDecoder {
             price: input.column(rows)?,
             quantity: input.column(rows)?,
         };
+        let ids = input.skip_texts(rows)?;
+        let details = match detailed {
+            true => Some(details::DetailsInput::read(&mut input, rows)?),
+            false => None,
+        };
+        let mut ids = Input { at: ids, ..input };
+        let mut exec_ids = details.as_ref().map(|details| Input {
+            at: details.exec_ids,
+            ..input
+        });
         for row in 0..rows {
-            let at = input.at;
-            let order_id = input.bytes_of_text()?;
+            let at = ids.at;
+            let order_id = ids.bytes_of_text()?;
             let coded = columns.row(row, &syms, &traders, order_id);
-            let coded = coded.ok_or(CodecError::Value {
+            let mut coded = coded.ok_or(CodecError::Value {
                 at,
                 what: "a row with an unknown code",
             })?;
+            if let (Some(details), Some(exec_ids)) = (&details, &mut exec_ids) {
+                coded.details = details.row(row, exec_ids.bytes_of_text()?)?;
+            }
             orders
                 .push_coded(&coded)
                 .map_err(|error| CodecError::Row { row, error })?;
@@ -230,7 +267,7 @@ const ROW_BYTES: usize = 36;
 
 /// Appends the binary form of the detectors' configuration to `out`.
 pub fn encode_config(config: &DetectorConfig, out: &mut Vec<u8>) {
-    out.push(FORMAT_VERSION);
+    out.push(PLAIN);
     out.extend_from_slice(config.json.as_bytes());
 }
 
@@ -283,12 +320,15 @@ impl Columns<'_> {
             order_id,
             price: Price::from_units(number(self.price)?),
             quantity: Quantity::from_units(number(self.quantity)?).ok()?,
+            details: Details::default(),
         })
     }
 }
 
 /// A payload that is being read.
+#[derive(Clone, Copy)]
 struct Input<'a> {
+    version: u8,
     payload: &'a [u8],
     at: usize,
 }
@@ -296,7 +336,11 @@ struct Input<'a> {
 impl<'a> Input<'a> {
     fn versioned(payload: &'a [u8]) -> Result<Self, CodecError> {
         match payload.first() {
-            Some(&FORMAT_VERSION) => Ok(Self { payload, at: 1 }),
+            Some(&version @ (PLAIN | DETAILED)) => Ok(Self {
+                version,
+                payload,
+                at: 1,
+            }),
             Some(&other) => Err(CodecError::Version(other)),
             None => Err(CodecError::Short { at: 0 }),
         }
@@ -337,6 +381,15 @@ impl<'a> Input<'a> {
     fn bytes_of_text(&mut self) -> Result<&'a [u8], CodecError> {
         let length = u16::from_le_bytes(self.array()?);
         self.take(usize::from(length))
+    }
+
+    /// Passes over so many texts; the offset of the first.
+    fn skip_texts(&mut self, texts: usize) -> Result<usize, CodecError> {
+        let first = self.at;
+        for _ in 0..texts {
+            self.bytes_of_text()?;
+        }
+        Ok(first)
     }
 
     fn text(&mut self, max: usize) -> Result<&'a str, CodecError> {

@@ -9,6 +9,7 @@ mod batch;
 mod book;
 mod codec;
 mod dead_letter;
+mod details;
 mod fixed;
 mod hit;
 mod order;
@@ -23,6 +24,7 @@ pub use codec::{
     decode_bucket, decode_config, encode_bucket, encode_config, frame_kind,
 };
 pub use dead_letter::{DeadLetter, RAW_BYTES_MAX};
+pub use details::{Details, Flags};
 pub use fixed::{Decimal, NumberError, Price, Quantity};
 pub use hit::{EVIDENCE_MAX, Hit, Id, Measure};
 pub use order::{EventType, EventTypes, Order, RowError, Side};

@@ -8,6 +8,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::batch::RowRef;
+use crate::details::{Details, Flags};
 use crate::fixed::{Price, Quantity};
 use crate::time::Time;
 
@@ -208,10 +209,22 @@ pub struct Order {
     pub side: Side,
     /// The order's id at the source.
     pub order_id: String,
-    /// Limit price.
+    /// Limit price; of an execution, the price that was paid.
     pub price: Price,
     /// Quantity of the event.
     pub quantity: Quantity,
+    /// Whose it is; empty when the source does not tell.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub account: String,
+    /// Names the execution; empty when there is none, or the source does not tell.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub exec_id: String,
+    /// What of it is shown; absent when all is, or it is not told.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub display: Option<Quantity>,
+    /// Its marks.
+    #[serde(skip_serializing_if = "Flags::is_empty")]
+    pub flags: Flags,
 }
 
 impl Order {
@@ -227,6 +240,12 @@ impl Order {
             order_id: &self.order_id,
             price: self.price,
             quantity: self.quantity,
+            details: Details {
+                account: &self.account,
+                exec_id: &self.exec_id,
+                display: self.display,
+                flags: self.flags,
+            },
         }
     }
 }

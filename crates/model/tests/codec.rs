@@ -3,8 +3,9 @@
 
 use proptest::prelude::*;
 use tapewatch_model::{
-    Bucket, CodecError, DeadLetter, DetectorConfig, EventType, OrderBatch, Origin, Price, Quantity,
-    RowRef, Side, Time, decode_bucket, decode_config, encode_bucket, encode_config,
+    Bucket, CodecError, DeadLetter, Details, DetectorConfig, EventType, Flags, OrderBatch, Origin,
+    Price, Quantity, RowRef, Side, Time, decode_bucket, decode_config, encode_bucket,
+    encode_config,
 };
 
 fn sample() -> Bucket {
@@ -25,6 +26,7 @@ fn sample() -> Bucket {
             order_id: if i == 1 { b"" } else { b"SPG-Oid10" },
             price: Price::parse(b"-1.25").unwrap(),
             quantity: Quantity::parse(b"1000.00000001").unwrap(),
+            details: Details::default(),
         };
         orders.push(&row).unwrap();
     }
@@ -60,6 +62,69 @@ fn frozen_bucket_of_version_1() {
         bytes, frozen,
         "what is written changed: take a new FORMAT_VERSION"
     );
+}
+
+fn detailed_sample() -> Bucket {
+    let mut bucket = sample();
+    let account = Details {
+        account: b"ACC-1".as_slice(),
+        exec_id: b"X-7",
+        display: Some(Quantity::from_whole(5).unwrap()),
+        flags: Flags::ANONYMOUS.with(Flags::AGGRESSOR),
+    };
+    let row = RowRef::<[u8]> {
+        time: Time::from_nanos(5),
+        sym: b"SNDL",
+        event_type: EventType::Filled,
+        trader: b"",
+        side: Side::Sell,
+        order_id: b"O9",
+        price: Price::parse(b"2").unwrap(),
+        quantity: Quantity::from_whole(1).unwrap(),
+        details: account,
+    };
+    bucket.orders.push(&row).unwrap();
+    bucket
+}
+
+#[test]
+fn frozen_bucket_of_version_2() {
+    let path = "tests/fixtures/bucket-v2.bin";
+    let mut bytes = Vec::new();
+    encode_bucket(&detailed_sample(), &mut bytes);
+    assert_eq!(bytes[0], 2);
+    if std::env::var_os("TAPEWATCH_WRITE_FIXTURES").is_some() {
+        std::fs::write(path, &bytes).unwrap();
+    }
+    let frozen = std::fs::read(path).unwrap();
+    assert_eq!(decode_bucket(&frozen).unwrap(), detailed_sample());
+    assert_eq!(bytes, frozen, "what is written changed");
+    for length in 0..bytes.len() {
+        assert!(decode_bucket(&bytes[..length]).is_err(), "cut to {length}");
+        let mut flipped = bytes.clone();
+        flipped[length] ^= 0xff;
+        let _ = decode_bucket(&flipped);
+    }
+}
+
+#[test]
+fn a_row_without_a_trader_says_so() {
+    let mut bucket = detailed_sample();
+    let mut row = bucket.orders.row(4).unwrap().as_bytes();
+    row.details.flags = Flags::NONE;
+    let mut other = OrderBatch::default();
+    assert!(other.push(&row).is_err() && other.is_empty());
+    row.details.flags = Flags::ANONYMOUS;
+    row.details.exec_id = b"\xff";
+    assert!(other.push(&row).is_err() && other.is_empty());
+    row.details.exec_id = b"X";
+    other.push(&row).unwrap();
+    let before = bucket.orders.order(3).unwrap();
+    assert_eq!((before.account.as_str(), before.flags), ("", Flags::NONE));
+    bucket.orders.append(&other).unwrap();
+    assert_eq!(bucket.orders.order(5).unwrap().account, "ACC-1");
+    let next = OrderBatch::following(&bucket.orders, 1);
+    assert_eq!(next.accounts().unwrap().0.len(), 2);
 }
 
 #[test]
@@ -111,9 +176,11 @@ proptest! {
     #[test]
     fn any_bytes_are_a_bucket_or_an_error(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
         let _ = decode_bucket(&bytes);
-        let mut versioned = vec![1];
-        versioned.extend_from_slice(&bytes);
-        let _ = decode_bucket(&versioned);
+        for version in [1, 2] {
+            let mut versioned = vec![version];
+            versioned.extend_from_slice(&bytes);
+            let _ = decode_bucket(&versioned);
+        }
     }
 
     #[test]
@@ -135,6 +202,7 @@ proptest! {
                 order_id: id.as_bytes(),
                 price: Price::from_units(*price),
                 quantity: Quantity::from_units(*quantity).unwrap(),
+                details: Details::default(),
             }).unwrap();
         }
         let mut bytes = Vec::new();

@@ -6,7 +6,7 @@
 use std::error::Error;
 use std::time::Instant;
 
-use tapewatch_model::{EventType, OrderBatch, Price, Quantity, RowRef, Side, Time};
+use tapewatch_model::{Details, EventType, OrderBatch, Price, Quantity, RowRef, Side, Time};
 use tapewatch_store::{Format, Store, StoreOptions};
 
 const BATCH_ROWS: u64 = 65_536;
@@ -31,6 +31,7 @@ fn batch(first: u64, rows: u64, before: &OrderBatch) -> Result<OrderBatch, Box<d
             order_id: id.as_bytes(),
             price: Price::from_units((mixed % 10_000).cast_signed() * 10_000_000),
             quantity: Quantity::from_units((mixed % 100).cast_signed() * 100_000_000)?,
+            details: Details::default(),
         };
         batch.push(&row)?;
     }

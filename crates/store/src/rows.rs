@@ -8,7 +8,7 @@ use arrow::array::{
     ListBuilder, RecordBatch, StringBuilder, StructBuilder, TimestampNanosecondBuilder,
 };
 use arrow::datatypes::DataType;
-use tapewatch_model::{DeadLetter, EventType, Hit, Price, Quantity, RowRef, Side, Time};
+use tapewatch_model::{DeadLetter, Details, EventType, Hit, Price, Quantity, RowRef, Side, Time};
 
 use crate::schema::{MEASURED, PRICE, QUANTITY, Table, element, measure_fields, time_type};
 
@@ -160,17 +160,7 @@ impl Default for HitRows {
 impl HitRows {
     pub(crate) fn push(&mut self, hit: &Hit) {
         let order = &hit.order;
-        let row = RowRef {
-            time: order.time,
-            sym: order.sym.as_str(),
-            event_type: order.event_type,
-            trader: order.trader.as_str(),
-            side: order.side,
-            order_id: order.order_id.as_str(),
-            price: order.price,
-            quantity: order.quantity,
-        };
-        self.event.push(order.seq, &row);
+        self.event.push(order.seq, &order.as_row());
         self.hit_id.append_value(hit.hit_id.to_string());
         self.alert_id.append_value(hit.alert_id.to_string());
         self.alert_hit.append_value(hit.alert_hit.cast_signed());
@@ -365,6 +355,7 @@ impl<'a> OrderColumns<'a> {
             order_id: self.order_id.value(index),
             price: Price::from_units(i64::try_from(*self.price.get(index)?).ok()?),
             quantity: Quantity::from_units(i64::try_from(*self.quantity.get(index)?).ok()?).ok()?,
+            details: Details::default(),
         };
         Some((seq, row))
     }

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use common::{batch, check_count, csv, dump, lines, open, order};
 use proptest::prelude::*;
-use tapewatch_model::{EventType, Order, OrderBatch, Price, Quantity, RowRef, Side, Time};
+use tapewatch_model::{Details, EventType, Order, OrderBatch, Price, Quantity, RowRef, Side, Time};
 
 /// Orders as a busy day has them: 500 instruments, 5,000 traders, ids of 11 bytes.
 fn busy(first: u64, rows: u64, before: &OrderBatch) -> OrderBatch {
@@ -30,6 +30,7 @@ fn busy(first: u64, rows: u64, before: &OrderBatch) -> OrderBatch {
             order_id: id.as_bytes(),
             price: Price::from_units((mixed % 10_000) as i64 * 10_000_000),
             quantity: Quantity::from_units((mixed % 100) as i64 * 100_000_000).unwrap(),
+            details: Details::default(),
         };
         batch.push(&row).unwrap();
     }

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use common::{batch, copy, open};
 use proptest::prelude::*;
-use tapewatch_model::{EventType, EventTypes, Order, Price, Quantity, Side, Time};
+use tapewatch_model::{EventType, EventTypes, Flags, Order, Price, Quantity, Side, Time};
 use tapewatch_store::{ScanError, ScanRequest, ScanUnit, Store};
 
 const DAY: i64 = 86_400_000_000_000;
@@ -34,6 +34,10 @@ fn orders(rows: &[(u8, u8, u8, i64)], first_seq: u64) -> Vec<Order> {
             order_id: format!("O{seq}"),
             price: Price::from_units(nanos - 500),
             quantity: Quantity::from_units(nanos).unwrap(),
+            account: String::new(),
+            exec_id: String::new(),
+            display: None,
+            flags: Flags::NONE,
         }
     };
     rows.iter().enumerate().map(order).collect()
@@ -316,6 +320,10 @@ async fn more_instruments_than_a_dictionary_keeps_are_scanned() {
         order_id: String::new(),
         price: Price::default(),
         quantity: Quantity::default(),
+        account: String::new(),
+        exec_id: String::new(),
+        display: None,
+        flags: Flags::NONE,
     };
     let orders: Vec<_> = (0..8 * SYMS).map(order).collect();
     store.append_orders(batch(&orders));

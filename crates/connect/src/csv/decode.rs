@@ -4,7 +4,7 @@
 //! first column that is wrong is told, in the order time, event type, side, price, quantity, and
 //! then the texts, which [`tapewatch_model::OrderBatch::push`] checks.
 
-use tapewatch_model::{EventType, EventTypes, OrderBatch, RowError, RowRef, Side};
+use tapewatch_model::{Details, EventType, EventTypes, OrderBatch, RowError, RowRef, Side};
 
 use super::fast::{NumberText, TimeReader, read_price, read_quantity};
 use super::framing::Fields;
@@ -92,6 +92,7 @@ impl Decoder {
             order_id: fields.get(columns.order_id),
             price,
             quantity,
+            details: Details::default(),
         })
     }
 }

@@ -189,6 +189,10 @@ proptest! {
                 order_id,
                 price: Price::from_units(price),
                 quantity: Quantity::from_units(quantity).unwrap(),
+                account: String::new(),
+                exec_id: String::new(),
+                display: None,
+                flags: tapewatch_model::Flags::NONE,
             };
             let fields = [
                 order.time.to_string(), order.sym.clone(), order.event_type.to_string(), order.trader.clone(),

@@ -3,7 +3,7 @@
 
 use proptest::prelude::*;
 use tapewatch_detect::DetectConfig;
-use tapewatch_model::{EventType, Order, OrderBatch, Price, Quantity, Side, Time};
+use tapewatch_model::{EventType, Flags, Order, OrderBatch, Price, Quantity, Side, Time};
 
 pub(crate) fn orders(rows: &[(i64, u8, u8, bool, u8, i64)]) -> Vec<Order> {
     let mut time = 0;
@@ -27,6 +27,10 @@ pub(crate) fn orders(rows: &[(i64, u8, u8, bool, u8, i64)]) -> Vec<Order> {
             order_id: format!("O{index}"),
             price: Price::default(),
             quantity: Quantity::from_whole(pieces).unwrap(),
+            account: String::new(),
+            exec_id: String::new(),
+            display: None,
+            flags: Flags::NONE,
         }
     };
     rows.iter().enumerate().map(order).collect()

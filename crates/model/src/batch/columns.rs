@@ -2,7 +2,8 @@
 //!
 //! Invariant: all of them are added or none.
 
-use super::{OrderBatch, too_long, unknown_code};
+use super::OrderBatch;
+use super::row::{too_long, unknown_code};
 use crate::fixed::{Price, Quantity};
 use crate::order::{EventType, RowError, Side};
 use crate::text::{Interner, ORDER_ID_BYTES_MAX, TextColumn};
@@ -91,6 +92,7 @@ impl OrderBatch {
             self.order_id.append(&mut columns.order_id);
             self.price.append(&mut columns.price);
         }
+        self.pad_details();
         Ok(())
     }
 }

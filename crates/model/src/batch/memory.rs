@@ -18,6 +18,9 @@ impl OrderBatch {
         self.order_id.shrink_to_fit();
         self.price.shrink_to_fit();
         self.quantity.shrink_to_fit();
+        if let Some(details) = &mut self.details {
+            details.shrink_to_fit();
+        }
     }
 
     /// Bytes on the heap, the dictionaries left out: other batches may share them.
@@ -35,6 +38,10 @@ impl OrderBatch {
             + self.order_id.heap_bytes()
             + bytes(&self.price)
             + bytes(&self.quantity)
+            + self
+                .details
+                .as_ref()
+                .map_or(0, |details| details.heap_bytes())
     }
 }
 

@@ -14,8 +14,8 @@ use arrow::compute::cast;
 use arrow::datatypes::{DataType, Decimal128Type, Float32Type, Float64Type, Int64Type, TimeUnit};
 use arrow::error::ArrowError;
 use tapewatch_model::{
-    CodedRow, EventType, EventTypes, NumberError, OrderBatch, OrderColumns, Price, Quantity,
-    RowError, RowRef, Side, Time,
+    CodedRow, Details, EventType, EventTypes, NumberError, OrderBatch, OrderColumns, Price,
+    Quantity, RowError, RowRef, Side, Time,
 };
 
 use crate::coded::{Coded, TextCodes, coded_type};
@@ -211,6 +211,7 @@ impl Columns {
             order_id: text(&self.order_id, index)?,
             price: self.price.price(index).ok()?,
             quantity: self.quantity.quantity(index).ok()?,
+            details: Details::default(),
         })
     }
 
@@ -225,6 +226,7 @@ impl Columns {
             order_id: text(&self.order_id, index).ok_or_else(|| missing("order_id"))?,
             price: self.price.price(index)?,
             quantity: self.quantity.quantity(index)?,
+            details: Details::default(),
         };
         orders.push(&row)
     }

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use tapewatch_model::{Order, OrderBatch, Price, Quantity, Side};
+use tapewatch_model::{Flags, Order, OrderBatch, Price, Quantity, Side};
 
 use super::*;
 use crate::recent_orders::RecentOrders;
@@ -23,6 +23,10 @@ fn chunks() -> Vec<Chunk> {
         order_id: String::new(),
         price: Price::default(),
         quantity: Quantity::default(),
+        account: String::new(),
+        exec_id: String::new(),
+        display: None,
+        flags: Flags::NONE,
     };
     for first in (0..3).map(|chunk| chunk * CHUNK_ROWS + 1) {
         let mut batch = OrderBatch::default();

@@ -4,8 +4,8 @@
 use std::path::Path;
 
 use tapewatch_model::{
-    Date, DeadLetter, Decimal, EventType, Hit, Id, Measure, Order, OrderBatch, Price, Quantity,
-    RowRef, Side, Time, TimeSpan,
+    Date, DeadLetter, Decimal, Details, EventType, Flags, Hit, Id, Measure, Order, OrderBatch,
+    Price, Quantity, RowRef, Side, Time, TimeSpan,
 };
 use tapewatch_store::{Format, SqlError, Store, StoreOptions};
 
@@ -24,6 +24,10 @@ pub(crate) fn order(seq: u64, day: i64) -> Order {
         order_id: format!("OID{seq:08}"),
         price: Price::from_units(1_000_000_001 * seq as i64 - 5_000_000_000),
         quantity: Quantity::from_units(seq as i64 * 3).unwrap(),
+        account: String::new(),
+        exec_id: String::new(),
+        display: None,
+        flags: Flags::NONE,
     }
 }
 
@@ -139,6 +143,7 @@ pub(crate) fn reference() -> (OrderBatch, Hit) {
             order_id: fields[5],
             price: Price::parse(fields[6]).unwrap(),
             quantity: Quantity::parse(fields[7]).unwrap(),
+            details: Details::default(),
         };
         batch.push(&row).unwrap();
     }
