@@ -3,9 +3,12 @@
 //! Invariant: a [`DetectConfig`] is always valid and whole; equal parameters, however they were
 //! written, have the same canonical text and the same version.
 
+use std::sync::Arc;
+
 use serde_json::{Map, Value};
 use tapewatch_model::Id;
 
+use crate::reference::Reference;
 use crate::registry::REGISTRY;
 
 /// Why a configuration is refused.
@@ -36,21 +39,26 @@ pub enum ConfigError {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DetectConfig {
     detectors: Map<String, Value>,
+    reference: Arc<Reference>,
 }
 
+/// The key of the reference tables among the detectors' names.
+const REFERENCE: &str = "reference";
+
 impl Default for DetectConfig {
-    /// All detectors with their defaults.
+    /// The detectors that run by default, with their defaults.
     fn default() -> Self {
         // Defaults are valid: a test builds every one of them.
         Self::from_json(&Value::Object(Map::new())).unwrap_or(Self {
             detectors: Map::new(),
+            reference: Arc::default(),
         })
     }
 }
 
 impl DetectConfig {
     /// Reads `{"spoofing": {"lookback": "10s"}}`: what is not named keeps its default, and
-    /// `"enabled": false` switches a detector off.
+    /// `"enabled"` switches a detector on or off; the key `reference` holds the reference tables.
     ///
     /// # Errors
     /// [`ConfigError`] names the detector and the parameter.
@@ -59,9 +67,11 @@ impl DetectConfig {
             let form = "the detectors' configuration must be a table, one entry a detector";
             return Err(ConfigError::Form(form.to_owned()));
         };
-        for name in given.keys() {
+        for name in given.keys().filter(|name| *name != REFERENCE) {
             known(name)?;
         }
+        let reference = given.get(REFERENCE).map(Reference::from_json);
+        let reference = Arc::new(reference.transpose()?.unwrap_or_default());
         let mut detectors = Map::new();
         for registration in REGISTRY {
             let id = registration.info.id;
@@ -70,6 +80,7 @@ impl DetectConfig {
                 reason,
             };
             let mut params = match given.get(id) {
+                None if !registration.info.by_default => continue,
                 None => Map::new(),
                 Some(Value::Object(params)) => params.clone(),
                 Some(_) => return Err(param("its configuration must be a table".to_owned())),
@@ -84,7 +95,10 @@ impl DetectConfig {
                 Value::Object((registration.complete)(&params)?),
             );
         }
-        Ok(Self { detectors })
+        Ok(Self {
+            detectors,
+            reference,
+        })
     }
 
     /// Reads the canonical text, as kept in the journal: detectors that it does not name are off.
@@ -142,7 +156,7 @@ impl DetectConfig {
             known(name)?;
         }
         let mut all = self.with_disabled();
-        all.retain(|name, _| names.contains(name));
+        all.retain(|name, _| names.contains(name) || name == REFERENCE);
         for registration in REGISTRY {
             let off = || serde_json::json!({ "enabled": false });
             all.entry(registration.info.id).or_insert_with(off);
@@ -159,7 +173,45 @@ impl DetectConfig {
     /// The parameters as canonical JSON: keys sorted, defaults filled in.
     #[must_use]
     pub fn canonical(&self) -> String {
-        Value::Object(self.detectors.clone()).to_string()
+        let mut all = self.detectors.clone();
+        self.put_reference(&mut all);
+        Value::Object(all).to_string()
+    }
+
+    fn put_reference(&self, all: &mut Map<String, Value>) {
+        if !self.reference.is_empty() {
+            let tables = serde_json::to_value(self.reference.as_ref());
+            all.insert(REFERENCE.to_owned(), tables.unwrap_or_default()); // tables have a JSON form
+        }
+    }
+
+    /// The reference tables.
+    pub(crate) fn reference(&self) -> &Arc<Reference> {
+        &self.reference
+    }
+
+    /// Takes reference tables, in the form of the key `reference` of [`Self::from_json`].
+    ///
+    /// # Errors
+    /// [`ConfigError::Form`] says what is wrong with them; nothing changes then.
+    pub fn refer(&mut self, tables: &Value) -> Result<(), ConfigError> {
+        self.reference = Arc::new(Reference::from_json(tables)?);
+        Ok(())
+    }
+
+    /// Switches on every detector there is; those that run keep their parameters.
+    ///
+    /// # Errors
+    /// None can happen: defaults are valid.
+    pub fn all(&mut self) -> Result<(), ConfigError> {
+        let mut all = self.detectors.clone();
+        self.put_reference(&mut all);
+        for registration in REGISTRY {
+            let on = || serde_json::json!({ "enabled": true });
+            all.entry(registration.info.id).or_insert_with(on);
+        }
+        *self = Self::from_json(&Value::Object(all))?;
+        Ok(())
     }
 
     /// The parameters of one detector; `None` when it is off.
@@ -171,11 +223,12 @@ impl DetectConfig {
     /// The version of one detector's parameters: a digest of their canonical text.
     #[must_use]
     pub fn version(&self, detector: &str) -> Id {
-        let text = self
-            .detectors
-            .get(detector)
-            .map(Value::to_string)
-            .unwrap_or_default();
+        let text = self.detectors.get(detector).map(Value::to_string);
+        let mut text = text.unwrap_or_default();
+        if !self.reference.is_empty() && detector != "spoofing" {
+            let tables = serde_json::to_string(self.reference.as_ref());
+            text.push_str(&tables.unwrap_or_default()); // tables have a JSON form
+        }
         Id::of(text.as_bytes())
     }
 
@@ -185,6 +238,7 @@ impl DetectConfig {
             let off = || serde_json::json!({ "enabled": false });
             all.entry(registration.info.id).or_insert_with(off);
         }
+        self.put_reference(&mut all);
         all
     }
 }
@@ -217,7 +271,8 @@ mod tests {
 
     #[test]
     fn documented_defaults_are_the_defaults() {
-        let config = DetectConfig::default();
+        let mut config = DetectConfig::default();
+        config.all().unwrap();
         for registration in REGISTRY {
             let info = registration.info;
             let params = config.params(info.id).unwrap();
