@@ -21,9 +21,11 @@ mod pressure;
 mod reference;
 mod registry;
 mod rings;
+mod severity;
 mod shard;
 mod state;
 mod step;
+mod suppress;
 mod watch;
 mod window;
 
@@ -32,5 +34,6 @@ pub use config::{ConfigError, DetectConfig};
 pub use detector::{DetectorInfo, Need, ParamInfo, StateError};
 pub use engine::{Counters, Engine};
 pub use registry::detectors;
+pub use severity::{Grade, Severity};
 pub use shard::{Shard, merge_shards};
 pub use state::EngineState;
