@@ -7,10 +7,10 @@ use std::sync::Arc;
 
 use arrow::datatypes::DataType;
 use datafusion::catalog::TableProvider;
-use datafusion::common::{DataFusionError, TableReference};
+use datafusion::common::{DataFusionError, ScalarValue, TableReference};
 use datafusion::datasource::MemTable;
 use datafusion::datasource::ViewTable;
-use datafusion::prelude::{Expr, SessionContext, cast, ident};
+use datafusion::prelude::{Expr, SessionContext, cast, ident, lit};
 use futures::future::BoxFuture;
 
 use super::recent_orders::RecentOrdersTable;
@@ -35,7 +35,8 @@ pub(crate) const NAMES: [&str; 6] = [
 const ALERTS: &str = r#"
 SELECT h.alert_id, h.detector, h.detector_version, h.config_version, h.sym, h.trader, h.side,
        h.alert_time AS first_time, h.time, g.hits, h.seq, h.event_type, h.order_id, h.price,
-       h.quantity, h.measures, h.lookback_ns, h.evidence, h.evidence_total, h.text
+       h.quantity, h.measures, h.lookback_ns, h.evidence, h.evidence_total, h.text,
+       h.account, h.exec_id, h.display_quantity, h.flags
 FROM (SELECT alert_id, max(seq) AS last, count(*) AS hits FROM hits GROUP BY alert_id) g
 JOIN hits h ON h.alert_id = g.alert_id AND h.seq = g.last
 "#;
@@ -122,6 +123,10 @@ impl Tables {
         let stored = past.schema();
         let column = |field: &Arc<arrow::datatypes::Field>| -> Expr {
             let name = disk_name(field);
+            if stored.index_of(&name).is_err() {
+                // A column that this table gets with its next rows.
+                return cast(lit(ScalarValue::Null), field.data_type().clone()).alias(name);
+            }
             let column = ident(name.as_str());
             let as_wanted = stored
                 .field_with_name(&name)
