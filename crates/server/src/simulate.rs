@@ -61,10 +61,18 @@ fn scenario(args: &ScenarioArgs) -> Result<Scenario, Failure> {
     let plan = Plan::parse(&args.abuse).map_err(|e| Failure::usage(format!("--abuse: {e}")))?;
     let hours = args.hours.units() / 1_000_000; // thousandths of an hour
     let trading = TimeSpan::from_nanos(hours.saturating_mul(3_600_000_000));
-    let times = args.rate.trim_end_matches('x').parse::<tapewatch_model::Price>();
-    let pace = times.ok().and_then(|times| u32::try_from(times.units() / 10_000_000).ok());
+    let times = args
+        .rate
+        .trim_end_matches('x')
+        .parse::<tapewatch_model::Price>();
+    let pace = times
+        .ok()
+        .and_then(|times| u32::try_from(times.units() / 10_000_000).ok());
     let pace = pace.ok_or_else(|| {
-        Failure::usage(format!("--rate: {:?} is not a factor such as 1x or 2.5x", args.rate))
+        Failure::usage(format!(
+            "--rate: {:?} is not a factor such as 1x or 2.5x",
+            args.rate
+        ))
     })?;
     let start = match args.date {
         None => usual.start,
@@ -134,7 +142,8 @@ impl Out {
         let path = |name: &str| dir.join(name);
         Ok(match format {
             SimulatedFormat::Csv => {
-                let mut file = BufWriter::new(File::create(path("orders.csv")).map_err(Failure::run)?);
+                let mut file =
+                    BufWriter::new(File::create(path("orders.csv")).map_err(Failure::run)?);
                 writeln!(file, "{CSV_HEADER}").map_err(Failure::run)?;
                 Self::Csv(file)
             }
@@ -147,7 +156,8 @@ impl Out {
                     fsync: FsyncPolicy::Os,
                     ..Options::default()
                 };
-                let (journal, _) = Journal::open(&path("journal"), options).map_err(Failure::run)?;
+                let (journal, _) =
+                    Journal::open(&path("journal"), options).map_err(Failure::run)?;
                 Self::Journal(Box::new(journal), Vec::new())
             }
         })
@@ -218,7 +228,10 @@ pub(crate) fn run(args: &SimulateArgs) -> Result<(), Failure> {
         None => PathBuf::from(format!("simulation-{}", args.scenario.seed)),
     };
     if dir.exists() {
-        let message = format!("{}: is there already; choose another --dir, or delete it", dir.display());
+        let message = format!(
+            "{}: is there already; choose another --dir, or delete it",
+            dir.display()
+        );
         return Err(Failure::usage(message));
     }
     let mut source = Simulated::new(&args.scenario)?;
@@ -227,7 +240,9 @@ pub(crate) fn run(args: &SimulateArgs) -> Result<(), Failure> {
     let parent = parent.unwrap_or(Path::new("."));
     fs::create_dir_all(parent).map_err(Failure::run)?;
     // Gone again unless it is kept: after an error, or a signal.
-    let unfinished = tempfile::Builder::new().prefix(".simulation-").tempdir_in(parent);
+    let unfinished = tempfile::Builder::new()
+        .prefix(".simulation-")
+        .tempdir_in(parent);
     let unfinished = unfinished.map_err(Failure::run)?;
     let mut out = Out::create(args.out, unfinished.path())?;
     let mut progress = RowProgress::new("simulate");

@@ -15,7 +15,8 @@ impl Simulation {
     pub fn reference_json(&self) -> String {
         let of_day = |time: Time| time.to_string().get(11..19).unwrap_or_default().to_owned();
         let (open, close) = (of_day(self.scenario.opens()), of_day(self.scenario.stops()));
-        let instruments = (0..self.scenario.instruments).map(|number| format!("\"SIM{number}\": \"simulated\""));
+        let instruments =
+            (0..self.scenario.instruments).map(|number| format!("\"SIM{number}\": \"simulated\""));
         let linked = self.accounts.linked().into_iter();
         let linked = linked.map(|(account, owner)| format!("\"{account}\": \"{owner}\""));
         let news = self.news.iter().map(|news| {
@@ -39,9 +40,12 @@ impl Simulation {
     /// Part of the session that is over, in thousandths.
     #[must_use]
     pub fn done(&self, now: Time) -> u64 {
-        let whole = i128::from(self.scenario.closes().nanos()) - i128::from(self.scenario.start.nanos());
+        let whole =
+            i128::from(self.scenario.closes().nanos()) - i128::from(self.scenario.start.nanos());
         let gone = i128::from(now.nanos()) - i128::from(self.scenario.start.nanos());
-        u64::try_from(gone * 1_000 / whole.max(1)).unwrap_or(0).min(1_000)
+        u64::try_from(gone * 1_000 / whole.max(1))
+            .unwrap_or(0)
+            .min(1_000)
     }
 
     /// The name of an account's trader in the rows.
