@@ -14,8 +14,8 @@ use std::path::Path;
 use fold::{Fold, Measured};
 use statistics::FIGURES;
 use tapewatch_connect::DbnOrders;
-use tapewatch_exchange::{Agents, Scenario, Simulation, Tape};
-use tapewatch_model::{OrderBatch, OrderSource, Time, TimeSpan};
+use tapewatch_exchange::{Scenario, Simulation, Tape};
+use tapewatch_model::{OrderBatch, OrderSource, Time};
 
 /// The page's text; the figures and the plots come where the names in braces are.
 const TEMPLATE: &str = include_str!("page.md");
@@ -64,13 +64,10 @@ fn real(file: &Path) -> Result<Measured, Box<dyn Error>> {
 
 /// Continuous trading of one simulated session.
 fn simulated() -> Result<Measured, Box<dyn Error>> {
+    // The real hour had no news.
     let scenario = Scenario {
-        seed: 1,
-        start: Time::parse(b"2024-01-05T14:25:00")?,
-        call: TimeSpan::from_secs(300),
-        trading: TimeSpan::from_secs(6 * 3_600 + 1_800),
-        instruments: 1,
-        agents: Agents::default(),
+        news: 0,
+        ..Scenario::default()
     };
     let from = scenario.start.saturating_add(scenario.call);
     let to = from.saturating_add(scenario.trading);

@@ -201,6 +201,7 @@ fn draw(path: &Path, plot: &Plot, lines: &[(&str, Points)]) -> Result<(), Box<dy
     }
     chart
         .configure_series_labels()
+        .position(SeriesLabelPosition::UpperRight)
         .border_style(BLACK.mix(0.2))
         .background_style(WHITE.mix(0.8))
         .draw()?;

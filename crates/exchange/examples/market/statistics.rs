@@ -212,7 +212,8 @@ pub(crate) fn quantile(values: &[f64], part: f64) -> f64 {
     sorted.get(at).copied().unwrap_or(f64::NAN)
 }
 
-/// For each bound the share of values at or above it; bounds are ten to a decade.
+/// For each bound the share of values at or above it, from the last bound that all are above to the
+/// last that one is above; bounds are ten to a decade.
 pub(crate) fn survival(values: &[f64], scale: f64) -> Vec<(f64, f64)> {
     let mut sorted: Vec<f64> = values.iter().map(|value| value / scale).collect();
     sorted.sort_by(f64::total_cmp);
@@ -222,5 +223,7 @@ pub(crate) fn survival(values: &[f64], scale: f64) -> Vec<(f64, f64)> {
         let below = sorted.partition_point(|value| *value < bound);
         (bound, (all - below as f64) / all)
     });
-    survivals.filter(|(_, share)| *share > 0.0).collect()
+    let some: Vec<(f64, f64)> = survivals.filter(|(_, share)| *share > 0.0).collect();
+    let first = some.partition_point(|(_, share)| *share >= 1.0);
+    some.into_iter().skip(first.saturating_sub(1)).collect()
 }
