@@ -26,7 +26,6 @@ use dbn::decode::dbn::fsm::{DbnFsm, ProcessResult};
 use dbn::{MboMsg, Metadata, Schema};
 use tapewatch_model::{
     DeadLetter, Details, Flags, OrderBatch, OrderSource, Progress, RowError, RowRef, SourceError,
-    Time,
 };
 
 use self::input::Input;
@@ -42,6 +41,9 @@ const PRELUDE_BYTES: usize = 8;
 const BUFFER_BYTES: usize = 64 << 10;
 
 const _: () = assert!(BUFFER_BYTES >= 2 * frames::RECORD_BYTES_MAX);
+
+/// Why a record is refused, and what it says as far as it can be read.
+type Refused = (RowError, Option<MboMsg>);
 
 /// A source of orders in a Databento file of the schema `mbo`, DBN version 1 to 3, packed with
 /// Zstandard or plain.
@@ -59,8 +61,9 @@ pub struct DbnOrders<R: Read> {
     /// Records read, of any kind.
     records: u64,
     numbers: RowNumbers,
-    /// Instrument and time of the last clear.
-    cleared: (u32, Time),
+    /// A record that is refused, behind the rows of those before it.
+    refused: Option<Refused>,
+    ended: bool,
     order_id: String,
     exec_id: String,
     failed: Option<SourceError>,
@@ -104,7 +107,8 @@ impl<R: Read> DbnOrders<R> {
             mapper: Mapper::default(),
             records: 0,
             numbers: RowNumbers::default(),
-            cleared: (0, Time::MIN),
+            refused: None,
+            ended: false,
             order_id: String::new(),
             exec_id: String::new(),
             failed: None,
@@ -191,7 +195,7 @@ impl<R: Read> DbnOrders<R> {
     }
 
     /// The next market-by-order record; `Err` within when it is too short to be one.
-    fn next_record(&mut self) -> Result<Option<Result<MboMsg, RowError>>, SourceError> {
+    fn next_record(&mut self) -> Result<Option<Result<MboMsg, Refused>>, SourceError> {
         loop {
             let waiting = self.buffer.get(self.start..self.end).unwrap_or_default();
             match frames::record(waiting) {
@@ -199,7 +203,7 @@ impl<R: Read> DbnOrders<R> {
                     self.start += record.len();
                     self.records += 1;
                     if let Some(order) = frames::order(record) {
-                        return Ok(Some(order));
+                        return Ok(Some(order.map_err(|error| (error, None))));
                     }
                 }
                 Ok(None) => {
@@ -231,43 +235,28 @@ impl<R: Read> DbnOrders<R> {
         dead_letters: &mut Vec<DeadLetter>,
     ) -> Result<(), SourceError> {
         while self.numbers.in_batch() < rows_max {
-            if let Some(row) = self.mapper.next_cleared() {
-                let (instrument, time) = self.cleared;
-                let pushed = self.push(instrument, time, &row, orders);
-                self.count(pushed, &"clear", dead_letters);
-                continue;
-            }
-            match self.next_record()? {
-                None => break,
-                Some(Err(error)) => self.count(Err(error), &"", dead_letters),
-                Some(Ok(record)) => match self.take(&record, orders) {
-                    Ok(false) => {}
-                    Ok(true) => self.numbers.order(),
-                    Err(error) => self.count(Err(error), &record, dead_letters),
-                },
+            if let Some(row) = self.mapper.next_row() {
+                let pushed = self.push(&row, orders);
+                self.count(pushed, &row, dead_letters);
+            } else if let Some((error, record)) = self.refused.take() {
+                self.count(Err(error), &record, dead_letters);
+            } else if let Some(record) = self.next_record()? {
+                let taken = record.and_then(|record| {
+                    let taken = self.mapper.take(&record, self.records);
+                    taken.map_err(|error| (error, Some(record)))
+                });
+                self.refused = taken.err();
+            } else if self.ended {
+                break;
+            } else {
+                self.mapper.finish();
+                self.ended = true;
             }
         }
         Ok(())
     }
 
-    /// Adds the row of a record, if it gives one.
-    fn take(&mut self, record: &MboMsg, orders: &mut OrderBatch) -> Result<bool, RowError> {
-        let time = time(record)?;
-        let instrument = record.hd.instrument_id;
-        self.cleared = (instrument, time);
-        match self.mapper.take(record, self.records)? {
-            Some(row) => self.push(instrument, time, &row, orders).map(|()| true),
-            None => Ok(false),
-        }
-    }
-
-    fn push(
-        &mut self,
-        instrument: u32,
-        time: Time,
-        row: &Row,
-        orders: &mut OrderBatch,
-    ) -> Result<(), RowError> {
+    fn push(&mut self, row: &Row, orders: &mut OrderBatch) -> Result<(), RowError> {
         number(&mut self.order_id, (row.order != 0).then_some(row.order));
         number(&mut self.exec_id, row.execution);
         let details = Details {
@@ -276,8 +265,8 @@ impl<R: Read> DbnOrders<R> {
             ..Details::default()
         };
         orders.push(&RowRef {
-            time,
-            sym: self.symbols.name(instrument, time).as_bytes(),
+            time: row.time,
+            sym: self.symbols.name(row.instrument, row.time).as_bytes(),
             event_type: row.event_type,
             trader: b"",
             side: row.side,
@@ -309,18 +298,6 @@ impl<R: Read> DbnOrders<R> {
             raw.as_bytes(),
         ));
     }
-}
-
-/// The matching engine's time; of an order of a snapshot, the snapshot's.
-fn time(record: &MboMsg) -> Result<Time, RowError> {
-    let nanos = if record.flags.is_snapshot() {
-        record.ts_recv
-    } else {
-        record.hd.ts_event
-    };
-    i64::try_from(nanos)
-        .map(Time::from_nanos)
-        .map_err(|_| RowError::new("time", "is undefined, or after 2262-04-11"))
 }
 
 /// Writes a number, or nothing.

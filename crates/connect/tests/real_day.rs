@@ -40,9 +40,10 @@ struct Seen {
     crossed: Vec<Time>,
     /// Events of the venue after which both sides had orders.
     sound: u64,
-    /// Amendments of an order of which nothing was open: the next part of a hidden reserve.
+    /// New orders all that was shown of which was filled just before: the next part of a hidden
+    /// reserve.
     refilled: u64,
-    /// Executions of orders that were never in the book: those that came and traded at once.
+    /// Orders that came and traded at once, without having been in the book.
     came: u64,
     /// Orders that were in the book after an execution of theirs as the one that came.
     rested: u64,
@@ -53,8 +54,8 @@ struct Seen {
 struct Fold {
     book: Book,
     seen: Seen,
-    /// Filled at the time of this event.
-    filled: BTreeMap<OrderKey, Time>,
+    /// Filled in this event, and whether as the order that came.
+    filled: BTreeMap<OrderKey, Flags>,
 }
 
 impl Fold {
@@ -70,17 +71,16 @@ impl Fold {
         };
         match (order.event_type, known) {
             (EventType::New, None) => {
-                self.seen.rested += u64::from(self.filled.contains_key(&key));
+                match self.filled.get(&key).copied() {
+                    Some(Flags::PASSIVE) => self.seen.refilled += 1,
+                    Some(_) => self.seen.rested += 1,
+                    None => {}
+                }
                 self.book.add(new).unwrap();
             }
             (EventType::Amended, Some(before)) => {
                 assert_eq!(before.side, order.side, "{order:?}");
                 self.book.modify(key, order.price, order.quantity).unwrap();
-            }
-            (EventType::Amended, None) => {
-                assert_eq!(self.filled.get(&key), Some(&order.time), "{order:?}");
-                self.seen.refilled += 1;
-                self.book.add(new).unwrap();
             }
             (EventType::Cancelled, Some(before)) => {
                 assert_eq!(
@@ -94,11 +94,10 @@ impl Fold {
                 assert_eq!(before.side, order.side, "{order:?}");
                 self.seen.hidden += u64::from(order.quantity > before.quantity);
                 self.book.get_mut(key).unwrap().reduce(order.quantity);
-                self.filled.insert(key, order.time);
+                self.filled.insert(key, side_of(order));
             }
             (EventType::Filled, None) if order.flags.has(Flags::AGGRESSOR) => {
-                self.seen.came += 1;
-                self.filled.insert(key, order.time);
+                self.seen.came += u64::from(self.filled.insert(key, side_of(order)).is_none());
             }
             (_, _) => panic!("names an unknown order, or one that is known: {order:?}"),
         }
@@ -110,8 +109,12 @@ impl Fold {
         } else if self.book.best(Side::Buy).is_some() && self.book.best(Side::Sell).is_some() {
             self.seen.sound += 1;
         }
-        self.filled.retain(|_, at| *at == time);
+        self.filled.clear();
     }
+}
+
+fn side_of(order: &Order) -> Flags {
+    Flags::PASSIVE.when(order.flags.has(Flags::PASSIVE))
 }
 
 fn time(text: &str) -> Time {
@@ -140,7 +143,7 @@ fn the_rows_rebuild_the_book() {
     assert_eq!(seen.crossed[0], time("2023-12-25T22:39:55.216798489"));
     assert!(seen.crossed.iter().all(|time| *time < opens));
     assert_eq!(seen.sound, 46_132);
-    assert_eq!((seen.came, seen.rested), (2_865, 76));
+    assert_eq!((seen.came, seen.rested), (2_827, 76));
     assert_eq!((seen.hidden, seen.refilled), (28, 83));
     assert_eq!(book.len(), 11_217);
 }
@@ -159,15 +162,24 @@ fn every_record_is_a_row_or_tells_nothing_new() {
             .map(|order| order.quantity.units() / 100_000_000)
             .sum()
     };
-    // As many as there are records of their kind: 29,216 add, 2,973 trade.
-    assert_eq!(of(EventType::New), 29_216);
+    // 29,216 adds, and 83 next parts of hidden reserves.
+    assert_eq!(of(EventType::New), 29_216 + 83);
     assert_eq!(flagged(Flags::SNAPSHOT), 8_725);
-    assert_eq!(flagged(Flags::AGGRESSOR), 2_973 - 1);
-    // 35 fills are of the auction; 107 are of the order that came, which the trade tells already.
-    assert_eq!(flagged(Flags::PASSIVE), 6_371 - 35 - 107);
-    assert_eq!(of(EventType::Filled), 2_972 + 6_371 - 107 - 7);
+    assert_eq!(of(EventType::Amended), 11_349 - 83);
     assert_eq!(of(EventType::Cancelled), 12_670);
-    assert_eq!(of(EventType::Amended), 11_349);
+    // 6,371 fills, of which 35 are of the auction and 107 of the order that came; each of the others
+    // is of an execution with two sides.
+    assert_eq!(flagged(Flags::PASSIVE), 6_371 - 35 - 107);
+    assert_eq!(flagged(Flags::AGGRESSOR), flagged(Flags::PASSIVE));
+    let executions = rows.chunk_by(|one, other| one.exec_id == other.exec_id);
+    for sides in executions.filter(|rows| !rows[0].exec_id.is_empty()) {
+        let [came, waited] = sides else {
+            panic!("not two sides: {sides:?}")
+        };
+        assert_ne!(came.side, waited.side);
+        assert_eq!((came.price, came.quantity), (waited.price, waited.quantity));
+        assert!(came.flags.has(Flags::AGGRESSOR) && waited.flags.has(Flags::PASSIVE));
+    }
     // The opening auction's trade has no side, and 7 of its 35 fills are of orders that were never in
     // the book: 14 pieces, 13 of them bought.
     let refused: Vec<u64> = letters.iter().map(|letter| letter.line).collect();

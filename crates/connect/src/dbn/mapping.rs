@@ -1,8 +1,9 @@
 //! Makes rows of market-by-order records. Pure; it remembers what orders have open.
 //!
-//! Invariant: a record gives at most one row or one refusal, but for a clear, which gives a row for
-//! each order that it takes away. A quantity that was traded is told once for each order that traded,
-//! whatever further records tell that the book became smaller by it.
+//! Invariant: rows come out in the order of the records that tell them. An execution has a row on
+//! each side that the venue names, and is told once, whatever further records tell that the book
+//! became smaller by it. No row names an order that is not open, but for those that came and traded
+//! at once, and for what ends that began before the file.
 //!
 //! The records and what becomes of them:
 //!
@@ -11,29 +12,34 @@
 //! | A, add | `new`, with the flag `snapshot` where the record has it |
 //! | M, modify | `amended` to what is open now; nothing when it only tells what a fill left |
 //! | C, cancel | `cancelled` when all goes that was open, `amended` to what stays otherwise; nothing when it only takes away what was filled |
-//! | F, fill | `filled` at the price paid, flag `passive` when the venue names the side that came |
-//! | T, trade | `filled` of the order that came, flag `aggressor` |
+//! | T, trade | says which order came; what of it no fill tells is `filled`, flag `aggressor` |
+//! | F, fill | `filled` of the order that came, flag `aggressor`, and of the one that waited, flag `passive`; both have the fill's record number as `exec_id` |
 //! | R, clear | `cancelled` for each open order of the instrument |
 //! | N, none | nothing |
 //!
-//! A trade and its fills have the same `exec_id`: the trade's record number. The venue also gives a
-//! fill for the order that came when it was in the book before; that fill is the trade again, and is
-//! no row. What is open is what the venue shows: an order with a hidden reserve is filled, and then
-//! amended to its next part, which may be after all that was shown was filled.
+//! The venue also gives a fill for the order that came when it was in the book before; its other
+//! fills tell that. In an auction no order comes: its fills have neither flag nor `exec_id`, for
+//! nobody says who traded with whom.
+//!
+//! What is open is what the venue shows. When all that was shown of an order was filled and the next
+//! part of a hidden reserve is shown, that is `new`: it stands at the back of its queue. An order that
+//! is modified though it was not in the file is `new` with the flag `snapshot`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use dbn::{MboMsg, UNDEF_PRICE};
-use tapewatch_model::{EventType, Flags, Price, Quantity, RowError, Side};
+use tapewatch_model::{EventType, Flags, NumberError, Price, Quantity, RowError, Side, Time};
 
 use crate::open_orders::{Key, Open, OpenOrders};
 
 /// Instruments with an event that has not ended, and fills in such events.
 const UNENDED_MAX: usize = 1 << 16;
 
-/// What a row says, its time and instrument aside.
+/// What a row says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Row {
+    pub(super) instrument: u32,
+    pub(super) time: Time,
     pub(super) event_type: EventType,
     pub(super) side: Side,
     /// 0 when the venue names no order.
@@ -51,10 +57,12 @@ struct VenueEvent {
     trade: Option<Trade>,
 }
 
+/// An order that came, and what it traded that no fill has told yet.
 #[derive(Debug, Clone, Copy)]
 struct Trade {
-    order: u64,
     number: u64,
+    row: Option<Row>,
+    order: u64,
 }
 
 /// Makes rows of records.
@@ -64,32 +72,47 @@ pub(super) struct Mapper {
     events: BTreeMap<u32, VenueEvent>,
     /// Filled in an event that has not ended, and not yet told to be gone from the book.
     filled: BTreeMap<Key, u64>,
-    clearing: Option<u32>,
+    /// Rows that are ready: at most two of a record, and one of the trade before it.
+    ready: VecDeque<Row>,
+    clearing: Option<(u32, Time)>,
 }
 
 impl Mapper {
-    /// The row of record `number`. After a clear, [`Self::next_cleared`] has its rows.
-    pub(super) fn take(&mut self, record: &MboMsg, number: u64) -> Result<Option<Row>, RowError> {
+    /// Takes record `number`; [`Self::next_row`] has its rows.
+    pub(super) fn take(&mut self, record: &MboMsg, number: u64) -> Result<(), RowError> {
         let instrument = record.hd.instrument_id;
         self.begin(instrument, record.hd.ts_event)?;
-        let row = if record.flags.is_tob() || record.flags.is_mbp() {
+        let taken = if record.flags.is_tob() || record.flags.is_mbp() {
             Err(RowError::new("row", "tells a price level, not an order"))
         } else {
-            self.row(record, number)
+            self.record(record, number)
         };
         if record.flags.is_last() {
             self.end(instrument);
         }
-        row
+        taken
     }
 
-    /// The next order that a clear took away.
-    pub(super) fn next_cleared(&mut self) -> Option<Row> {
-        let Some((order, open)) = self.open.take_first(self.clearing?) else {
+    /// There are no more records.
+    pub(super) fn finish(&mut self) {
+        while let Some(instrument) = self.events.keys().next().copied() {
+            self.end(instrument);
+        }
+    }
+
+    /// The next row.
+    pub(super) fn next_row(&mut self) -> Option<Row> {
+        if let Some(row) = self.ready.pop_front() {
+            return Some(row);
+        }
+        let (instrument, time) = self.clearing?;
+        let Some((order, open)) = self.open.take_first(instrument) else {
             self.clearing = None;
             return None;
         };
         Some(Row {
+            instrument,
+            time,
             event_type: EventType::Cancelled,
             side: open.side,
             order,
@@ -113,6 +136,7 @@ impl Mapper {
     }
 
     fn end(&mut self, instrument: u32) {
+        self.end_trade(instrument);
         self.events.remove(&instrument);
         let of_it = (instrument, 0)..=(instrument, u64::MAX);
         while let Some(key) = self.filled.range(of_it.clone()).next().map(|(key, _)| *key) {
@@ -120,18 +144,30 @@ impl Mapper {
         }
     }
 
-    fn row(&mut self, record: &MboMsg, number: u64) -> Result<Option<Row>, RowError> {
+    /// What no fill told of a trade is a row of its own.
+    fn end_trade(&mut self, instrument: u32) {
+        let event = self.events.get_mut(&instrument);
+        if let Some(trade) = event.and_then(|event| event.trade.take())
+            && let Some(row) = trade.row
+            && row.quantity > Quantity::ZERO
+        {
+            let execution = Some(trade.number);
+            self.ready.push_back(Row { execution, ..row });
+        }
+    }
+
+    fn record(&mut self, record: &MboMsg, number: u64) -> Result<(), RowError> {
         match record.action as u8 {
-            b'A' => self.added(record).map(Some),
+            b'A' => self.added(record),
             b'M' => self.modified(record),
             b'C' => self.cancelled(record),
             b'F' => self.fill(record, number),
-            b'T' => self.trade(record, number).map(Some),
+            b'T' => self.trade(record, number),
             b'R' => {
-                self.clearing = Some(record.hd.instrument_id);
-                Ok(None)
+                self.clearing = Some((record.hd.instrument_id, time(record)?));
+                Ok(())
             }
-            b'N' => Ok(None),
+            b'N' => Ok(()),
             action => {
                 let action = char::from(action);
                 let reason = format!("unknown action {action:?} (A, M, C, F, T, R or N)");
@@ -140,116 +176,123 @@ impl Mapper {
         }
     }
 
-    fn added(&mut self, record: &MboMsg) -> Result<Row, RowError> {
-        let open = Open {
-            side: side(record)?,
-            price: price(record)?,
-            quantity: quantity(record)?,
+    fn added(&mut self, record: &MboMsg) -> Result<(), RowError> {
+        let row = Row {
+            flags: Flags::SNAPSHOT.when(record.flags.is_snapshot()),
+            ..row(record, EventType::New, side(record)?)?
         };
-        self.open.add(key(record)?, open)?;
-        let flags = Flags::SNAPSHOT.when(record.flags.is_snapshot());
-        Ok(of_open(EventType::New, record, open, flags))
+        self.open.add(key(record)?, open_of(&row))?;
+        self.ready.push_back(row);
+        Ok(())
     }
 
-    fn modified(&mut self, record: &MboMsg) -> Result<Option<Row>, RowError> {
+    fn modified(&mut self, record: &MboMsg) -> Result<(), RowError> {
         let key = key(record)?;
         let before = self.open.get(key);
-        let now = Open {
-            side: before.map_or_else(|| side(record), |open| Ok(open.side))?,
-            price: price(record)?,
-            quantity: quantity(record)?,
-        };
-        self.open.set(key, now)?;
-        let tells_a_fill = self.filled.remove(&key).is_some() && before == Some(now);
-        let row = of_open(EventType::Amended, record, now, Flags::NONE);
-        Ok((!tells_a_fill).then_some(row))
+        let side = before.map_or_else(|| side(record), |open| Ok(open.side))?;
+        let mut row = row(record, EventType::Amended, side)?;
+        self.open.set(key, open_of(&row))?;
+        let was_filled = self.filled.remove(&key).is_some();
+        if before.is_none() {
+            row.event_type = EventType::New;
+            row.flags = Flags::SNAPSHOT.when(!was_filled);
+        }
+        if !was_filled || before != Some(open_of(&row)) {
+            self.ready.push_back(row);
+        }
+        Ok(())
     }
 
-    fn cancelled(&mut self, record: &MboMsg) -> Result<Option<Row>, RowError> {
+    fn cancelled(&mut self, record: &MboMsg) -> Result<(), RowError> {
         let key = key(record)?;
-        let gone = quantity(record)?;
-        let Some(pieces) = self.unfilled(key, record.size) else {
-            return Ok(None);
+        let before = self.open.get(key);
+        let side = before.map_or_else(|| side(record), |open| Ok(open.side))?;
+        let record = &MboMsg {
+            price: before.map_or(record.price, |open| open.price.units()),
+            ..record.clone()
         };
-        let Some(before) = self.open.get(key) else {
-            let open = Open {
-                side: side(record)?,
-                price: price(record)?,
-                quantity: pieces,
+        let mut row = row(record, EventType::Cancelled, side)?;
+        row.quantity = self.unfilled(key, record.size)?;
+        if row.quantity == Quantity::ZERO {
+            return Ok(());
+        }
+        if let (Some(before), Some(left)) = (before, self.open.reduce(key, row.quantity)) {
+            let stays = left.quantity > Quantity::ZERO;
+            (row.event_type, row.quantity) = if stays {
+                (EventType::Amended, left.quantity)
+            } else {
+                (EventType::Cancelled, before.quantity)
             };
-            return Ok(Some(of_open(
-                EventType::Cancelled,
-                record,
-                open,
-                Flags::NONE,
-            )));
-        };
-        debug_assert!(pieces <= gone, "a part of it was filled");
-        let left = self.open.reduce(key, pieces).unwrap_or(before);
-        let (event_type, quantity) = if left.quantity == Quantity::ZERO {
-            (EventType::Cancelled, before.quantity)
-        } else {
-            (EventType::Amended, left.quantity)
-        };
-        let open = Open { quantity, ..before };
-        Ok(Some(of_open(event_type, record, open, Flags::NONE)))
+        }
+        self.ready.push_back(row);
+        Ok(())
     }
 
-    /// What of `size` pieces was not filled in this event; nothing when all was.
-    fn unfilled(&mut self, key: Key, size: u32) -> Option<Quantity> {
+    /// What of `size` pieces was not filled in this event.
+    fn unfilled(&mut self, key: Key, size: u32) -> Result<Quantity, RowError> {
         let mut rest = u64::from(size);
         if let Some(filled) = self.filled.get_mut(&key) {
             let told = rest.min(*filled);
             *filled -= told;
             rest -= told;
         }
-        let rest = Quantity::from_whole(rest as i64).ok()?;
-        (rest != Quantity::ZERO).then_some(rest)
+        pieces(rest)
     }
 
-    fn fill(&mut self, record: &MboMsg, number: u64) -> Result<Option<Row>, RowError> {
+    fn trade(&mut self, record: &MboMsg, number: u64) -> Result<(), RowError> {
+        let (instrument, order) = (record.hd.instrument_id, record.order_id);
+        self.end_trade(instrument);
+        let row = side(record).and_then(|side| row(record, EventType::Filled, side));
+        let row = row.map(|row| Row {
+            flags: Flags::AGGRESSOR,
+            ..row
+        });
+        if let Some(event) = self.events.get_mut(&instrument) {
+            event.trade = Some(Trade {
+                number,
+                row: row.clone().ok(),
+                order,
+            });
+        }
+        let quantity = row?.quantity;
+        if order == 0 {
+            return Ok(());
+        }
+        self.note_fill(key(record)?, record.size, quantity)
+    }
+
+    fn fill(&mut self, record: &MboMsg, number: u64) -> Result<(), RowError> {
         let key = key(record)?;
-        let event = self.events.get(&record.hd.instrument_id);
-        let trade = event.and_then(|event| event.trade);
-        if trade.is_some_and(|trade| trade.order == record.order_id) {
-            return Ok(None);
+        let event = self.events.get_mut(&record.hd.instrument_id);
+        let trade = event.and_then(|event| event.trade.as_mut());
+        if trade.as_ref().is_some_and(|trade| trade.order == key.1) {
+            return Ok(());
         }
         let side = match self.open.get(key) {
             Some(open) => open.side,
             None => side(record)?,
         };
-        let (price, quantity) = (price(record)?, quantity(record)?);
-        self.note_fill(key, record.size, quantity)?;
-        Ok(Some(Row {
-            event_type: EventType::Filled,
-            side,
-            order: record.order_id,
-            price,
-            quantity,
-            execution: Some(trade.map_or(number, |trade| trade.number)),
-            flags: Flags::PASSIVE.when(record.side as u8 != b'N'),
-        }))
-    }
-
-    fn trade(&mut self, record: &MboMsg, number: u64) -> Result<Row, RowError> {
-        let order = record.order_id;
-        if let Some(event) = self.events.get_mut(&record.hd.instrument_id) {
-            event.trade = Some(Trade { order, number });
+        let came = record.side as u8 != b'N';
+        let waited = Row {
+            execution: came.then_some(number),
+            flags: Flags::PASSIVE.when(came),
+            ..row(record, EventType::Filled, side)?
+        };
+        let told = trade.and_then(|trade| trade.row.as_mut());
+        if let Some(trade) = told.filter(|trade| trade.side != side) {
+            let quantity = waited.quantity.min(trade.quantity);
+            trade.quantity = trade.quantity.saturating_sub(quantity);
+            if quantity > Quantity::ZERO {
+                self.ready.push_back(Row {
+                    quantity,
+                    price: waited.price,
+                    execution: waited.execution,
+                    ..*trade
+                });
+            }
         }
-        let side = side(record)?;
-        let (price, quantity) = (price(record)?, quantity(record)?);
-        if order != 0 {
-            self.note_fill(key(record)?, record.size, quantity)?;
-        }
-        Ok(Row {
-            event_type: EventType::Filled,
-            side,
-            order,
-            price,
-            quantity,
-            execution: Some(number),
-            flags: Flags::AGGRESSOR,
-        })
+        self.ready.push_back(waited);
+        self.note_fill(key, record.size, waited.quantity)
     }
 
     fn note_fill(&mut self, key: Key, size: u32, quantity: Quantity) -> Result<(), RowError> {
@@ -263,16 +306,39 @@ impl Mapper {
     }
 }
 
-fn of_open(event_type: EventType, record: &MboMsg, open: Open, flags: Flags) -> Row {
-    Row {
+/// The row that a record tells.
+fn row(record: &MboMsg, event_type: EventType, side: Side) -> Result<Row, RowError> {
+    Ok(Row {
+        instrument: record.hd.instrument_id,
+        time: time(record)?,
         event_type,
-        side: open.side,
+        side,
         order: record.order_id,
-        price: open.price,
-        quantity: open.quantity,
+        price: price(record)?,
+        quantity: quantity(record)?,
         execution: None,
-        flags,
+        flags: Flags::NONE,
+    })
+}
+
+fn open_of(row: &Row) -> Open {
+    Open {
+        side: row.side,
+        price: row.price,
+        quantity: row.quantity,
     }
+}
+
+/// The matching engine's time; of an order of a snapshot, the snapshot's.
+fn time(record: &MboMsg) -> Result<Time, RowError> {
+    let nanos = if record.flags.is_snapshot() {
+        record.ts_recv
+    } else {
+        record.hd.ts_event
+    };
+    i64::try_from(nanos)
+        .map(Time::from_nanos)
+        .map_err(|_| RowError::new("time", "is undefined, or after 2262-04-11"))
 }
 
 fn key(record: &MboMsg) -> Result<Key, RowError> {
@@ -308,10 +374,14 @@ fn quantity(record: &MboMsg) -> Result<Quantity, RowError> {
     match record.size {
         0 => Err(RowError::new("quantity", "is 0")),
         u32::MAX => Err(RowError::new("quantity", "is undefined")),
-        size => {
-            Quantity::from_whole(i64::from(size)).map_err(|error| RowError::new("quantity", error))
-        }
+        size => pieces(u64::from(size)),
     }
+}
+
+fn pieces(count: u64) -> Result<Quantity, RowError> {
+    let whole = i64::try_from(count).map_err(|_| NumberError::OutOfRange);
+    let quantity = whole.and_then(Quantity::from_whole);
+    quantity.map_err(|error| RowError::new("quantity", error))
 }
 
 #[cold]

@@ -165,11 +165,12 @@ fn what_a_fill_takes_from_the_book_is_told_once() {
         [
             "1 new B 1 10 100 ",
             "2 new B 2 10 100 ",
-            "3 filled S 9 12 100 3 [aggressor]",
-            "4 filled B 1 10 100 3 [passive]",
-            "5 filled B 2 2 100 3 [passive]",
-            "6 new S 9 3 100 ",
-            "7 cancelled B 2 8 100 ",
+            "3 filled S 9 10 100 4 [aggressor]",
+            "4 filled B 1 10 100 4 [passive]",
+            "5 filled S 9 2 100 5 [aggressor]",
+            "6 filled B 2 2 100 5 [passive]",
+            "7 new S 9 3 100 ",
+            "8 cancelled B 2 8 100 ",
         ]
     );
 }
@@ -197,12 +198,12 @@ fn an_order_of_the_book_that_is_amended_to_trade() {
         [
             "1 new S 1 5 100 ",
             "2 new B 2 12 97.5 ",
-            "3 filled B 2 5 100 3 [aggressor]",
-            "4 filled S 1 5 100 3 [passive]",
+            "3 filled B 2 5 100 5 [aggressor]",
+            "4 filled S 1 5 100 5 [passive]",
             "5 amended B 2 7 100 ",
             "6 new S 3 1 100.25 ",
-            "7 filled B 2 1 100.25 9 [aggressor]",
-            "8 filled S 3 1 100.25 9 [passive]",
+            "7 filled B 2 1 100.25 11 [aggressor]",
+            "8 filled S 3 1 100.25 11 [passive]",
             "9 cancelled B 2 6 100 ",
         ]
     );
@@ -221,10 +222,37 @@ fn a_hidden_reserve_shows_its_next_part() {
         got,
         [
             "1 new B 1 5 100 ",
-            "2 filled S 9 7 100 2 [aggressor]",
-            "3 filled B 1 7 100 2 [passive]",
-            "4 amended B 1 3 100 ",
+            "2 filled S 9 7 100 3 [aggressor]",
+            "3 filled B 1 7 100 3 [passive]",
+            "4 new B 1 3 100 ",
             "5 cancelled B 1 3 100 ",
+        ]
+    );
+}
+
+#[test]
+fn what_no_fill_tells_of_a_trade() {
+    let got = rows(&[
+        record(0, 'A', 'B', 1, 400, 5),
+        // A hidden order of 2 met what came too; its venue names neither of them.
+        first(record(1, 'T', 'A', 0, 400, 7)),
+        first(record(1, 'F', 'B', 1, 400, 5)),
+        record(1, 'C', 'B', 1, 400, 5),
+        first(record(2, 'T', 'B', 8, 401, 1)),
+        first(record(2, 'T', 'B', 9, 401, 1)),
+        // The event ends where the time is another, and the last with the file.
+        first(record(3, 'T', 'A', 7, 400, 1)),
+    ]);
+    assert_eq!(
+        got,
+        [
+            "1 new B 1 5 100 ",
+            "2 filled S  5 100 3 [aggressor]",
+            "3 filled B 1 5 100 3 [passive]",
+            "4 filled S  2 100 2 [aggressor]",
+            "5 filled B 8 1 100.25 5 [aggressor]",
+            "6 filled B 9 1 100.25 6 [aggressor]",
+            "7 filled S 7 1 100 7 [aggressor]",
         ]
     );
 }
@@ -251,8 +279,8 @@ fn an_auction_has_fills_of_no_side() {
         [
             "1 new B 1 2 101 ",
             "2 new S 2 2 99 ",
-            "4 filled B 1 2 100 3",
-            "5 filled S 2 2 100 3",
+            "4 filled B 1 2 100 ",
+            "5 filled S 2 2 100 ",
         ]
     );
     let refused: Vec<_> = all.letters.iter().map(|letter| letter.line).collect();
@@ -300,7 +328,7 @@ fn an_order_from_before_the_file() {
     assert_eq!(
         got,
         [
-            "1 amended B 1 5 100 ",
+            "1 new B 1 5 100  [anonymous snapshot]",
             "2 amended B 1 3 100 ",
             "3 cancelled S 2 5 100 ",
             "4 filled S 4 5 100 4 [passive]",
@@ -487,7 +515,9 @@ proptest! {
         let all = drain(&file(&records), 100).unwrap();
         for order in all.orders {
             prop_assert!(order.quantity.units() > 0);
-            prop_assert!(order.event_type != EventType::Filled || !order.exec_id.is_empty());
+            let came = order.flags.has(Flags::AGGRESSOR.with(Flags::PASSIVE));
+            prop_assert_eq!(came, !order.exec_id.is_empty());
+            prop_assert!(!came || order.event_type == EventType::Filled);
         }
     }
 
