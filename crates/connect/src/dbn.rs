@@ -4,8 +4,8 @@
 //! whose line is its record number, from 1; records of other kinds are passed over. Memory stays
 //! bounded: the head of a file by `HEAD_BYTES_MAX`, the rest by the limits of the mapping.
 //!
-//! Rows are numbered as they come out, orders and dead letters alike: most records of a trade tell
-//! the same thing twice, so there are fewer rows than records. The source names no traders, hence
+//! Rows are numbered as they come out, orders and dead letters alike: a record may tell two rows, or
+//! nothing that was not told before. The source names no traders, hence
 //! the flag `anonymous`. The time of a row is the matching engine's; of an order of a snapshot it is
 //! the snapshot's, for then it is known to be in the book.
 

@@ -279,7 +279,7 @@ impl Mapper {
             ..row(record, EventType::Filled, side)?
         };
         let told = trade.and_then(|trade| trade.row.as_mut());
-        if let Some(trade) = told.filter(|trade| trade.side != side) {
+        if let Some(trade) = told.filter(|trade| came && trade.side != side) {
             let quantity = waited.quantity.min(trade.quantity);
             trade.quantity = trade.quantity.saturating_sub(quantity);
             if quantity > Quantity::ZERO {
