@@ -8,8 +8,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 use serde_json::Value;
-use tapewatch_connect::Speed;
 use tapewatch_connect::pace::BUCKET_ROWS_MAX;
+use tapewatch_connect::{LobsterOptions, Speed};
 use tapewatch_detect::DetectConfig;
 use tapewatch_model::{Date, Price, Time, TimeSpan};
 use tapewatch_store::Format;
@@ -110,6 +110,18 @@ pub(crate) enum FeedCommand {
     /// Publishes a Parquet file; columns are found by name
     #[command(after_help = "Example:\n  tapewatch feed parquet orders.parquet --speed 60x")]
     Parquet(FeedArgs),
+    /// Publishes a Databento market-by-order file, plain or packed with Zstandard
+    #[command(
+        after_help = "Examples:\n  tapewatch feed dbn glbx-mdp3-20231225.mbo.dbn.zst\n  \
+        tapewatch feed dbn day.dbn --speed 10x"
+    )]
+    Dbn(FeedArgs),
+    /// Publishes a LOBSTER message file
+    #[command(
+        after_help = "Examples:\n  tapewatch feed lobster AAPL_2012-06-21_34200000_57600000_message_10.csv\n  \
+        tapewatch feed lobster messages.csv --sym AAPL --date 2012-06-21 --utc-offset -04:00"
+    )]
+    Lobster(LobsterArgs),
 }
 
 #[derive(Debug, Default, Args)]
@@ -210,6 +222,43 @@ pub(crate) struct FeedArgs {
     /// How long to keep trying when the process is away or its disk is full
     #[arg(long, value_name = "SPAN", default_value = "5m", value_parser = TimeSpan::parse)]
     pub(crate) retry: TimeSpan,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LobsterArgs {
+    #[command(flatten)]
+    pub(crate) feed: FeedArgs,
+    /// Instrument (default: what the file's name begins with)
+    #[arg(long, value_name = "SYM")]
+    pub(crate) sym: Option<String>,
+    /// Day of the messages, as 2012-06-21 (default: the one in the file's name)
+    #[arg(long, value_name = "DATE", value_parser = parse_date)]
+    pub(crate) date: Option<Date>,
+    /// How far the exchange's clock was from UTC, as -04:00 (default: New York's on that day)
+    #[arg(long, value_name = "OFFSET", value_parser = parse_utc_offset, allow_hyphen_values = true)]
+    pub(crate) utc_offset: Option<TimeSpan>,
+}
+
+impl LobsterArgs {
+    /// What the messages do not say themselves.
+    pub(crate) fn options(&self) -> LobsterOptions {
+        LobsterOptions {
+            sym: self.sym.clone(),
+            date: self.date,
+            utc_offset: self.utc_offset,
+        }
+    }
+}
+
+fn parse_date(text: &str) -> Result<Date, String> {
+    Date::parse(text.as_bytes()).map_err(|error| error.to_string())
+}
+
+/// Reads `-04:00`: the time that is midnight there is as far from midnight UTC, the other way.
+fn parse_utc_offset(text: &str) -> Result<TimeSpan, String> {
+    let midnight = Time::parse(format!("1970-01-01T00:00{text}").as_bytes())
+        .map_err(|_| "an offset is written as -04:00, +02:00 or Z".to_owned())?;
+    Ok(TimeSpan::from_nanos(-midnight.nanos()))
 }
 
 fn bucket_rows(text: &str) -> Result<NonZeroUsize, String> {
@@ -331,7 +380,7 @@ impl DetectArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct ReplayArgs {
-    /// A file of orders, .csv or .parquet; without it, what is stored in --data
+    /// A file of orders: .csv, .parquet, .dbn, .dbn.zst or a LOBSTER *_message_*.csv; without it, what is stored in --data
     #[arg(required_unless_present_any = ["from", "to"], conflicts_with_all = ["from", "to", "data"])]
     pub(crate) file: Option<PathBuf>,
     #[command(flatten)]

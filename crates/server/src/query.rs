@@ -91,7 +91,7 @@ async fn local(args: &SqlArgs) -> Result<Option<Store>, Failure> {
 
 /// Reads a file of orders into memory, with the hits that it gives.
 fn fill(store: &Store, shards: &mut Shards, file: &Path) -> Result<(), Failure> {
-    let mut source = open(file, format_of(file)?)?;
+    let mut source = open(file, &format_of(file)?)?;
     let mut progress = RowProgress::new("read");
     let (mut before, mut letters, mut hits) = (OrderBatch::default(), Vec::new(), Vec::new());
     let (mut rows, mut refused) = (0, 0);
