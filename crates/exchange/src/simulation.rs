@@ -15,6 +15,7 @@ mod noise;
 mod pulse;
 mod scenario;
 mod stage;
+mod tables;
 mod trend;
 
 use std::cmp::Reverse;

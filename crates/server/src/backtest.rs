@@ -10,7 +10,7 @@ use std::thread::{self, ScopedJoinHandle};
 use std::time::Duration;
 
 use tapewatch_detect::{Backtest, SetAlert, Shard};
-use tapewatch_model::Progress;
+use tapewatch_model::{EventTypes, Progress};
 use tapewatch_store::{OrderScan, ScanRequest, ScanUnit};
 
 use crate::cli::BacktestArgs;
@@ -49,6 +49,7 @@ pub(crate) fn run(args: &BacktestArgs) -> Result<(), Failure> {
         to,
         events: backtest.events(),
         syms: args.sym.clone(),
+        details: backtest.events() == EventTypes::ALL,
     };
     let scan = up::block_on(async {
         let options = Config::default().store_options();

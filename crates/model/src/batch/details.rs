@@ -109,8 +109,10 @@ impl OrderBatch {
         }
     }
 
+    /// What else a row tells; nothing when there is no such row.
+    #[must_use]
     #[inline]
-    pub(super) fn details_at(&self, index: usize) -> Details<'_> {
+    pub fn details_at(&self, index: usize) -> Details<'_> {
         match &self.details {
             None => Details::default(),
             Some(columns) => Details {

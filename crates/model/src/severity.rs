@@ -6,7 +6,7 @@
 
 use std::fmt;
 
-use tapewatch_model::Measure;
+use crate::hit::Measure;
 
 /// From 0 to 100.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
