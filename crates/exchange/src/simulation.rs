@@ -364,6 +364,7 @@ impl Simulation {
             hand: Hand::new(number, account),
             kind,
             line,
+            away: false,
             looks,
         });
         self.wakes.push(Reverse((looks, Who::Agent(number))));

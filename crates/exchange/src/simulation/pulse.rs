@@ -11,7 +11,7 @@ use super::draws::Draws;
 /// Parts of a tick in which worth is kept.
 pub(crate) const PARTS: i64 = 64;
 /// How far worth steps in about a second, at most, in a calm market.
-const STEP_MAX: i64 = 26;
+const STEP_MAX: i64 = 40;
 /// What a lot that takes moves the price by, in hundredths of a part.
 const IMPACT: i64 = 40;
 /// The most lots of one execution that do so.
