@@ -71,16 +71,14 @@ async fn attempt(desk: &Desk, side: Side, levels: i64, placing: i64) -> bool {
     desk.cancel(&orders);
     desk.settled(&baits, SECOND).await;
     let (traded, lost) = (desk.filled(&orders), desk.filled(&baits));
-    if traded == 0 || lost * 20 > bait {
-        return false;
-    }
+    let carried_out = traded > 0 && lost * 20 <= bait;
     let crossed = orders.len() > 1;
     orders.extend(baits);
-    let variation = format!(
+    let how = format!(
         "side={side} levels={levels} bait={bait} share={share} genuine={lots} filled={traded} crossed={crossed}"
     );
-    desk.label(from, &orders, variation);
-    true
+    desk.label(carried_out, from, &orders, &how);
+    carried_out
 }
 
 /// Places the bait behind the best price.

@@ -53,12 +53,7 @@ pub(crate) async fn play(desk: Desk) {
         desk.paid(&bought) * closed,
         desk.paid(&sold) * own.max(1),
     ) / own.max(1);
-    if own * 2 >= lots && profit > 0 {
-        let orders = [bought, sold].concat();
-        desk.label(
-            from,
-            &orders,
-            format!("side={side} lots={own} closed={closed} profit_ticks_lots={profit}"),
-        );
-    }
+    let orders = [bought, sold].concat();
+    let how = format!("side={side} lots={own} closed={closed} profit_ticks_lots={profit}");
+    desk.label(own * 2 >= lots && profit > 0, from, &orders, &how);
 }

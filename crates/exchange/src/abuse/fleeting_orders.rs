@@ -28,11 +28,6 @@ pub(crate) async fn play(desk: Desk) {
     }
     desk.settled(&orders, SECOND).await;
     let (count, traded) = (orders.len(), desk.traded(&orders));
-    if traded * 50 <= count as i64 {
-        desk.label(
-            from,
-            &orders,
-            format!("orders={count} longest_us={}", longest / 1_000),
-        );
-    }
+    let how = format!("orders={count} longest_us={}", longest / 1_000);
+    desk.label(traded * 50 <= count as i64, from, &orders, &how);
 }

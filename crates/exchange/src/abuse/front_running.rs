@@ -51,10 +51,10 @@ pub(crate) async fn play(desk: Desk) {
     desk.cancel(&[client]);
     desk.settled(&[client], SECOND).await;
     let (filled, closed) = (desk.filled(&[client]), desk.filled(&out));
-    if filled == 0 || closed == 0 {
-        return;
-    }
     let profit = gain(side, desk.paid(&ahead) * closed, desk.paid(&out) * own) / own;
     let orders = [ahead, vec![client], out].concat();
-    desk.label(from, &orders, format!("side={side} ahead={own} client={client_lots} closed={closed} profit_ticks_lots={profit}"));
+    let how = format!(
+        "side={side} ahead={own} client={client_lots} closed={closed} profit_ticks_lots={profit}"
+    );
+    desk.label(filled > 0 && closed > 0, from, &orders, &how);
 }

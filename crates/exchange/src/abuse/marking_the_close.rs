@@ -36,7 +36,10 @@ pub(crate) async fn play(desk: Desk) {
     let needed = start
         .sigmas(SIGMAS, 300)
         .max(before * BASIS_POINTS / 10_000);
-    let (aim, share) = (desk.over(needed) + 1, desk.over(SHARE).min(70));
+    let (aim, share) = (
+        desk.over(needed).min(2 * needed) + 1,
+        desk.over(SHARE).min(70),
+    );
     // In 300 seconds' time trading ends; the push takes what there is of them.
     let lasts = desk.left();
     let mut orders = Vec::new();
@@ -47,8 +50,8 @@ pub(crate) async fn play(desk: Desk) {
         let volume = (view.volume - start.volume).max(1);
         let own = desk.filled(&orders) * 100 / volume;
         if moved < due || own < share || desk.left() < 5 * SECOND {
-            let lots = view.best_of(side.opposite()).min(300) + desk.size(10);
             let reach = if moved < due { desk.between(1, 3) } else { 0 };
+            let lots = view.best_of(side.opposite()).min(200) * (1 + reach) + desk.size(10);
             let price = away(side, view.price(side.opposite()), -reach);
             orders.push(desk.send(Ticket::take(side, lots, price)));
         }
@@ -62,11 +65,7 @@ pub(crate) async fn play(desk: Desk) {
     let view = desk.view();
     let moved = gain(side, before, view.last);
     let own = desk.filled(&orders) * 100 / (view.volume - start.volume).max(1);
-    if moved * 10 >= aim * 9 && own * 10 >= share * 9 {
-        desk.label(
-            from,
-            &orders,
-            format!("side={side} moved={moved} needed={needed} share={own}"),
-        );
-    }
+    let enough = moved * 10 >= aim * 9 || moved * 10 >= needed * 11;
+    let how = format!("side={side} moved={moved} needed={needed} share={own}");
+    desk.label(enough && own >= share.min(SHARE), from, &orders, &how);
 }

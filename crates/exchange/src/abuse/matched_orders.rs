@@ -47,8 +47,7 @@ pub(crate) async fn play(desk: Desk) {
         let gap = WITHIN / (times + 1);
         desk.wait(desk.between(gap / 3, gap)).await;
     }
-    if done >= times.min(TIMES) && done > 1 {
-        let one_way = one_way.is_some();
-        desk.label(from, &orders, format!("times={done} one_way={one_way}"));
-    }
+    let carried_out = done >= times.min(TIMES) && done > 1;
+    let how = format!("times={done} one_way={}", one_way.is_some());
+    desk.label(carried_out, from, &orders, &how);
 }

@@ -2,10 +2,12 @@
 //!
 //! Invariant: what is labelled was followed, and reversed at a better price on average.
 
+use tapewatch_model::Side;
+
 use crate::script::{Cast, Desk, MILLI, MINUTE, SECOND, Ticket, When, away, gain};
 
 pub(crate) const CAST: Cast = Cast::Active;
-pub(crate) const WHEN: When = When::Any(12 * MINUTE);
+pub(crate) const WHEN: When = When::Any(30 * MINUTE);
 
 /// What the detector's defaults ask for: a move of so many standard deviations over the burst.
 const SIGMAS: i64 = 4;
@@ -19,13 +21,16 @@ pub(crate) async fn play(desk: Desk) {
         if attempt(&desk).await {
             return;
         }
-        desk.wait(desk.between(30 * SECOND, 90 * SECOND)).await;
+        desk.wait(desk.between(2 * MINUTE, 4 * MINUTE)).await;
     }
 }
 
 async fn attempt(desk: &Desk) -> bool {
-    let side = desk.side();
-    // A thin book is the easiest to move.
+    // A little further where the price is going anyway; a thin book is the easiest to move.
+    let before = desk.view().middle2();
+    desk.wait(20 * SECOND).await;
+    let rises = desk.view().middle2() > before;
+    let side = if rises { Side::Buy } else { Side::Sell };
     let thin = |desk: &Desk| {
         let view = desk.view();
         view.continuous
@@ -36,7 +41,8 @@ async fn attempt(desk: &Desk) -> bool {
         return false;
     }
     let (from, start) = (desk.now(), desk.view());
-    let aim = desk.over(start.sigmas(SIGMAS, 5)) + 1;
+    let needed = start.sigmas(SIGMAS, 5);
+    let aim = desk.over(needed).min(2 * needed);
     let lasts = desk.between(BURST / 4, BURST * 8 / 10);
     let mut burst = Vec::new();
     while desk.since(from) < lasts {
@@ -44,8 +50,8 @@ async fn attempt(desk: &Desk) -> bool {
         if gain(side, start.middle2(), view.middle2()) >= 2 * aim {
             break;
         }
-        let lots = view.best_of(side.opposite()).min(160) + 1;
-        let price = away(side, view.price(side.opposite()), 0);
+        let lots = view.best_of(side.opposite()).min(120) * 2;
+        let price = away(side, view.price(side.opposite()), -1);
         burst.push(desk.send(Ticket::take(side, lots, price)));
         desk.wait(desk.between(lasts / 20, lasts / 6)).await;
     }
@@ -56,7 +62,7 @@ async fn attempt(desk: &Desk) -> bool {
     }
     // The others' turn.
     let follow = |desk: &Desk| desk.view().taken_by(side) - top.taken_by(side);
-    let patience = desk.between(15 * SECOND, 28 * SECOND);
+    let patience = desk.between(20 * SECOND, 29 * SECOND);
     desk.till(patience, SECOND, |desk| {
         follow(desk) >= 3 * own * FOLLOWED / 2
     })
@@ -74,14 +80,10 @@ async fn attempt(desk: &Desk) -> bool {
     let (paid, got) = (desk.paid(&burst) * sold, desk.paid(&out) * own);
     let moved = gain(side, start.middle2(), top.middle2()) / 2;
     let better = gain(side, paid, got) > 0;
-    if sold * 10 < own * 8 || followed < own * FOLLOWED || !better || moved * 10 < aim * 9 {
-        return false;
-    }
+    let reversed = sold * 10 >= own * 8 && better;
+    let carried_out = reversed && followed >= own * FOLLOWED && moved >= needed.min(aim);
     let orders = [burst, out].concat();
-    desk.label(
-        from,
-        &orders,
-        format!("side={side} moved={moved} own={own} followed={followed} reversed={sold}"),
-    );
-    true
+    let how = format!("side={side} moved={moved} own={own} followed={followed} reversed={sold}");
+    desk.label(carried_out, from, &orders, &how);
+    carried_out
 }

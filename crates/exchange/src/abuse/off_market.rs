@@ -47,9 +47,6 @@ pub(crate) async fn play(desk: Desk) {
     desk.cancel(&[order]);
     desk.settled(&[order], SECOND).await;
     let (lots, filled) = (ticket.lots, desk.filled(&[order]));
-    desk.label(
-        from,
-        &[order],
-        format!("side={side} kind={kind} lots={lots} filled={filled} far={far}"),
-    );
+    let how = format!("side={side} kind={kind} lots={lots} filled={filled} far={far}");
+    desk.label(true, from, &[order], &how);
 }

@@ -33,7 +33,6 @@ pub(crate) async fn play(desk: Desk) {
     }
     desk.settled(&orders, SECOND).await;
     let trades = desk.traded(&orders);
-    if trades <= 1 {
-        desk.label(from, &orders, format!("orders={count} trades={trades}"));
-    }
+    let how = format!("orders={count} trades={trades}");
+    desk.label(trades <= 1, from, &orders, &how);
 }

@@ -55,12 +55,7 @@ pub(crate) async fn play(desk: Desk) {
     desk.settled(&[follow], 2 * SECOND).await;
     desk.cancel(&[follow]);
     let hits = desk.traded(&probes);
-    if hits > 0 {
-        probes.push(follow);
-        desk.label(
-            from,
-            &probes,
-            format!("side={side} probes={count} hits={hits} follow={lots} rests={rests}"),
-        );
-    }
+    probes.push(follow);
+    let how = format!("side={side} probes={count} hits={hits} follow={lots} rests={rests}");
+    desk.label(hits > 0, from, &probes, &how);
 }

@@ -37,9 +37,6 @@ pub(crate) async fn play(desk: Desk) {
     }
     desk.settled(&orders, SECOND).await;
     let count = orders.len();
-    desk.label(
-        from,
-        &orders,
-        format!("rate={rate} orders={count} amends={amends}"),
-    );
+    let how = format!("rate={rate} orders={count} amends={amends}");
+    desk.label(true, from, &orders, &how);
 }

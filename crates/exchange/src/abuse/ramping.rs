@@ -1,7 +1,7 @@
 //! Ramping: for minutes each trade of one trader lifts the price a little, or lowers it.
 //!
 //! Invariant: what is labelled moved the price nearly as far as it was to, most of the trades at a price
-//! beyond all before.
+//! that is as far as any before or further.
 
 use crate::script::{Cast, Desk, MINUTE, SECOND, Ticket, When, away, gain};
 
@@ -17,48 +17,58 @@ const WITHIN: i64 = 9 * MINUTE;
 
 pub(crate) async fn play(desk: Desk) {
     let (side, from, start) = (desk.side(), desk.now(), desk.view());
-    let (trades, share) = (desk.over(TRADES) + 2, desk.over(SHARE).min(70));
-    let aim = desk.over(start.last * BASIS_POINTS / 10_000) + 1;
+    let needed = start.last * BASIS_POINTS / 10_000 + 1;
+    let (trades, aim) = (desk.over(TRADES) + 2, desk.over(needed).min(2 * needed));
     let mut extreme = start.last;
-    let (mut orders, mut beyond) = (Vec::new(), 0);
-    let lasts = desk.between(WITHIN * 7 / 10, WITHIN);
-    let pace = lasts / (trades + aim / 2);
+    let (mut orders, mut beyond, mut traded) = (Vec::new(), 0, from);
+    let lasts = desk.between(WITHIN / 4, WITHIN * 3 / 4);
+    let pace = lasts / (2 * trades + aim * 2);
     while desk.since(from) < lasts && orders.len() < 400 {
         let begun = desk.now();
-        // What others traded beyond counts as well.
-        let seen = |desk: &Desk, extreme: i64| gain(side, extreme, desk.view().last).max(0);
-        while desk.since(begun) < pace {
-            desk.wait(pace / 6).await;
-            extreme = away(side, extreme, -seen(&desk, extreme));
+        let reached = |desk: &Desk| gain(side, extreme, desk.view().price(side.opposite())) > 0;
+        // The others' trades count as extremes too.
+        let mut others = 0;
+        while desk.since(begun) < pace || (desk.since(begun) < 2 * pace && !reached(&desk)) {
+            desk.wait(pace / 4).await;
+            others = others.max(gain(side, extreme, desk.view().last));
         }
-        let (view, before) = (desk.view(), extreme);
-        let due = aim * desk.since(from) / lasts;
-        let own = desk.filled(&orders) * 100 / (view.volume - start.volume).max(1);
-        let reach = away(side, before, -desk.between(1, 2));
-        let behind = gain(side, start.last, before) < due;
-        if !behind && own >= share {
+        extreme = away(side, extreme, -others);
+        let view = desk.view();
+        let price = view.price(side.opposite());
+        let behind = gain(side, price, extreme).max(0);
+        if behind > 0 && desk.since(traded) < 5 * pace {
             continue;
         }
-        // Just what is there up to one price beyond all before.
-        let gap = gain(side, view.price(side.opposite()), reach).max(0) + 1;
-        let lots = view.best_of(side.opposite()) * gap.min(6) + desk.size(8);
-        let order = desk.send(Ticket::take(side, lots.min(1_500), reach));
+        // All that is there at the next prices, or what brings the price back to where it was.
+        let lots = view.best_of(side.opposite()) * (behind + 2).min(6) + desk.between(1, 5);
+        let reach = if behind == 0 { desk.between(0, 2) } else { 1 };
+        let limit = away(side, if behind == 0 { price } else { extreme }, -reach);
+        // What is left of it waits there, and holds the price; the one before has done its work.
+        let lots = lots.min(1_500) + desk.between(60, 160);
+        let order = desk.send(Ticket::rest(side, lots, limit));
+        desk.cancel(orders.last().map_or(&[], std::slice::from_ref));
         orders.push(order);
-        desk.settled(&[order], SECOND).await;
-        let last = desk.view().last;
-        if desk.filled(&[order]) > 0 && gain(side, before, last) >= 0 {
+        traded = desk.now();
+        desk.fill(&[order], SECOND).await;
+        if desk.filled(&[order]) > 0 && behind == 0 {
             beyond += 1;
+            let last = desk.view().last;
+            extreme = away(side, extreme, -gain(side, extreme, last).max(0));
         }
-        extreme = away(side, extreme, -seen(&desk, extreme));
+        let done = desk.traded(&orders);
+        let far = gain(side, start.last, extreme) >= aim;
+        if far && done >= trades && beyond * 10 >= done * 8 {
+            break;
+        }
     }
-    let view = desk.view();
-    let (moved, done) = (gain(side, start.last, extreme), desk.traded(&orders));
-    let own = desk.filled(&orders) * 100 / (view.volume - start.volume).max(1);
-    if moved * 10 >= aim * 9 && done >= trades * 9 / 10 && own * 10 >= share * 9 {
-        desk.label(
-            from,
-            &orders,
-            format!("side={side} trades={done} beyond={beyond} moved={moved} share={own}"),
-        );
-    }
+    desk.cancel(&orders);
+    desk.settled(&orders, SECOND).await;
+    let (view, moved) = (desk.view(), gain(side, start.last, extreme));
+    let done = desk.traded(&orders);
+    let share = desk.filled(&orders) * 100 / (view.volume - start.volume).max(1);
+    let far = moved * 10 >= aim * 9 || moved * 10 >= needed * 11;
+    let carried_out =
+        far && done >= trades.min(TRADES) && share >= SHARE && beyond * 10 >= done * 7;
+    let how = format!("side={side} trades={done} beyond={beyond} moved={moved} share={share}");
+    desk.label(carried_out, from, &orders, &how);
 }

@@ -58,14 +58,10 @@ pub(crate) async fn play(desk: Desk) {
     }
     let inside: i64 = trips.iter().map(|(_, inside)| inside).sum();
     let gross = gone + back;
-    if gross > 0 && back > 0 && out.abs() * 20 <= gross && inside * 10 >= gross * 8 {
-        desk.label(
-            from,
-            &met,
-            format!(
-                "trips={} gone={gone} back={back} inside={inside}",
-                trips.len()
-            ),
-        );
-    }
+    let flat = gross > 0 && back > 0 && out.abs() * 20 <= gross;
+    let how = format!(
+        "trips={} gone={gone} back={back} inside={inside}",
+        trips.len()
+    );
+    desk.label(flat && inside * 10 >= gross * 8, from, &met, &how);
 }

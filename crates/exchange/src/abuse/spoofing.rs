@@ -43,11 +43,8 @@ pub(crate) async fn play(desk: Desk) {
     desk.cancel(&[genuine]);
     desk.settled(&large, SECOND).await;
     let (cancelled, traded) = (sent - desk.filled(&large), desk.filled(&[genuine]));
-    if cancelled * 10 >= total * 9 {
-        let orders = [large.as_slice(), &[genuine]].concat();
-        let count = large.len();
-        let variation =
-            format!("side={side} orders={count} cancelled={cancelled} genuine_filled={traded}");
-        desk.label(from, &orders, variation);
-    }
+    let orders = [large.as_slice(), &[genuine]].concat();
+    let count = large.len();
+    let how = format!("side={side} orders={count} cancelled={cancelled} genuine_filled={traded}");
+    desk.label(cancelled * 10 >= total * 9, from, &orders, &how);
 }

@@ -41,12 +41,6 @@ pub(crate) async fn play(desk: Desk) {
         desk.wait(desk.between(500 * MILLI, MINUTE)).await;
     }
     let lots = desk.inside(&orders) / 2;
-    if lots > 0 {
-        let times = orders.len() / 2;
-        desk.label(
-            from,
-            &orders,
-            format!("accounts={accounts} times={times} lots={lots}"),
-        );
-    }
+    let how = format!("accounts={accounts} times={} lots={lots}", orders.len() / 2);
+    desk.label(lots > 0, from, &orders, &how);
 }

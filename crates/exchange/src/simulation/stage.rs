@@ -113,6 +113,7 @@ impl Simulation {
                 arrives = arrives.or(first);
             }
             self.labels.append(&mut state.labels);
+            self.attempts.append(&mut state.attempts);
             let own = state.brief.instruments.first().copied();
             (arrives, state.halt.take(), own)
         });
