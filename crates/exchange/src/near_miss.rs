@@ -3,13 +3,9 @@
 //! Invariant: as for abuse; what is played has a reason that is none of the law's business.
 
 use crate::pattern::NearMiss;
-use crate::script::{Cast, Desk, Play, When};
+use crate::script::{Cast, Direction, When};
 
 /// Who plays it, when, and how.
-pub(crate) fn direct(miss: NearMiss) -> (Cast, When, fn(Desk) -> Play) {
-    (
-        crate::abuse::direct(miss.resembles()).0,
-        When::Any(0),
-        |_| Box::pin(async {}),
-    )
+pub(crate) fn direct(_miss: NearMiss) -> Direction {
+    (Cast::Active, When::Any(0), |_| Box::pin(async {}))
 }

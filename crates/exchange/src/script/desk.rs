@@ -291,9 +291,10 @@ impl Desk {
         self.sum(&[order], |sent| i64::from(sent.open)) > 0
     }
 
-    /// Tells the truth: the pattern was carried out from a time until now with these orders. Orders
-    /// that the venue did not take are left out.
-    pub(crate) fn label(&self, from: Time, orders: &[OrderKey], variation: String) {
+    /// Tells the truth: the pattern was carried out, or was tried and came to nothing that it should
+    /// be found by, from a time until now with these orders. Orders that the venue did not take are
+    /// left out.
+    pub(crate) fn label(&self, carried_out: bool, from: Time, orders: &[OrderKey], how: &str) {
         self.with(|state| {
             let sent: Vec<(OrderKey, u32)> = orders
                 .iter()
@@ -302,22 +303,30 @@ impl Desk {
                 .map(|(order, sent)| (order, sent.account))
                 .take(LABEL_ORDERS_MAX)
                 .collect();
+            if sent.is_empty() {
+                return;
+            }
             let mut accounts: Vec<u32> = Vec::new();
             for (_, account) in &sent {
                 if !accounts.contains(account) {
                     accounts.push(*account);
                 }
             }
-            let intensity = state.brief.intensity.name();
-            state.labels.push(Label {
+            let label = Label {
                 pattern: state.brief.pattern,
                 instrument: state.instrument(0),
                 accounts,
                 from,
                 to: state.now,
                 orders: sent.into_iter().map(|(order, _)| order).collect(),
-                variation: format!("intensity={intensity} {variation}"),
-            });
+                variation: format!("intensity={} {how}", state.brief.intensity.name()),
+            };
+            let told = if carried_out {
+                &mut state.labels
+            } else {
+                &mut state.attempts
+            };
+            told.push(label);
         });
     }
 }

@@ -69,7 +69,9 @@ pub(crate) struct State {
     pub(crate) halt: Option<i64>,
     /// When to be polled again.
     pub(crate) wish: Option<Time>,
+    /// What was carried out, and what was tried in vain.
     pub(crate) labels: Vec<Label>,
+    pub(crate) attempts: Vec<Label>,
     pub(crate) sent: BTreeMap<OrderKey, Sent>,
     keys: u32,
 }
@@ -84,6 +86,7 @@ impl State {
             halt: None,
             wish: None,
             labels: Vec::new(),
+            attempts: Vec::new(),
             sent: BTreeMap::new(),
             keys: 0,
         }
