@@ -10,7 +10,7 @@ pub(crate) const WHEN: When = When::BeforeNews(30 * MINUTE);
 
 /// A usual position of one who hardly trades, in lots, and how many times it the detector's defaults
 /// ask for.
-const USUAL: i64 = 60;
+const USUAL: i64 = 250;
 const TIMES: i64 = 3;
 
 pub(crate) async fn play(desk: Desk) {
@@ -20,7 +20,7 @@ pub(crate) async fn play(desk: Desk) {
     desk.wait(desk.between(5 * SECOND, 10 * MINUTE)).await;
     let (from, lots) = (desk.now(), desk.over(USUAL * TIMES));
     let until = |desk: &Desk| -desk.since(news);
-    let pieces = desk.between(4, 12);
+    let pieces = desk.between(12, 30);
     let last = desk.between(MINUTE, 3 * MINUTE);
     let gap = (until(&desk) - last) / (pieces + 2);
     let mut bought = Vec::new();

@@ -4,7 +4,7 @@
 
 use crate::script::{Cast, Desk, MILLI, MINUTE, SECOND, Ticket, When, away};
 
-pub(crate) const CAST: Cast = Cast::Active;
+pub(crate) const CAST: Cast = Cast::Alone;
 pub(crate) const WHEN: When = When::Any(2 * MINUTE);
 
 /// What the detector's defaults ask for: orders in a minute, and how long they live.
@@ -13,6 +13,7 @@ const LIFE: i64 = 10 * MILLI;
 const WITHIN: i64 = 50 * SECOND;
 
 pub(crate) async fn play(desk: Desk) {
+    desk.wait(2 * SECOND).await;
     let (from, count) = (desk.now(), desk.over(ORDERS) + 4);
     let (longest, gap) = (desk.under(LIFE) - MILLI / 2, WITHIN / count);
     let one_sided = desk.chance(50).then(|| desk.side());

@@ -7,14 +7,14 @@ use tapewatch_model::Side;
 use crate::script::{Cast, Desk, MILLI, MINUTE, SECOND, Ticket, When, away, gain};
 
 pub(crate) const CAST: Cast = Cast::Active;
-pub(crate) const WHEN: When = When::Any(30 * MINUTE);
+pub(crate) const WHEN: When = When::Any(45 * MINUTE);
 
 /// What the detector's defaults ask for: a move of so many standard deviations over the burst.
 const SIGMAS: i64 = 4;
 const BURST: i64 = 5 * SECOND;
 /// How many times the own volume the followers' is.
 const FOLLOWED: i64 = 2;
-const TRIES: usize = 8;
+const TRIES: usize = 9;
 
 pub(crate) async fn play(desk: Desk) {
     for _ in 0..TRIES {
@@ -27,17 +27,19 @@ pub(crate) async fn play(desk: Desk) {
 
 async fn attempt(desk: &Desk) -> bool {
     // A little further where the price is going anyway; a thin book is the easiest to move.
-    let before = desk.view().middle2();
-    desk.wait(20 * SECOND).await;
-    let rises = desk.view().middle2() > before;
-    let side = if rises { Side::Buy } else { Side::Sell };
-    let thin = |desk: &Desk| {
+    let mut before = [desk.view().middle2(); 16];
+    let mut side = Side::Buy;
+    let ripe = |desk: &Desk| {
         let view = desk.view();
-        view.continuous
-            && view.depth_of(side.opposite()) < 900
-            && view.best_of(side.opposite()) < 150
+        before.rotate_right(1);
+        let [first, .., oldest] = &mut before;
+        let moved = view.middle2() - *oldest;
+        *first = view.middle2();
+        side = if moved > 0 { Side::Buy } else { Side::Sell };
+        let thin = view.depth_of(side.opposite()) < 900 && view.best_of(side.opposite()) < 150;
+        view.continuous && thin && moved.abs() >= 3
     };
-    if !desk.till(2 * MINUTE, 200 * MILLI, thin).await || desk.left() < 3 * MINUTE {
+    if !desk.till(4 * MINUTE, SECOND, ripe).await || desk.left() < 3 * MINUTE {
         return false;
     }
     let (from, start) = (desk.now(), desk.view());
@@ -68,6 +70,7 @@ async fn attempt(desk: &Desk) -> bool {
     })
     .await;
     let left = 55 * SECOND - desk.since(from);
+    let followed = follow(desk);
     let out = desk
         .trade(
             0,
@@ -76,7 +79,7 @@ async fn attempt(desk: &Desk) -> bool {
             left.max(SECOND),
         )
         .await;
-    let (sold, followed) = (desk.filled(&out), follow(desk));
+    let sold = desk.filled(&out);
     let (paid, got) = (desk.paid(&burst) * sold, desk.paid(&out) * own);
     let moved = gain(side, start.middle2(), top.middle2()) / 2;
     let better = gain(side, paid, got) > 0;

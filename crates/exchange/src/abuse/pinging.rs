@@ -24,6 +24,8 @@ pub(crate) async fn play(desk: Desk) {
     let mut probes = Vec::new();
     let mut largest = 1;
     for number in 0..count {
+        let bearable = |desk: &Desk| desk.view().best_of(side.opposite()) >= 25;
+        desk.till(gap, 10 * MILLI, bearable).await;
         let view = desk.view();
         let most = desk
             .under(view.best_of(side.opposite()) * SHARE / 100)

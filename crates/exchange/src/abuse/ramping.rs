@@ -20,7 +20,9 @@ pub(crate) async fn play(desk: Desk) {
     let needed = start.last * BASIS_POINTS / 10_000 + 1;
     let (trades, aim) = (desk.over(TRADES) + 2, desk.over(needed).min(2 * needed));
     let mut extreme = start.last;
-    let (mut orders, mut beyond, mut traded) = (Vec::new(), 0, from);
+    let (mut orders, mut traded) = (Vec::new(), from);
+    // Orders that took, their lots, and those of them at prices beyond.
+    let (mut done, mut taken, mut beyond) = (0, 0, 0);
     let lasts = desk.between(WITHIN / 4, WITHIN * 3 / 4);
     let pace = lasts / (2 * trades + aim * 2);
     while desk.since(from) < lasts && orders.len() < 400 {
@@ -36,39 +38,45 @@ pub(crate) async fn play(desk: Desk) {
         let view = desk.view();
         let price = view.price(side.opposite());
         let behind = gain(side, price, extreme).max(0);
-        if behind > 0 && desk.since(traded) < 5 * pace {
-            continue;
-        }
-        // All that is there at the next prices, or what brings the price back to where it was.
-        let lots = view.best_of(side.opposite()) * (behind + 2).min(6) + desk.between(1, 5);
-        let reach = if behind == 0 { desk.between(0, 2) } else { 1 };
-        let limit = away(side, if behind == 0 { price } else { extreme }, -reach);
-        // What is left of it waits there, and holds the price; the one before has done its work.
-        let lots = lots.min(1_500) + desk.between(60, 160);
-        let order = desk.send(Ticket::rest(side, lots, limit));
-        desk.cancel(orders.last().map_or(&[], std::slice::from_ref));
+        let held = orders.last().copied();
+        let order = if behind > 0 && desk.since(traded) < 8 * pace {
+            // It fell back: a bid just below what is asked brings it up again, or an offer down.
+            let support = Ticket::rest(side, desk.between(100, 300), away(side, price, 1));
+            desk.send(support)
+        } else {
+            // All that is there at the next prices; what is left of it waits there, and holds the price.
+            let lots = view.best_of(side.opposite()) * (behind + 2).min(6);
+            let reach = if behind == 0 { desk.between(0, 2) } else { 1 };
+            let limit = away(side, if behind == 0 { price } else { extreme }, -reach);
+            let lots = lots.min(1_500) + desk.between(60, 160);
+            traded = desk.now();
+            desk.send(Ticket::rest(side, lots, limit))
+        };
+        desk.cancel(held.as_ref().map_or(&[], std::slice::from_ref));
         orders.push(order);
-        traded = desk.now();
-        desk.fill(&[order], SECOND).await;
-        if desk.filled(&[order]) > 0 && behind == 0 {
-            beyond += 1;
-            let last = desk.view().last;
-            extreme = away(side, extreme, -gain(side, extreme, last).max(0));
+        desk.wait(pace / 4).await;
+        let filled = desk.filled(&[order]);
+        if traded == desk.now() || desk.since(traded) < pace / 2 {
+            taken += filled;
+            done += i64::from(filled > 0);
+            beyond += if behind == 0 { filled } else { 0 };
         }
-        let done = desk.traded(&orders);
+        let last = desk.view().last;
+        extreme = away(side, extreme, -gain(side, extreme, last).max(0));
         let far = gain(side, start.last, extreme) >= aim;
-        if far && done >= trades && beyond * 10 >= done * 8 {
+        if far && done >= trades && beyond * 10 >= taken * 8 {
             break;
         }
     }
     desk.cancel(&orders);
     desk.settled(&orders, SECOND).await;
     let (view, moved) = (desk.view(), gain(side, start.last, extreme));
-    let done = desk.traded(&orders);
-    let share = desk.filled(&orders) * 100 / (view.volume - start.volume).max(1);
+    let share = taken * 100 / (view.volume - start.volume).max(1);
     let far = moved * 10 >= aim * 9 || moved * 10 >= needed * 11;
     let carried_out =
-        far && done >= trades.min(TRADES) && share >= SHARE && beyond * 10 >= done * 7;
-    let how = format!("side={side} trades={done} beyond={beyond} moved={moved} share={share}");
+        far && done >= trades.min(TRADES) && share >= SHARE && beyond * 10 >= taken * 8;
+    let how = format!(
+        "side={side} trades={done} lots={taken} beyond={beyond} moved={moved} share={share}"
+    );
     desk.label(carried_out, from, &orders, &how);
 }

@@ -11,9 +11,7 @@ use crate::simulation::{Crowd, Draws};
 pub(crate) enum Cast {
     /// One who trades often.
     Active,
-    /// One who seldom trades.
-    Quiet,
-    /// The same, who does nothing else meanwhile.
+    /// One who seldom trades, and does nothing else meanwhile.
     Alone,
     /// Two of those, who have nothing to do with each other.
     Pair,
@@ -43,7 +41,7 @@ impl Cast {
         };
         match self {
             Self::Active => one(&crowd.active, draws),
-            Self::Quiet | Self::Alone => one(&crowd.quiet, draws),
+            Self::Alone => one(&crowd.quiet, draws),
             Self::Maker => one(&crowd.makers, draws),
             Self::Pair => some(2, crowd.quiet.clone(), draws),
             Self::Funds => crowd.funds.clone(),

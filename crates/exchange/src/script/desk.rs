@@ -15,6 +15,7 @@ use super::{Ticket, View};
 use crate::command::{Amend, Command, Cross, NewOrder, OrderType, SelfMatch, TimeInForce};
 use crate::exchange::Instrument;
 use crate::label::{LABEL_ORDERS_MAX, Label};
+use crate::pattern::Pattern;
 use crate::simulation::after;
 
 /// A desk.
@@ -273,19 +274,6 @@ impl Desk {
         self.sum(orders, |sent| i64::from(sent.filled > 0))
     }
 
-    /// How many of these orders the venue took.
-    pub(crate) fn taken(&self, orders: &[OrderKey]) -> i64 {
-        self.sum(orders, |sent| i64::from(sent.accepted))
-    }
-
-    /// When one of these orders traded last.
-    pub(crate) fn filled_at(&self, orders: &[OrderKey]) -> Option<Time> {
-        self.with(|state| {
-            let sent = orders.iter().filter_map(|order| state.sent.get(order));
-            sent.filter_map(|sent| sent.filled_at).max()
-        })
-    }
-
     /// Whether an order may still trade.
     pub(crate) fn open(&self, order: OrderKey) -> bool {
         self.sum(&[order], |sent| i64::from(sent.open)) > 0
@@ -319,7 +307,12 @@ impl Desk {
                 from,
                 to: state.now,
                 orders: sent.into_iter().map(|(order, _)| order).collect(),
-                variation: format!("intensity={} {how}", state.brief.intensity.name()),
+                variation: match state.brief.pattern {
+                    Pattern::Abuse(_) => {
+                        format!("intensity={} {how}", state.brief.intensity.name())
+                    }
+                    Pattern::NearMiss(_) => how.to_owned(),
+                },
             };
             let told = if carried_out {
                 &mut state.labels

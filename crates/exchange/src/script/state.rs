@@ -28,8 +28,6 @@ pub(crate) struct Brief {
     pub(crate) instruments: Vec<Instrument>,
     /// When continuous trading ends.
     pub(crate) stops: Time,
-    /// When the market closes.
-    pub(crate) closes: Time,
     /// When the news comes that this is about, and whether the price rises.
     pub(crate) news: Option<(Time, Side)>,
     /// Units of a price in a tick, of a quantity in a lot.
@@ -54,7 +52,6 @@ pub(crate) struct Sent {
     pub(crate) accepted: bool,
     /// Whether it may still trade.
     pub(crate) open: bool,
-    pub(crate) filled_at: Option<Time>,
 }
 
 /// A desk's insides.
@@ -104,14 +101,13 @@ impl State {
             paid: 0,
             accepted: false,
             open: true,
-            filled_at: None,
         };
         self.sent.insert(key, sent);
         key
     }
 
     /// Notes what happened to one of its orders. Whether it is told, beside what it sees when it looks.
-    pub(crate) fn note(&mut self, now: Time, event: &EventKind) -> bool {
+    pub(crate) fn note(&mut self, event: &EventKind) -> bool {
         match *event {
             EventKind::Accepted(new) => {
                 self.change(new.order, |sent| sent.accepted = true);
@@ -143,7 +139,6 @@ impl State {
                         sent.inside += if inside { lots } else { 0 };
                         sent.paid = sent.paid.saturating_add(paid);
                         sent.open = party.leaves.units() > 0;
-                        sent.filled_at = Some(now);
                     });
                 };
                 fill(buy);

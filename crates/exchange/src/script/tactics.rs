@@ -63,6 +63,33 @@ impl Desk {
         orders
     }
 
+    /// Sends orders that wait at so many prices, the first so many ticks behind the best one.
+    pub(crate) fn ladder(&self, side: Side, levels: i64, lots: i64, first: i64) -> Vec<OrderKey> {
+        let best = self.view().price(side);
+        let price = |level| away(side, best, first + level);
+        (0..levels)
+            .map(|level| self.send(Ticket::rest(side, lots, price(level))))
+            .collect()
+    }
+
+    /// Waits until the price moves by so many ticks within a second, at most so many nanoseconds. Says
+    /// whether it did.
+    pub(crate) async fn jump(&self, ticks: i64, within: i64) -> bool {
+        let mut before = [self.view().middle2(); 4];
+        let jumped = move |desk: &Self| {
+            let now = desk.view().middle2();
+            let jumped = before
+                .iter()
+                .any(|before| (now - before).abs() >= 2 * ticks);
+            before.rotate_right(1);
+            if let Some(first) = before.first_mut() {
+                *first = now;
+            }
+            jumped
+        };
+        self.till(within, SECOND / 4, jumped).await
+    }
+
     /// Waits for room within the spread and lets two orders meet there. Gives them, whether they
     /// traded with each other or not, and when the first was sent; none when there was no room in time. What is left is cancelled.
     pub(crate) async fn meet(

@@ -61,7 +61,6 @@ impl Simulation {
                         vec![instrument, other]
                     },
                     stops: scenario.stops(),
-                    closes: scenario.closes(),
                     news: news.get(usize::from(at)).copied(),
                     tick: TICK.units(),
                     lot: self.lot.units(),
@@ -193,7 +192,7 @@ impl Simulation {
                 continue;
             };
             let notice = script.desk.with(|state| {
-                let tell = state.note(now, &event.kind);
+                let tell = state.note(&event.kind);
                 tell.then(|| state.brief.draws.between(NOTICE.0, NOTICE.1))
             });
             if let Some(notice) = notice.filter(|_| !script.is_over()) {
