@@ -41,6 +41,19 @@ pub(crate) struct AlertRow {
     price: Price,
     #[schema(value_type = String)]
     quantity: Quantity,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    account: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    exec_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, nullable = false)]
+    display_quantity: Option<Quantity>,
+    /// Words parted by spaces.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    flags: Option<String>,
     measures: Vec<MeasureRow>,
     lookback_ns: i64,
     /// Sequence numbers of the events that the latest hit rests on; the latest 1000.
@@ -78,6 +91,7 @@ impl From<Hit> for AlertRow {
     fn from(hit: Hit) -> Self {
         let order = hit.order;
         let severity = Severity::of_measures(&hit.measures).score();
+        let told = |text: String| Some(text).filter(|text| !text.is_empty());
         Self {
             alert_id: hit.alert_id.to_string(),
             detector: hit.detector.to_owned(),
@@ -94,13 +108,17 @@ impl From<Hit> for AlertRow {
             event_type: order.event_type,
             price: order.price,
             quantity: order.quantity,
+            account: told(order.account),
+            exec_id: told(order.exec_id),
+            display_quantity: order.display,
+            flags: told(order.flags.to_string()),
             measures: hit.measures.into_iter().map(MeasureRow::from).collect(),
             lookback_ns: hit.lookback.nanos(),
             evidence: hit.evidence,
             evidence_total: hit.evidence_total,
             text: hit.text,
             severity,
-            suppressed: Some(hit.suppressed).filter(|reason| !reason.is_empty()),
+            suppressed: told(hit.suppressed),
         }
     }
 }

@@ -260,6 +260,16 @@ async fn a_file_has_the_columns_that_its_rows_fill() {
             .map(|field| field.name().as_str());
         assert_eq!(columns.skip(9).collect::<Vec<_>>(), *told, "day {day}");
     }
+    for (filter, rows) in [
+        ("account = 'ACC, 2'", 1),
+        ("account <> 'ACC, 2'", 0),
+        ("exec_id = 'E21' AND flags = 'ioc aggressor'", 1),
+        ("flags LIKE '%aggressor%'", 1),
+        ("account IS NULL AND display_quantity IS NULL", 3),
+        ("coalesce(display_quantity, 5) = 5", 4),
+    ] {
+        check_count(&store, filter, rows).await;
+    }
 }
 
 #[tokio::test]

@@ -169,7 +169,7 @@ impl ScanUnit {
             self.reading = None;
         }
         if let Some(sorted) = &mut self.sorted {
-            if sorted.give(&mut self.last)? {
+            if sorted.give(&mut self.last) {
                 return Ok(true);
             }
             self.sorted = None;
@@ -321,20 +321,19 @@ impl Sorted {
         })
     }
 
-    /// Adds the next rows; `false` at the end.
-    fn give(&mut self, to: &mut Rows) -> Result<bool, ScanError> {
+    /// Gives the next rows; `false` at the end.
+    fn give(&mut self, to: &mut Rows) -> bool {
         let upto = self.order.len().min(BATCH_ROWS);
-        for index in self.order.drain(..upto) {
-            let rows = &self.rows;
-            if let (Some(row), Some(&seq), Some(&place)) = (
-                rows.orders.row(index),
-                rows.seqs.get(index),
-                rows.places.get(index),
-            ) {
-                push(to, &row, seq, place)?;
-            }
-        }
-        Ok(upto > 0)
+        let some: Vec<usize> = self.order.drain(..upto).collect();
+        to.orders = self.rows.orders.picked(&some);
+        let rows = some.iter();
+        let (seqs, places) = (&self.rows.seqs, &self.rows.places);
+        to.seqs = rows
+            .clone()
+            .filter_map(|&row| seqs.get(row).copied())
+            .collect();
+        to.places = rows.filter_map(|&row| places.get(row).copied()).collect();
+        upto > 0
     }
 }
 
