@@ -7,16 +7,15 @@
 //! beyond is passed over and counted.
 
 mod order;
+mod presence;
 mod prints;
 mod pulse;
 mod saved;
 
-use foldhash::fast::FixedState;
-use hashbrown::HashMap;
 use tapewatch_model::{Book, BookOrder, EventType, Flags, OrderKey, Price, Quantity, Side};
 
-use crate::detector::NOBODY;
 pub(crate) use order::{Held, Incoming, OrderName, Party, Seen, Trade, exec_number};
+pub(crate) use presence::Presences;
 pub(crate) use prints::{Print, Prints};
 pub(crate) use pulse::Pulse;
 pub(crate) use saved::SavedMarket;
@@ -49,8 +48,7 @@ struct Aside {
 #[derive(Debug, Clone)]
 pub(crate) struct Market {
     book: Book<Held>,
-    /// What each trader has in the book, shown or not, on either side.
-    resting: HashMap<u32, [i64; 2], FixedState>,
+    presence: Presences,
     /// Oldest first.
     aside: Vec<Aside>,
     now: i64,
@@ -68,7 +66,7 @@ impl Default for Market {
     fn default() -> Self {
         Self {
             book: Book::with_limit(ORDERS_MAX),
-            resting: HashMap::default(),
+            presence: Presences::default(),
             aside: Vec::new(),
             now: i64::MIN,
             mid2: 0,
@@ -87,29 +85,9 @@ impl Market {
         &self.book
     }
 
-    /// What a trader has in the book on a side, shown or not, in units.
-    pub(crate) fn resting(&self, trader: u32, side: Side) -> i64 {
-        let [buy, sell] = self.resting.get(&trader).copied().unwrap_or_default();
-        match side {
-            Side::Buy => buy,
-            Side::Sell => sell,
-        }
-    }
-
-    fn rests(&mut self, held: &Held, more: i64) {
-        if held.trader == NOBODY {
-            return;
-        }
-        let of_trader = self.resting.entry(held.trader).or_default();
-        let [buy, sell] = of_trader;
-        let one = match held.side {
-            Side::Buy => buy,
-            Side::Sell => sell,
-        };
-        *one = one.saturating_add(more);
-        if *of_trader == [0; 2] {
-            self.resting.remove(&held.trader);
-        }
+    /// What traders have in the book and put there of late.
+    pub(crate) fn presence(&self) -> &Presences {
+        &self.presence
     }
 
     /// The latest time of its rows.
@@ -203,7 +181,7 @@ impl Market {
             extra: held,
         };
         match self.book.add(order) {
-            Ok(()) => self.rests(&held, held.leaves),
+            Ok(()) => self.presence.enters(self.now, &held),
             Err(_) => self.overflows += 1,
         }
     }
@@ -275,7 +253,7 @@ impl Market {
                 if let Some(mut order) = self.book.get_mut(key) {
                     *order.extra_mut() = after;
                 }
-                self.rests(&before, after.leaves - before.leaves);
+                self.presence.leaves(&before, before.leaves - after.leaves);
                 self.book.modify(key, Price::from_units(after.price), shown);
             }
             _ => {
@@ -303,7 +281,7 @@ impl Market {
     fn remove(&mut self, name: OrderName) -> Option<Held> {
         let held = self.find(name)?;
         match self.book.remove(OrderKey(name.key)) {
-            Some(order) => self.rests(&held, -order.extra.leaves),
+            Some(order) => self.presence.leaves(&held, order.extra.leaves),
             None => self.aside.retain(|aside| aside.key != name.key),
         }
         Some(held)
@@ -410,7 +388,7 @@ impl Market {
             // The next part of an iceberg goes to the back; of nothing, the order goes.
             order.requeue(Quantity::from_units(after.shown()).unwrap_or_default());
         }
-        self.rests(&before, after.leaves - before.leaves);
+        self.presence.leaves(&before, before.leaves - after.leaves);
     }
 
     fn note_middle(&mut self) {

@@ -110,11 +110,16 @@ pub(crate) fn apply(
 fn lure(step: &Step<'_>, trader: u32, rule: &Rule, held: &Held) -> Option<Lure> {
     let side = held.side.opposite();
     // Most have nothing there: the rest need not be looked at.
-    let all = i128::from(step.market.resting(trader, side));
+    let presence = step.market.presence();
+    let all = i128::from(presence.resting(trader, side));
     if all == 0 {
         return None;
     }
-    let genuine = i128::from(step.market.resting(trader, held.side)) + i128::from(step.quantity);
+    // Who quotes both sides may have just taken this one away to put it elsewhere.
+    let left = presence
+        .resting(trader, held.side)
+        .saturating_add(step.quantity);
+    let genuine = i128::from(left.max(presence.placed(trader, held.side, step.time)));
     if !at_least(all, rule.multiple, genuine) {
         return None;
     }

@@ -24,7 +24,8 @@ params! {
         cancel_within: TimeSpan = "2s",
         /// They make at least this share of what is shown on the five best levels of their side.
         book_share: Decimal = "0.2",
-        /// They are at least so many times what the trader has and fills on the other side.
+        /// They are at least so many times what the trader fills and has left on the other side, and so
+        /// many times what he put there in the last 10 to 20 seconds.
         multiple: Decimal = "5",
         /// At least this share of them is cancelled.
         cancelled_share: Decimal = "0.8",
@@ -63,7 +64,7 @@ impl Watch for BaitAndSwitch {
         rule: "At a cancel (a reduction counts as one, a move to another price too): the trader had an \
             execution on the other side at most cancel_within before; at that time his orders on this \
             side that were at most window old made at least book_share of the five best levels and at \
-            least multiple times what he had and filled on the other; since then at least \
+            least multiple times what he filled and had left on the other, and what he had put there of late; since then at least \
             cancelled_share of them was cancelled and at most executed_share executed. False \
             positives: a trader who hedges at another venue and takes his quotes away after a fill.",
         source: "EU 2016/522 Annex II (layering and spoofing); US CEA 4c(a)(5)(C)",

@@ -5,7 +5,8 @@
 use serde::{Deserialize, Serialize};
 use tapewatch_model::{Flags, Side};
 
-use super::{Aside, Held, Market, OpenExecution, Party, Prints, Pulse};
+use super::presence::SavedPresences;
+use super::{Aside, Held, Market, OpenExecution, Party, Presences, Prints, Pulse};
 
 /// An order: key, and what is held of it.
 type SavedOrder = (u64, SavedHeld);
@@ -27,6 +28,7 @@ pub(crate) struct SavedMarket {
     /// In the order of their queues.
     resting: Vec<SavedOrder>,
     aside: Vec<SavedOrder>,
+    presence: SavedPresences,
     now: i64,
     mid2: i64,
     prints: Prints,
@@ -98,6 +100,7 @@ impl Market {
         SavedMarket {
             resting: resting.collect(),
             aside: aside.collect(),
+            presence: self.presence.save(),
             now: self.now,
             mid2: self.mid2,
             prints: self.prints.clone(),
@@ -137,6 +140,8 @@ impl Market {
             };
             OpenExecution { exec, side, party }
         });
+        // Resting again they were counted again.
+        market.presence = Presences::load(saved.presence);
         market.overflows = saved.overflows;
         market
     }
