@@ -3,6 +3,8 @@
 //! Invariant: the alerts of a set are those of an engine with that set alone. Sets that differ in
 //! thresholds only share their windows; only the first hit of an alert is worded.
 
+use std::sync::Arc;
+
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 use tapewatch_model::{EventTypes, Hit, Id, OrderBatch, Price, Time};
@@ -12,7 +14,8 @@ use crate::codes::Codes;
 use crate::config::{ConfigError, DetectConfig};
 use crate::detector::{Detector, DetectorInfo, Finding, Findings, Rows, Spot};
 use crate::engine::hit;
-use crate::registry::REGISTRY;
+use crate::markets::Markets;
+use crate::registry::{REGISTRY, rank};
 use crate::shard::Shard;
 
 /// An alert of one set.
@@ -57,6 +60,7 @@ pub struct Backtest {
     /// For each set, the configuration version of each detector, in registry order.
     versions: Vec<Vec<Id>>,
     codes: Codes,
+    markets: Markets,
     by_instrument: bool,
     alerts: Vec<SetAlert>,
 }
@@ -67,6 +71,8 @@ impl Backtest {
     /// # Errors
     /// [`ConfigError`] when a detector refuses its parameters.
     pub fn new(sets: &[DetectConfig], shard: Shard) -> Result<Self, ConfigError> {
+        let reference = sets.first().map(|set| Arc::clone(set.reference()));
+        let reference = reference.unwrap_or_default();
         let mut serving: Vec<Serving> = Vec::new();
         for (registration, (number, set)) in REGISTRY
             .iter()
@@ -82,7 +88,7 @@ impl Backtest {
                 shared = shared || known.detector.share(number, params)?;
             }
             if !shared {
-                let detector = (registration.build)(number, params)?;
+                let detector = (registration.build)(number, params, set.reference())?;
                 serving.push(Serving {
                     info,
                     detector,
@@ -97,7 +103,8 @@ impl Backtest {
         Ok(Self {
             serving,
             versions: sets.iter().map(versions).collect(),
-            codes: Codes::new(shard),
+            codes: Codes::new(shard, reference),
+            markets: Markets::default(),
             by_instrument: false,
             alerts: Vec::new(),
         })
@@ -120,6 +127,14 @@ impl Backtest {
         events.fold(EventTypes::NONE, EventTypes::union)
     }
 
+    /// Whether it looks at what rows tell beyond what every source does.
+    #[must_use]
+    pub fn wants_details(&self) -> bool {
+        self.serving
+            .iter()
+            .any(|serving| serving.detector.by_step())
+    }
+
     /// Whether a set's alerts depend on how the rows were cut into batches.
     #[must_use]
     pub fn by_bucket(&self) -> bool {
@@ -132,21 +147,31 @@ impl Backtest {
     pub fn apply(&mut self, orders: &OrderBatch) -> &[SetAlert] {
         let before = self.alerts.len();
         if let Some(rows) = self.codes.rows_of(orders, self.by_instrument) {
-            for serving in &mut self.serving {
-                let mut joined = Joined {
-                    info: serving.info,
-                    versions: &self.versions,
-                    open: &mut serving.open,
-                    rows: &rows,
-                    alerts: &mut self.alerts,
-                };
-                serving.detector.apply(&rows, &mut joined);
+            let (versions, alerts) = (&self.versions, &mut self.alerts);
+            for serving in self
+                .serving
+                .iter_mut()
+                .filter(|one| !one.detector.by_step())
+            {
+                let (detector, mut joined) = serving.joining(versions, &rows, alerts);
+                detector.apply(&rows, &mut joined);
+            }
+            if self.serving.iter().any(|one| one.detector.by_step()) {
+                for row in 0..orders.len() {
+                    let Some(step) = self.markets.step(&rows, row) else {
+                        continue;
+                    };
+                    for serving in self.serving.iter_mut().filter(|one| one.detector.by_step()) {
+                        let (detector, mut joined) = serving.joining(versions, &rows, alerts);
+                        detector.step(&step, &mut joined);
+                    }
+                }
             }
         }
         self.alerts.get(before..).unwrap_or_default()
     }
 
-    /// All alerts so far, in order of their first hits.
+    /// All alerts so far, a detector's in order of their first hits.
     #[must_use]
     pub fn alerts(&self) -> &[SetAlert] {
         &self.alerts
@@ -160,8 +185,29 @@ impl Backtest {
 
     /// Ends it: all alerts, in order of their first hits.
     #[must_use]
-    pub fn into_alerts(self) -> Vec<SetAlert> {
+    pub fn into_alerts(mut self) -> Vec<SetAlert> {
         self.alerts
+            .sort_by_key(|alert| (alert.first.order.seq, rank(alert.first.detector), alert.set));
+        self.alerts
+    }
+}
+
+impl Serving {
+    /// The detector, and what makes alerts of what it finds.
+    fn joining<'a>(
+        &'a mut self,
+        versions: &'a [Vec<Id>],
+        rows: &'a Rows<'a>,
+        alerts: &'a mut Vec<SetAlert>,
+    ) -> (&'a mut dyn Detector, Joined<'a>) {
+        let joined = Joined {
+            info: self.info,
+            versions,
+            open: &mut self.open,
+            rows,
+            alerts,
+        };
+        (self.detector.as_mut(), joined)
     }
 }
 

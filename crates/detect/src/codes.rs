@@ -1,4 +1,4 @@
-//! The engine's own numbers for instruments and traders, and what it counts of the rows.
+//! The engine's own numbers for instruments, traders and owners, and what it counts of the rows.
 //!
 //! Invariant: a text has one number for as long as the engine lives, in order of first sight. A
 //! batch whose dictionaries were seen last costs nothing to translate.
@@ -9,6 +9,8 @@ use serde::{Deserialize, Serialize};
 use tapewatch_model::{Interner, OrderBatch, Time};
 
 use crate::detector::{NOBODY, Rows};
+use crate::owners::Owners;
+use crate::reference::{Class, Reference};
 use crate::shard::Shard;
 
 /// Translates the codes of batches.
@@ -18,6 +20,7 @@ pub(crate) struct Codes {
     /// For each known instrument: whether the shard holds it.
     held: Vec<bool>,
     traders: Interner,
+    owners: Owners,
     newest: Time,
     pub(crate) rows: u64,
     pub(crate) late_rows: u64,
@@ -26,6 +29,49 @@ pub(crate) struct Codes {
     sym_of_code: Vec<Option<u32>>,
     trader_dictionary: Arc<Interner>,
     trader_of_code: Vec<u32>,
+    owner_of_trader: Vec<u32>,
+    account_dictionary: Arc<Interner>,
+    owner_of_account: Vec<u32>,
+}
+
+/// The texts of the engine's numbers, and what the reference tables say of them.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Names<'a> {
+    syms: &'a Interner,
+    traders: &'a Interner,
+    owners: &'a Owners,
+}
+
+impl<'a> Names<'a> {
+    pub(crate) fn sym(self, number: u32) -> &'a str {
+        self.syms.get(number).unwrap_or_default()
+    }
+
+    /// A trader's name; of nobody, that the source does not tell.
+    pub(crate) fn trader(self, number: u32) -> &'a str {
+        self.traders.get(number).unwrap_or("someone unnamed")
+    }
+
+    /// The name of an owner: the group of linked accounts, the account, or else the trader.
+    pub(crate) fn owner(self, number: u32) -> &'a str {
+        self.owners.name(number)
+    }
+
+    /// The class of an instrument and the client group of an owner, by number; 0 for none.
+    #[inline]
+    pub(crate) fn class_and_group(self, sym: u32, owner: u32) -> (u16, u16) {
+        self.owners.class_and_group(sym, owner)
+    }
+
+    /// The class with a number; of 0, what is usual.
+    pub(crate) fn class(self, number: u16) -> Option<&'a Class> {
+        self.owners.class(number)
+    }
+
+    /// All reference tables.
+    pub(crate) fn reference(self) -> &'a Reference {
+        self.owners.reference()
+    }
 }
 
 /// What is saved of it.
@@ -33,15 +79,17 @@ pub(crate) struct Codes {
 pub(crate) struct SavedCodes {
     syms: Vec<String>,
     traders: Vec<String>,
+    owners: Vec<String>,
     newest: i64,
     rows: u64,
     late_rows: u64,
 }
 
 impl Codes {
-    pub(crate) fn new(shard: Shard) -> Self {
+    pub(crate) fn new(shard: Shard, reference: Arc<Reference>) -> Self {
         Self {
             shard,
+            owners: Owners::new(reference),
             syms: Interner::default(),
             held: Vec::new(),
             traders: Interner::default(),
@@ -52,7 +100,21 @@ impl Codes {
             sym_of_code: Vec::new(),
             trader_dictionary: Arc::default(),
             trader_of_code: Vec::new(),
+            owner_of_trader: Vec::new(),
+            account_dictionary: Arc::default(),
+            owner_of_account: Vec::new(),
         }
+    }
+
+    /// Takes other reference tables.
+    pub(crate) fn refer(&mut self, reference: Arc<Reference>) {
+        self.owners.refer(reference, &self.syms);
+        // Owners are told anew.
+        self.trader_dictionary = Arc::default();
+        self.account_dictionary = Arc::default();
+        self.trader_of_code.clear();
+        self.owner_of_trader.clear();
+        self.owner_of_account.clear();
     }
 
     /// The batch as detectors see it; `None` when it is empty. Counts its rows.
@@ -64,10 +126,25 @@ impl Codes {
         let time_min = self.note_times(orders)?;
         self.map_syms(orders.syms());
         self.map_traders(orders.traders());
+        let account_codes = match orders.accounts() {
+            Some((dictionary, codes)) => {
+                self.map_accounts(dictionary);
+                codes
+            }
+            None => &[],
+        };
         Some(Rows {
             orders,
             syms: &self.sym_of_code,
             traders: &self.trader_of_code,
+            account_codes,
+            account_owners: &self.owner_of_account,
+            trader_owners: &self.owner_of_trader,
+            names: Names {
+                syms: &self.syms,
+                traders: &self.traders,
+                owners: &self.owners,
+            },
             time_min: time_min.nanos(),
             by_instrument,
         })
@@ -99,6 +176,7 @@ impl Codes {
             };
             if number as usize == self.held.len() {
                 self.held.push(self.shard.holds(sym));
+                self.owners.add_sym(sym);
             }
             let held = self.held.get(number as usize).copied().unwrap_or_default();
             self.sym_of_code.push(held.then_some(number));
@@ -111,6 +189,7 @@ impl Codes {
             return;
         }
         self.trader_of_code.clear();
+        self.owner_of_trader.clear();
         for trader in dictionary.texts().iter() {
             // A dictionary holds UTF-8 only, so interning its texts cannot fail.
             let number = match trader {
@@ -118,8 +197,20 @@ impl Codes {
                 trader => self.traders.intern(trader.as_bytes()).unwrap_or(NOBODY),
             };
             self.trader_of_code.push(number);
+            self.owner_of_trader.push(self.owners.of_trader(trader));
         }
         self.trader_dictionary = Arc::clone(dictionary);
+    }
+
+    fn map_accounts(&mut self, dictionary: &Arc<Interner>) {
+        if Arc::ptr_eq(dictionary, &self.account_dictionary) {
+            return;
+        }
+        self.owner_of_account.clear();
+        for account in dictionary.texts().iter() {
+            self.owner_of_account.push(self.owners.of_account(account));
+        }
+        self.account_dictionary = Arc::clone(dictionary);
     }
 
     pub(crate) fn save(&self) -> SavedCodes {
@@ -127,6 +218,7 @@ impl Codes {
         SavedCodes {
             syms: texts(&self.syms),
             traders: texts(&self.traders),
+            owners: texts(self.owners.texts()),
             newest: self.newest.nanos(),
             rows: self.rows,
             late_rows: self.late_rows,
@@ -135,17 +227,20 @@ impl Codes {
 
     /// Takes the place of what is there; `false` when a text is there twice.
     pub(crate) fn load(&mut self, saved: &SavedCodes) -> bool {
-        *self = Self::new(self.shard);
+        *self = Self::new(self.shard, Arc::clone(self.owners.reference()));
         for sym in &saved.syms {
             self.held.push(self.shard.holds(sym));
             let _ = self.syms.intern(sym.as_bytes());
+            self.owners.add_sym(sym);
         }
         for trader in &saved.traders {
             let _ = self.traders.intern(trader.as_bytes());
         }
+        let owners = self.owners.load(&saved.owners);
         self.newest = Time::from_nanos(saved.newest);
         self.rows = saved.rows;
         self.late_rows = saved.late_rows;
-        self.syms.len() == saved.syms.len() && self.traders.len() == saved.traders.len()
+        let (syms, traders) = (self.syms.len(), self.traders.len());
+        owners && syms == saved.syms.len() && traders == saved.traders.len()
     }
 }

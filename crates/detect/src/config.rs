@@ -3,10 +3,14 @@
 //! Invariant: a [`DetectConfig`] is always valid and whole; equal parameters, however they were
 //! written, have the same canonical text and the same version.
 
+use std::sync::Arc;
+
 use serde_json::{Map, Value};
 use tapewatch_model::Id;
 
+use crate::reference::Reference;
 use crate::registry::REGISTRY;
+use crate::suppress::Suppressions;
 
 /// Why a configuration is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -36,21 +40,30 @@ pub enum ConfigError {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DetectConfig {
     detectors: Map<String, Value>,
+    reference: Arc<Reference>,
+    suppressions: Suppressions,
 }
 
+/// The key of the reference tables among the detectors' names.
+const REFERENCE: &str = "reference";
+/// The key of the suppressions among them.
+const SUPPRESS: &str = "suppress";
+
 impl Default for DetectConfig {
-    /// All detectors with their defaults.
+    /// The detectors that run by default, with their defaults.
     fn default() -> Self {
         // Defaults are valid: a test builds every one of them.
         Self::from_json(&Value::Object(Map::new())).unwrap_or(Self {
             detectors: Map::new(),
+            reference: Arc::default(),
+            suppressions: Suppressions::default(),
         })
     }
 }
 
 impl DetectConfig {
     /// Reads `{"spoofing": {"lookback": "10s"}}`: what is not named keeps its default, and
-    /// `"enabled": false` switches a detector off.
+    /// `"enabled"` switches a detector on or off; the key `reference` holds the reference tables, `suppress` the suppressions.
     ///
     /// # Errors
     /// [`ConfigError`] names the detector and the parameter.
@@ -59,9 +72,16 @@ impl DetectConfig {
             let form = "the detectors' configuration must be a table, one entry a detector";
             return Err(ConfigError::Form(form.to_owned()));
         };
-        for name in given.keys() {
+        let names = given
+            .keys()
+            .filter(|name| ![REFERENCE, SUPPRESS].contains(&name.as_str()));
+        for name in names {
             known(name)?;
         }
+        let reference = given.get(REFERENCE).map(Reference::from_json);
+        let reference = Arc::new(reference.transpose()?.unwrap_or_default());
+        let suppressions = given.get(SUPPRESS).map(Suppressions::from_json);
+        let suppressions = suppressions.transpose()?.unwrap_or_default();
         let mut detectors = Map::new();
         for registration in REGISTRY {
             let id = registration.info.id;
@@ -70,6 +90,7 @@ impl DetectConfig {
                 reason,
             };
             let mut params = match given.get(id) {
+                None if !registration.info.by_default => continue,
                 None => Map::new(),
                 Some(Value::Object(params)) => params.clone(),
                 Some(_) => return Err(param("its configuration must be a table".to_owned())),
@@ -84,7 +105,11 @@ impl DetectConfig {
                 Value::Object((registration.complete)(&params)?),
             );
         }
-        Ok(Self { detectors })
+        Ok(Self {
+            detectors,
+            reference,
+            suppressions,
+        })
     }
 
     /// Reads the canonical text, as kept in the journal: detectors that it does not name are off.
@@ -142,7 +167,8 @@ impl DetectConfig {
             known(name)?;
         }
         let mut all = self.with_disabled();
-        all.retain(|name, _| names.contains(name));
+        let kept = [REFERENCE, SUPPRESS];
+        all.retain(|name, _| names.contains(name) || kept.contains(&name.as_str()));
         for registration in REGISTRY {
             let off = || serde_json::json!({ "enabled": false });
             all.entry(registration.info.id).or_insert_with(off);
@@ -159,7 +185,53 @@ impl DetectConfig {
     /// The parameters as canonical JSON: keys sorted, defaults filled in.
     #[must_use]
     pub fn canonical(&self) -> String {
-        Value::Object(self.detectors.clone()).to_string()
+        let mut all = self.detectors.clone();
+        self.put_tables(&mut all);
+        Value::Object(all).to_string()
+    }
+
+    fn put_tables(&self, all: &mut Map<String, Value>) {
+        if !self.reference.is_empty() {
+            let tables = serde_json::to_value(self.reference.as_ref());
+            all.insert(REFERENCE.to_owned(), tables.unwrap_or_default()); // tables have a JSON form
+        }
+        if !self.suppressions.is_empty() {
+            all.insert(SUPPRESS.to_owned(), self.suppressions.to_json());
+        }
+    }
+
+    /// The suppressions.
+    pub(crate) fn suppressions(&self) -> &Suppressions {
+        &self.suppressions
+    }
+
+    /// The reference tables.
+    pub(crate) fn reference(&self) -> &Arc<Reference> {
+        &self.reference
+    }
+
+    /// Takes reference tables, in the form of the key `reference` of [`Self::from_json`].
+    ///
+    /// # Errors
+    /// [`ConfigError::Form`] says what is wrong with them; nothing changes then.
+    pub fn refer(&mut self, tables: &Value) -> Result<(), ConfigError> {
+        self.reference = Arc::new(Reference::from_json(tables)?);
+        Ok(())
+    }
+
+    /// Switches on every detector there is; those that run keep their parameters.
+    ///
+    /// # Errors
+    /// None can happen: defaults are valid.
+    pub fn all(&mut self) -> Result<(), ConfigError> {
+        let mut all = self.detectors.clone();
+        self.put_tables(&mut all);
+        for registration in REGISTRY {
+            let on = || serde_json::json!({ "enabled": true });
+            all.entry(registration.info.id).or_insert_with(on);
+        }
+        *self = Self::from_json(&Value::Object(all))?;
+        Ok(())
     }
 
     /// The parameters of one detector; `None` when it is off.
@@ -171,11 +243,12 @@ impl DetectConfig {
     /// The version of one detector's parameters: a digest of their canonical text.
     #[must_use]
     pub fn version(&self, detector: &str) -> Id {
-        let text = self
-            .detectors
-            .get(detector)
-            .map(Value::to_string)
-            .unwrap_or_default();
+        let text = self.detectors.get(detector).map(Value::to_string);
+        let mut text = text.unwrap_or_default();
+        if !self.reference.is_empty() && detector != "spoofing" {
+            let tables = serde_json::to_string(self.reference.as_ref());
+            text.push_str(&tables.unwrap_or_default()); // tables have a JSON form
+        }
         Id::of(text.as_bytes())
     }
 
@@ -185,6 +258,7 @@ impl DetectConfig {
             let off = || serde_json::json!({ "enabled": false });
             all.entry(registration.info.id).or_insert_with(off);
         }
+        self.put_tables(&mut all);
         all
     }
 }
@@ -217,7 +291,8 @@ mod tests {
 
     #[test]
     fn documented_defaults_are_the_defaults() {
-        let config = DetectConfig::default();
+        let mut config = DetectConfig::default();
+        config.all().unwrap();
         for registration in REGISTRY {
             let info = registration.info;
             let params = config.params(info.id).unwrap();
@@ -255,6 +330,43 @@ mod tests {
             DetectConfig::from_canonical(&other.canonical()).unwrap(),
             other
         );
+    }
+
+    #[test]
+    fn tables_and_suppressions_are_kept_in_every_form() {
+        let mut config = DetectConfig::from_json(&json(
+            r#"{"reference":{"linked":{"A":"B"}},"layering":{"enabled":true},
+                "suppress":[{"sym":"X","until":"2024-01-05T00:00:00Z","reason":"test desk"}]}"#,
+        ))
+        .unwrap();
+        let canonical = config.canonical();
+        assert_eq!(DetectConfig::from_canonical(&canonical).unwrap(), config);
+        config.set("layering.levels=4").unwrap();
+        config.only(&["layering".to_owned()]).unwrap();
+        assert!(config.params("spoofing").is_none());
+        assert!(!config.reference().is_empty() && !config.suppressions().is_empty());
+        config.all().unwrap();
+        assert_eq!(config.params("layering").unwrap()["levels"], 4);
+        assert!(config.params("spoofing").is_some() && !config.suppressions().is_empty());
+        for (text, expected) in [
+            (
+                r#"{"suppress":[{"until":"2024-01-05T00:00:00Z","reason":"x"}]}"#,
+                "name a detector",
+            ),
+            (
+                r#"{"suppress":[{"sym":"X","reason":"x"}]}"#,
+                "entry 1: missing field `until`",
+            ),
+            (
+                r#"{"suppress":[{"sym":"X","until":"2024-01-05T00:00:00Z","reason":" "}]}"#,
+                "the reason must be told",
+            ),
+        ] {
+            let error = DetectConfig::from_json(&json(text))
+                .unwrap_err()
+                .to_string();
+            assert!(error.contains(expected), "{text}: {error}");
+        }
     }
 
     #[test]

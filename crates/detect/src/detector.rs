@@ -3,10 +3,15 @@
 //! Invariant: a detector sees every batch in order, reads no clock, and its findings for an entity
 //! depend on that entity's own events alone (and, in bucket modes, on the buckets' times).
 
+use std::sync::Arc;
+
 use serde_json::{Map, Value};
 use tapewatch_model::{EventType, EventTypes, Measure, OrderBatch, TimeSpan};
 
+use crate::codes::Names;
 use crate::config::ConfigError;
+use crate::reference::Reference;
+use crate::step::Step;
 
 /// A detector's parameters by name.
 pub(crate) type ParamMap = Map<String, Value>;
@@ -20,8 +25,8 @@ pub(crate) struct Registration {
     pub(crate) info: &'static DetectorInfo,
     /// Checks its parameters and returns them whole, defaults filled in.
     pub(crate) complete: fn(&ParamMap) -> Result<ParamMap, ConfigError>,
-    /// Makes one from complete parameters, which are its set of that number.
-    pub(crate) build: fn(u32, &ParamMap) -> Built,
+    /// Makes one from complete parameters, which are its set of that number, and reference tables.
+    pub(crate) build: fn(u32, &ParamMap, &Arc<Reference>) -> Built,
 }
 
 /// What there is to know about a detector; the reference documentation is made from it.
@@ -39,6 +44,39 @@ pub struct DetectorInfo {
     pub source: &'static str,
     /// Its parameters.
     pub params: &'static [ParamInfo],
+    /// What a source must tell beyond what every source tells.
+    pub needs: &'static [Need],
+    /// Whether it runs when the configuration does not name it.
+    pub by_default: bool,
+}
+
+/// Something that not every source tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Need {
+    /// Who trades.
+    Trader,
+    /// Both sides of an execution under one name (`exec_id`).
+    Executions,
+    /// Which orders are clients' and which the firm's own (flags `agency` and `principal`).
+    Capacity,
+    /// When trading ends (reference tables).
+    Sessions,
+    /// A news calendar (reference tables).
+    News,
+}
+
+impl Need {
+    /// In the words of a notice.
+    #[must_use]
+    pub const fn words(self) -> &'static str {
+        match self {
+            Self::Trader => "who trades (column trader)",
+            Self::Executions => "both sides of an execution (column exec_id)",
+            Self::Capacity => "whose orders are clients' (flags agency and principal)",
+            Self::Sessions => "when trading begins and ends (reference tables)",
+            Self::News => "a news calendar (reference tables)",
+        }
+    }
 }
 
 /// A parameter of a detector.
@@ -64,6 +102,14 @@ pub(crate) struct Rows<'a> {
     pub(crate) syms: &'a [Option<u32>],
     /// For each trader code of the batch: the engine's number of the trader, or [`NOBODY`].
     pub(crate) traders: &'a [u32],
+    /// The rows' codes of accounts; empty when no row has any.
+    pub(crate) account_codes: &'a [u32],
+    /// For each account code and each trader code of the batch: the engine's number of the owner, or
+    /// [`NOBODY`].
+    pub(crate) account_owners: &'a [u32],
+    pub(crate) trader_owners: &'a [u32],
+    /// Texts of the engine's numbers.
+    pub(crate) names: Names<'a>,
     /// Least time of all rows, of all shards (nanoseconds).
     pub(crate) time_min: i64,
     /// Whether the rows of an instrument all come one after another, in this batch and those that
@@ -162,8 +208,17 @@ pub(crate) trait Detector: Send {
         false
     }
 
+    /// Whether it looks at rows one by one, with their market: [`Self::step`] is called then, else
+    /// [`Self::apply`].
+    fn by_step(&self) -> bool {
+        false
+    }
+
     /// Applies the batch; what it finds comes in row order.
-    fn apply(&mut self, rows: &Rows<'_>, findings: &mut dyn Findings);
+    fn apply(&mut self, _rows: &Rows<'_>, _findings: &mut dyn Findings) {}
+
+    /// Applies one row.
+    fn step(&mut self, _step: &Step<'_>, _findings: &mut dyn Findings) {}
 
     /// Empties all windows.
     fn clear(&mut self);
@@ -173,7 +228,11 @@ pub(crate) trait Detector: Send {
     ///
     /// # Errors
     /// [`ConfigError`] when a parameter is wrong; nothing changes then.
-    fn reconfigure(&mut self, params: &ParamMap) -> Result<(), ConfigError>;
+    fn reconfigure(
+        &mut self,
+        params: &ParamMap,
+        reference: &Arc<Reference>,
+    ) -> Result<(), ConfigError>;
 
     /// Judges by one more set of complete parameters from the same windows, under number `set`;
     /// `false` when these windows do not serve it.

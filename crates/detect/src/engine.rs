@@ -3,14 +3,18 @@
 //! Invariant: hits come in order of (sequence number, registry order), each once. An engine that
 //! serves a shard gives exactly the hits of its instruments; merged they are those of one engine.
 
+use std::sync::Arc;
+
 use tapewatch_model::{EventTypes, Hit, Id, OrderBatch};
 
 use crate::alerts::OpenAlerts;
 use crate::codes::Codes;
 use crate::config::{ConfigError, DetectConfig};
 use crate::detector::{Detector, DetectorInfo, Finding, Findings, Rows, Spot};
-use crate::registry::REGISTRY;
+use crate::markets::Markets;
+use crate::registry::{REGISTRY, rank};
 use crate::shard::Shard;
+use crate::suppress::Suppressions;
 
 /// What the engine counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -19,7 +23,7 @@ pub struct Counters {
     pub rows: u64,
     /// Rows that were older than one before them, of all shards.
     pub late_rows: u64,
-    /// Rows that left a full window before their time.
+    /// What was passed over because a limit was reached: rows of full windows, orders of full books.
     pub overflows: u64,
     /// Entities that have a window.
     pub entities: u64,
@@ -38,6 +42,7 @@ pub struct Engine {
     pub(crate) config: DetectConfig,
     pub(crate) running: Vec<Running>,
     pub(crate) codes: Codes,
+    pub(crate) markets: Markets,
 }
 
 impl Engine {
@@ -49,7 +54,8 @@ impl Engine {
         let mut engine = Self {
             config: config.clone(),
             running: Vec::new(),
-            codes: Codes::new(shard),
+            codes: Codes::new(shard, Arc::clone(config.reference())),
+            markets: Markets::default(),
         };
         engine.running = engine.build(config)?;
         Ok(engine)
@@ -67,7 +73,7 @@ impl Engine {
             let known = before.iter().position(|known| known.info.id == info.id);
             running.push(match known.map(|at| before.swap_remove(at)) {
                 Some(mut known) => {
-                    known.detector.reconfigure(params)?;
+                    known.detector.reconfigure(params, config.reference())?;
                     Running {
                         config_version,
                         ..known
@@ -76,7 +82,7 @@ impl Engine {
                 None => Running {
                     info,
                     config_version,
-                    detector: (registration.build)(0, params)?,
+                    detector: (registration.build)(0, params, config.reference())?,
                     open: OpenAlerts::default(),
                 },
             });
@@ -91,6 +97,9 @@ impl Engine {
     pub fn reconfigure(&mut self, config: &DetectConfig) -> Result<(), ConfigError> {
         if *config != self.config {
             self.running = self.build(config)?;
+            if config.reference() != self.config.reference() {
+                self.codes.refer(Arc::clone(config.reference()));
+            }
             self.config = config.clone();
         }
         Ok(())
@@ -115,6 +124,7 @@ impl Engine {
             running.detector.clear();
             running.open.clear();
         }
+        self.markets.clear();
     }
 
     /// Counts so far.
@@ -129,7 +139,7 @@ impl Engine {
         Counters {
             rows: self.codes.rows,
             late_rows: self.codes.late_rows,
-            overflows: sum(|detector| detector.overflows()),
+            overflows: sum(|detector| detector.overflows()) + self.markets.overflows(),
             entities: sum(|detector| detector.entities()),
         }
     }
@@ -139,26 +149,50 @@ impl Engine {
         let Some(rows) = self.codes.rows_of(orders, false) else {
             return;
         };
+        let suppressions = self.config.suppressions();
         let first_hit = hits.len();
-        for running in &mut self.running {
-            let Running {
-                info,
-                config_version,
-                detector,
-                open,
-            } = running;
-            let mut found = Found {
-                info,
-                config_version: *config_version,
-                open,
-                rows: &rows,
-                hits,
-            };
+        for running in self
+            .running
+            .iter_mut()
+            .filter(|one| !one.detector.by_step())
+        {
+            let (detector, mut found) = running.finding(suppressions, &rows, hits);
             detector.apply(&rows, &mut found);
         }
-        if let Some(new) = hits.get_mut(first_hit..).filter(|_| self.running.len() > 1) {
-            new.sort_by_key(|hit| hit.order.seq); // stable: registry order stays
+        if self.running.iter().any(|one| one.detector.by_step()) {
+            for row in 0..orders.len() {
+                let Some(step) = self.markets.step(&rows, row) else {
+                    continue;
+                };
+                for running in self.running.iter_mut().filter(|one| one.detector.by_step()) {
+                    let (detector, mut found) = running.finding(suppressions, &rows, hits);
+                    detector.step(&step, &mut found);
+                }
+            }
         }
+        if let Some(new) = hits.get_mut(first_hit..).filter(|_| self.running.len() > 1) {
+            new.sort_by_key(|hit| (hit.order.seq, rank(hit.detector)));
+        }
+    }
+}
+
+impl Running {
+    /// The detector, and what makes hits of what it finds.
+    fn finding<'a>(
+        &'a mut self,
+        suppressions: &'a Suppressions,
+        rows: &'a Rows<'a>,
+        hits: &'a mut Vec<Hit>,
+    ) -> (&'a mut dyn Detector, Found<'a>) {
+        let found = Found {
+            info: self.info,
+            config_version: self.config_version,
+            open: &mut self.open,
+            suppressions,
+            rows,
+            hits,
+        };
+        (self.detector.as_mut(), found)
     }
 }
 
@@ -167,6 +201,7 @@ struct Found<'a> {
     info: &'static DetectorInfo,
     config_version: Id,
     open: &'a mut OpenAlerts,
+    suppressions: &'a Suppressions,
     rows: &'a Rows<'a>,
     hits: &'a mut Vec<Hit>,
 }
@@ -180,6 +215,8 @@ impl Findings for Found<'_> {
         let hit = hit(self.info, self.config_version, self.rows, &spot, finding);
         self.hits.extend(hit.map(|mut hit| {
             hit.hit_id = hit.content_id();
+            let reason = self.suppressions.reason(&hit);
+            hit.suppressed = reason.unwrap_or_default().to_owned();
             self.open.join(spot.set, spot.entity, &mut hit);
             hit
         }));
@@ -209,5 +246,6 @@ pub(crate) fn hit(
         evidence: finding.evidence,
         evidence_total: finding.evidence_total,
         text: finding.text,
+        suppressed: String::new(),
     })
 }

@@ -4,16 +4,28 @@
 
 use crate::detector::{DetectorInfo, Registration};
 
+#[path = "detectors/bait_and_switch.rs"]
+mod bait_and_switch;
+#[path = "detectors/layering.rs"]
+mod layering;
 #[path = "detectors/spoofing.rs"]
 mod spoofing;
 // <new detector: module>
 
 pub(crate) const REGISTRY: &[Registration] = &[
     spoofing::REGISTRATION,
+    bait_and_switch::REGISTRATION,
+    layering::REGISTRATION,
     // <new detector: entry>
 ];
 
 /// What there is to know about each detector, in registry order.
 pub fn detectors() -> impl Iterator<Item = &'static DetectorInfo> {
     REGISTRY.iter().map(|registration| registration.info)
+}
+
+/// The place of a detector in the order of hits at the same event.
+pub(crate) fn rank(id: &str) -> usize {
+    let known = REGISTRY.iter().position(|entry| entry.info.id == id);
+    known.unwrap_or(REGISTRY.len())
 }

@@ -7,7 +7,7 @@ use std::hash::BuildHasher;
 use foldhash::fast::FixedState;
 use tapewatch_model::Hit;
 
-use crate::registry::REGISTRY;
+use crate::registry::rank;
 
 /// Which instruments an engine serves: those whose digest, modulo `count`, is `index`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,12 +33,7 @@ impl Shard {
 /// The hits of all shards for the same batches, in the order of one engine.
 #[must_use]
 pub fn merge_shards(shards: Vec<Vec<Hit>>) -> Vec<Hit> {
-    let rank = |hit: &Hit| {
-        REGISTRY
-            .iter()
-            .position(|entry| entry.info.id == hit.detector)
-    };
     let mut hits: Vec<Hit> = shards.into_iter().flatten().collect();
-    hits.sort_by_key(|hit| (hit.order.seq, rank(hit)));
+    hits.sort_by_key(|hit| (hit.order.seq, rank(hit.detector)));
     hits
 }

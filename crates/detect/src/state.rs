@@ -12,11 +12,14 @@ use crate::codes::SavedCodes;
 use crate::config::DetectConfig;
 use crate::detector::{Detector, DetectorInfo, StateError};
 use crate::engine::{Engine, Running};
+use crate::market::SavedMarket;
+use crate::markets::Markets;
 
 /// A copy of an engine's windows: cheap to take, to be turned into bytes elsewhere.
 pub struct EngineState {
     canonical: String,
     codes: SavedCodes,
+    markets: Markets,
     detectors: Vec<Copied>,
 }
 
@@ -32,6 +35,7 @@ struct Saved {
     /// The configuration in its canonical form.
     config: String,
     codes: SavedCodes,
+    markets: Vec<Option<SavedMarket>>,
     detectors: Vec<SavedDetector>,
 }
 
@@ -68,6 +72,7 @@ impl EngineState {
         let saved = Saved {
             config: self.canonical.clone(),
             codes: self.codes.clone(),
+            markets: self.markets.save(),
             detectors: detectors.collect(),
         };
         // Only a writer that fails can refuse: memory does not.
@@ -87,6 +92,7 @@ impl Engine {
         EngineState {
             canonical: self.config.canonical(),
             codes: self.codes.save(),
+            markets: self.markets.clone(),
             detectors: detectors.collect(),
         }
     }
@@ -122,6 +128,7 @@ impl Engine {
         if !self.codes.load(&saved.codes) {
             return Err(wrong("all", "a name is there twice".to_owned()));
         }
+        self.markets.load(saved.markets);
         Ok(())
     }
 }

@@ -4,6 +4,7 @@
 //!
 //! ```text
 //! set lookback=25s                  a parameter of the detector
+//! reference {"linked":{"A":"B"}}    reference tables
 //! event 0 cancelled S 1100 [id]     at 0 s: a row of SYM/TRADER; `|` before it joins the bucket before
 //! event 0 new B 5 o1 price=10.5 trader=T2 sym=S account=A exec=X show=1 flags=ioc,agency
 //!                                   what is told beside, in any order
@@ -25,6 +26,7 @@ use tapewatch_model::{EventType, Flags, Hit, Order, OrderBatch, Price, Quantity,
 #[derive(Default)]
 struct Tape {
     settings: Vec<String>,
+    reference: Option<serde_json::Value>,
     buckets: Vec<OrderBatch>,
     expected: Vec<(String, String)>,
 }
@@ -82,6 +84,10 @@ fn read(path: &Path) -> Tape {
         let words: Vec<_> = line.split_whitespace().collect();
         match words.as_slice() {
             [] => {}
+            ["reference", ..] => {
+                let json = line.trim_start_matches("reference");
+                tape.reference = Some(serde_json::from_str(json).expect("JSON"));
+            }
             ["set", setting] => tape.settings.push((*setting).to_owned()),
             ["event", time, kind, side, quantity, rest @ ..] => {
                 if !joined {
@@ -123,9 +129,12 @@ fn render(hits: &[Hit]) -> String {
     hits.iter().map(hit).collect::<Vec<_>>().join(" ")
 }
 
-fn run(detector: &str, tape: &Tape, mode: &str) -> Vec<Hit> {
+fn config(detector: &str, tape: &Tape, mode: &str) -> DetectConfig {
     let mut config = DetectConfig::default();
     config.only(&[detector.to_owned()]).unwrap();
+    if let Some(tables) = &tape.reference {
+        config.refer(tables).unwrap();
+    }
     for setting in &tape.settings {
         config.set(&format!("{detector}.{setting}")).unwrap();
     }
@@ -136,12 +145,32 @@ fn run(detector: &str, tape: &Tape, mode: &str) -> Vec<Hit> {
     {
         config.set(&format!("{detector}.mode={mode}")).unwrap();
     }
-    let mut engine = Engine::new(&config, Shard::WHOLE).unwrap();
+    config
+}
+
+fn run(config: &DetectConfig, buckets: &[OrderBatch]) -> Vec<Hit> {
+    let mut engine = Engine::new(config, Shard::WHOLE).unwrap();
     let mut hits = Vec::new();
-    tape.buckets
-        .iter()
-        .for_each(|bucket| engine.apply(bucket, &mut hits));
+    let buckets = buckets.iter();
+    buckets.for_each(|bucket| engine.apply(bucket, &mut hits));
     hits
+}
+
+/// The same with all rows in one bucket, and with the engine saved and taken in after every bucket.
+fn run_otherwise(config: &DetectConfig, buckets: &[OrderBatch]) -> [Vec<Hit>; 2] {
+    let mut all = OrderBatch::default();
+    let mut saved: Option<Vec<u8>> = None;
+    let mut hits = Vec::new();
+    for bucket in buckets {
+        all.append(bucket).unwrap();
+        let mut engine = Engine::new(config, Shard::WHOLE).unwrap();
+        if let Some(saved) = &saved {
+            engine.load(saved).unwrap();
+        }
+        engine.apply(bucket, &mut hits);
+        saved = Some(engine.state().to_bytes());
+    }
+    [run(config, &[all]), hits]
 }
 
 #[test]
@@ -166,7 +195,13 @@ fn every_tape_gives_exactly_its_hits() {
                 path.display()
             );
             for (mode, expected) in &tape.expected {
-                let hits = run(detector.id, &tape, mode);
+                let config = config(detector.id, &tape, mode);
+                let hits = run(&config, &tape.buckets);
+                if !matches!(mode.as_str(), "wj" | "wj1") {
+                    for otherwise in run_otherwise(&config, &tape.buckets) {
+                        assert_eq!(otherwise, hits, "{}: other buckets", path.display());
+                    }
+                }
                 assert_eq!(
                     &render(&hits),
                     expected,

@@ -165,6 +165,22 @@ impl Decimal {
         self.0
     }
 
+    /// Reads a decimal number of up to nine digits behind the point, as far as a [`Price`] goes.
+    ///
+    /// # Errors
+    /// [`NumberError`] when it is not one, or would be rounded or wrapped.
+    pub fn parse(text: &[u8]) -> Result<Self, NumberError> {
+        Price::parse(text).map(Self::from)
+    }
+
+    /// From a float, to nine digits, as far as a [`Price`] goes.
+    ///
+    /// # Errors
+    /// [`NumberError`] when it is not a number or too large.
+    pub fn from_f64(value: f64) -> Result<Self, NumberError> {
+        Price::from_f64(value).map(Self::from)
+    }
+
     /// From a count.
     #[must_use]
     pub const fn from_count(count: u64) -> Self {
@@ -362,6 +378,13 @@ impl FromStr for Quantity {
     }
 }
 
+impl FromStr for Decimal {
+    type Err = NumberError;
+    fn from_str(text: &str) -> Result<Self, NumberError> {
+        Self::parse(text.as_bytes())
+    }
+}
+
 /// Written as text, so that no reader rounds them; read from text, whole numbers and floats.
 macro_rules! serde_fixed {
     ($name:ty) => {
@@ -397,12 +420,7 @@ macro_rules! serde_fixed {
 }
 serde_fixed!(Price);
 serde_fixed!(Quantity);
-
-impl Serialize for Decimal {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
+serde_fixed!(Decimal);
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]

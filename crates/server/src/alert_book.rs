@@ -6,7 +6,7 @@
 use std::collections::{BTreeSet, HashMap};
 
 use serde::{Deserialize, Serialize};
-use tapewatch_model::{EventType, Hit, Measure, Price, Quantity, Side, Time};
+use tapewatch_model::{EventType, Hit, Measure, Price, Quantity, Severity, Side, Time};
 use utoipa::ToSchema;
 
 /// Alerts kept in memory.
@@ -62,6 +62,11 @@ pub(crate) struct AlertRow {
     evidence_total: u64,
     /// What happened, in a sentence.
     text: String,
+    /// How grave its gravest hit is: 0 to 100, from how far measures exceed thresholds.
+    severity: u8,
+    /// Why it was expected, when all its hits were.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    suppressed: Option<String>,
 }
 
 /// A measure beside its threshold, exact decimals as text.
@@ -86,6 +91,7 @@ impl From<Hit> for AlertRow {
     fn from(hit: Hit) -> Self {
         let order = hit.order;
         let told = |text: String| Some(text).filter(|text| !text.is_empty());
+        let severity = Severity::of_measures(&hit.measures).score();
         Self {
             alert_id: hit.alert_id.to_string(),
             detector: hit.detector.to_owned(),
@@ -111,6 +117,8 @@ impl From<Hit> for AlertRow {
             evidence: hit.evidence,
             evidence_total: hit.evidence_total,
             text: hit.text,
+            severity,
+            suppressed: Some(hit.suppressed).filter(|reason| !reason.is_empty()),
         }
     }
 }
@@ -125,7 +133,13 @@ pub(crate) struct AlertBook {
 
 impl AlertBook {
     /// Takes an alert as its latest hit leaves it.
-    pub(crate) fn put(&mut self, row: AlertRow) {
+    pub(crate) fn put(&mut self, mut row: AlertRow) {
+        if let Some(before) = self.alerts.get(&row.alert_id) {
+            row.severity = row.severity.max(before.severity);
+            if before.suppressed.is_none() {
+                row.suppressed = None;
+            }
+        }
         let (id, seq) = (row.alert_id.clone(), row.seq);
         match self.alerts.insert(id.clone(), row) {
             Some(before) => {

@@ -101,7 +101,7 @@ async fn live(args: &LiveArgs) -> Result<serde_json::Value, Failure> {
     let mut rows = 0_u64;
     let mut checkpoint = Instant::now();
     for day in 0.. {
-        let source = open(&args.file, format_of(&args.file)?)?;
+        let source = open(&args.file, &format_of(&args.file)?)?;
         let mut buckets = Bucketer::new(source, Pace::default());
         let mut failed = None;
         let buckets = std::iter::from_fn(|| {

@@ -6,6 +6,7 @@
 
 mod columns;
 mod details;
+mod writer;
 
 use std::fs::File;
 use std::path::Path;
@@ -25,6 +26,7 @@ use tapewatch_model::{
 };
 
 use columns::{Codes, Columns};
+pub use writer::OrderFileWriter;
 
 /// Rows that are decoded at once.
 const READ_ROWS: usize = 16_384;

@@ -146,6 +146,7 @@ pub(crate) struct HitRows {
     evidence: ListBuilder<Int64Builder>,
     evidence_total: Int64Builder,
     text: StringBuilder,
+    suppressed: StringBuilder,
 }
 
 impl Default for HitRows {
@@ -171,6 +172,7 @@ impl Default for HitRows {
             evidence: ListBuilder::new(Int64Builder::new()).with_field(element(DataType::Int64)),
             evidence_total: Int64Builder::new(),
             text: StringBuilder::new(),
+            suppressed: StringBuilder::new(),
         }
     }
 }
@@ -208,6 +210,7 @@ impl HitRows {
         self.evidence_total
             .append_value(hit.evidence_total.cast_signed());
         self.text.append_value(&hit.text);
+        self.suppressed.append_option(told(&hit.suppressed));
     }
 }
 
@@ -243,6 +246,7 @@ impl Rows for HitRows {
             &mut event.exec_id,
             &mut event.display,
             &mut event.flags,
+            &mut self.suppressed,
         ]
     }
 

@@ -190,6 +190,7 @@ static HITS: LazyLock<SchemaRef> = LazyLock::new(|| {
         field("text", DataType::Utf8),
     ]);
     fields.extend(details());
+    fields.push(Field::new("suppressed", DataType::Utf8, true));
     Arc::new(Schema::new(fields))
 });
 

@@ -104,10 +104,10 @@ async fn tables_of_version_2_are_read() {
          24,SYM3,new,\"Trader, 2\",B,0.00000072,,,,\n\
          25,SYM4,amended,\"Trader, 3\",S,0.00000075,\"ACC, 1\",,,\n"
     );
-    let hits = "SELECT seq, text, account, exec_id, display_quantity, flags FROM hits";
+    let hits = "SELECT seq, text, account, exec_id, display_quantity, flags, suppressed FROM hits";
     assert_eq!(
         lines(&store, hits).await,
-        "seq,text,account,exec_id,display_quantity,flags\n\
-         21,\"said \"\"21\"\"\",,E21,,ioc aggressor\n"
+        "seq,text,account,exec_id,display_quantity,flags,suppressed\n\
+         21,\"said \"\"21\"\"\",,E21,,ioc aggressor,known\n"
     );
 }

@@ -3,6 +3,8 @@
 //! Invariant: in mode `seq` a finding depends on the entity's own cancels alone. Source: the kdb+
 //! `surv-cloud` paper's alert; modes `wj` and `wj1` reproduce its window joins, bucket by bucket.
 
+use std::sync::Arc;
+
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 use serde::{Deserialize, Serialize};
@@ -12,6 +14,7 @@ use tapewatch_model::{EVIDENCE_MAX, EventType, EventTypes, Side};
 use crate::config::ConfigError;
 use crate::detector::{Built, Detector, Findings, ParamMap, Registration, Rows, Spot};
 use crate::kdb_cache::{EntityCache, Floors};
+use crate::reference::Reference;
 use crate::window::{Kept, SavedWindow, Windows};
 
 #[path = "spoofing/params.rs"]
@@ -38,7 +41,7 @@ fn complete(params: &ParamMap) -> Result<ParamMap, ConfigError> {
     }
 }
 
-fn build(set: u32, params: &ParamMap) -> Built {
+fn build(set: u32, params: &ParamMap, _: &Arc<Reference>) -> Built {
     Ok(Box::new(Spoofing::new(set, Params::read(params)?)))
 }
 
@@ -369,7 +372,7 @@ impl Detector for Spoofing {
         self.measured = Measured::new(&self.sets.common());
     }
 
-    fn reconfigure(&mut self, params: &ParamMap) -> Result<(), ConfigError> {
+    fn reconfigure(&mut self, params: &ParamMap, _: &Arc<Reference>) -> Result<(), ConfigError> {
         let params = Params::read(params)?;
         let fits = params.shape() == self.sets.common().shape();
         self.sets = Sets::new(vec![Set { number: 0, params }]);

@@ -7,11 +7,17 @@ use super::agent::{Hand, Scene};
 use super::draws::Draws;
 use crate::command::{Command, NewOrder};
 
-const LOOKS_EVERY: i64 = 5_000_000_000;
+/// The furthest from the best price that they wait, in ticks.
+const AWAY_MAX: i64 = 24;
 
 /// A noise trader.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Noise;
+pub(super) struct Noise {
+    /// How often he looks, on average.
+    pub(super) looks_every: i64,
+    /// Lots of his smaller orders.
+    pub(super) size: u64,
+}
 
 impl Noise {
     pub(super) fn act(
@@ -22,25 +28,32 @@ impl Noise {
         commands: &mut Vec<Command>,
     ) -> i64 {
         let what = draws.below(100);
-        let side = if draws.chance(500) {
-            Side::Buy
-        } else {
-            Side::Sell
-        };
-        let lots = draws.size(10);
-        if what < 35 && !hand.orders.is_empty() {
+        let drawn = draws.side();
+        let odd = if hand.is_odd() { Side::Sell } else { Side::Buy };
+        // An auction would let both of his sides trade with each other.
+        let side = if scene.continuous() { drawn } else { odd };
+        let lots = draws.size(self.size);
+        if what < 42 && !hand.orders.is_empty() {
             let at = draws.below(hand.orders.len() as u64) as usize;
             if let Some(order) = hand.orders.get(at) {
                 commands.push(Command::Cancel(*order));
             }
-        } else if what < 45 && scene.continuous() {
+        } else if what < 46 && scene.continuous() {
+            // Who sees more bids expects a higher price.
+            let rises = u64::try_from(500 + scene.tilt() / 4).unwrap_or(0);
+            let side = if draws.chance(rises) {
+                Side::Buy
+            } else {
+                Side::Sell
+            };
             let across = scene.best(side.opposite());
             commands.push(hand.take(scene, side, lots, across));
         } else {
-            let away = draws.steps(850);
+            let away = draws.steps(800).min(AWAY_MAX);
             let best = scene.best(side);
             // Within the spread where there is room.
-            let better = i64::from((best - scene.best(side.opposite())).abs() > 1);
+            let room = (best - scene.best(side.opposite())).abs() > 1;
+            let better = i64::from(room && draws.chance(400));
             let ticks = match side {
                 Side::Buy => best + better - away,
                 Side::Sell => best - better + away,
@@ -52,6 +65,6 @@ impl Noise {
             };
             hand.rest(new, commands);
         }
-        LOOKS_EVERY
+        self.looks_every
     }
 }

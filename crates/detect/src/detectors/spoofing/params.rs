@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use tapewatch_model::{Decimal, Measure, Quantity, RowRef, Side, TimeSpan};
 
 use crate::config::ConfigError;
-use crate::detector::{DetectorInfo, Finding, ParamInfo, ParamMap};
+use crate::detector::{DetectorInfo, Finding, Need, ParamInfo, ParamMap};
 
 pub(super) static INFO: DetectorInfo = DetectorInfo {
     id: "spoofing",
@@ -55,6 +55,8 @@ pub(super) static INFO: DetectorInfo = DetectorInfo {
             doc: "Whose cancels belong together: `sym_trader_side` or `sym_trader`.",
         },
     ],
+    needs: &[Need::Trader],
+    by_default: true,
 };
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

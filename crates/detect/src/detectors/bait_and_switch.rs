@@ -1,0 +1,96 @@
+//! Bait-and-switch spoofing: large orders on one side, a fill on the other, then the large ones go.
+//!
+//! Invariant: at most 256 orders and 4 executions are kept for a trader in an instrument, about 20 KB
+//! when full. Source: EU 2016/522, Annex II, indicator of "layering and spoofing"; US CEA 4c(a)(5)(C).
+
+use serde::{Deserialize, Serialize};
+use tapewatch_model::{Decimal, EventTypes, TimeSpan};
+
+use crate::detector::{DetectorInfo, Need, Registration};
+use crate::entities::{Entities, key};
+use crate::params::{ParamSet as _, Profiles, params};
+use crate::pressure::{Pressure, Rule};
+use crate::step::{Found, Step};
+use crate::watch::{Watch, registration};
+
+pub(crate) const REGISTRATION: Registration = registration::<BaitAndSwitch>();
+
+params! {
+    struct Params {
+        /// The large orders count that came in so long before the fill on the other side.
+        window: TimeSpan = "10s",
+        /// How soon after the fill they are cancelled.
+        cancel_within: TimeSpan = "2s",
+        /// They make at least this share of what is shown on the five best levels of their side.
+        book_share: Decimal = "0.2",
+        /// They are at least so many times what the trader has and fills on the other side.
+        multiple: Decimal = "5",
+        /// At least this share of them is cancelled.
+        cancelled_share: Decimal = "0.8",
+        /// At most this share of them executes.
+        executed_share: Decimal = "0.05",
+    }
+}
+
+impl Params {
+    fn rule(&self) -> Rule {
+        Rule {
+            window: self.window,
+            placed_within: self.window,
+            cancel_within: self.cancel_within,
+            share: self.book_share,
+            multiple: self.multiple,
+            cancelled: self.cancelled_share,
+            executed: self.executed_share,
+            levels: 1,
+        }
+    }
+}
+
+#[derive(Clone, Default, Serialize, Deserialize)]
+pub(crate) struct BaitAndSwitch {
+    traders: Entities<Pressure>,
+}
+
+impl Watch for BaitAndSwitch {
+    type Params = Params;
+
+    const INFO: DetectorInfo = DetectorInfo {
+        id: "bait_and_switch",
+        version: 1,
+        title: "Large orders on one side, a fill on the other, then the large ones cancelled",
+        rule: "At a cancel (a reduction counts as one, a move to another price too): the trader had an \
+            execution on the other side at most cancel_within before; at that time his orders on this \
+            side that were at most window old made at least book_share of the five best levels and at \
+            least multiple times what he had and filled on the other; since then at least \
+            cancelled_share of them was cancelled and at most executed_share executed. False \
+            positives: a trader who hedges at another venue and takes his quotes away after a fill.",
+        source: "EU 2016/522 Annex II (layering and spoofing); US CEA 4c(a)(5)(C)",
+        params: Params::PARAMS,
+        needs: &[Need::Trader],
+        by_default: false,
+    };
+
+    const EVENTS: EventTypes = EventTypes::ALL;
+
+    fn step(&mut self, step: &Step<'_>, params: &Profiles<Params>, found: &mut Found<'_>) {
+        let Some(trader) = step.trader() else {
+            return;
+        };
+        let rule = params.of(step).rule();
+        let kept = rule
+            .window
+            .nanos()
+            .saturating_add(rule.cancel_within.nanos());
+        let pressed = self.traders.get(step, trader, kept).apply(step, &rule);
+        if let Some(pressed) = pressed {
+            found.hit(step, key(step.sym, trader), rule.window, || {
+                pressed.finding(step, &rule, "Bait and switch")
+            });
+        }
+    }
+
+    fn entities(&self) -> u64 {
+        self.traders.len()
+    }
+}
