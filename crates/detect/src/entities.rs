@@ -72,7 +72,11 @@ impl<S: Default> Entities<S> {
 
     /// The state of someone in the step's instrument, if there is one.
     #[inline]
-    pub(crate) fn find(&mut self, step: &Step<'_>, who: u32) -> Option<&mut S> {
+    pub(crate) fn find(&mut self, step: &Step<'_>, who: u32, kept: i64) -> Option<&mut S> {
+        if self.slots.is_empty() {
+            return None;
+        }
+        self.sweep(step, kept);
         let place = *self.places.get(&key(step.sym, who))?;
         let slot = self.slots.get_mut(place as usize)?;
         slot.last = step.time;

@@ -11,8 +11,11 @@ mod prints;
 mod pulse;
 mod saved;
 
+use foldhash::fast::FixedState;
+use hashbrown::HashMap;
 use tapewatch_model::{Book, BookOrder, EventType, Flags, OrderKey, Price, Quantity, Side};
 
+use crate::detector::NOBODY;
 pub(crate) use order::{Held, Incoming, OrderName, Party, Seen, Trade, exec_number};
 pub(crate) use prints::{Print, Prints};
 pub(crate) use pulse::Pulse;
@@ -46,6 +49,8 @@ struct Aside {
 #[derive(Debug, Clone)]
 pub(crate) struct Market {
     book: Book<Held>,
+    /// What each trader has in the book, shown or not, on either side.
+    resting: HashMap<u32, [i64; 2], FixedState>,
     /// Oldest first.
     aside: Vec<Aside>,
     now: i64,
@@ -63,6 +68,7 @@ impl Default for Market {
     fn default() -> Self {
         Self {
             book: Book::with_limit(ORDERS_MAX),
+            resting: HashMap::default(),
             aside: Vec::new(),
             now: i64::MIN,
             mid2: 0,
@@ -79,6 +85,31 @@ impl Market {
     /// The orders that rest, in displayed quantities.
     pub(crate) fn book(&self) -> &Book<Held> {
         &self.book
+    }
+
+    /// What a trader has in the book on a side, shown or not, in units.
+    pub(crate) fn resting(&self, trader: u32, side: Side) -> i64 {
+        let [buy, sell] = self.resting.get(&trader).copied().unwrap_or_default();
+        match side {
+            Side::Buy => buy,
+            Side::Sell => sell,
+        }
+    }
+
+    fn rests(&mut self, held: &Held, more: i64) {
+        if held.trader == NOBODY {
+            return;
+        }
+        let of_trader = self.resting.entry(held.trader).or_default();
+        let [buy, sell] = of_trader;
+        let one = match held.side {
+            Side::Buy => buy,
+            Side::Sell => sell,
+        };
+        *one = one.saturating_add(more);
+        if *of_trader == [0; 2] {
+            self.resting.remove(&held.trader);
+        }
     }
 
     /// The latest time of its rows.
@@ -171,8 +202,9 @@ impl Market {
             quantity,
             extra: held,
         };
-        if self.book.add(order).is_err() {
-            self.overflows += 1;
+        match self.book.add(order) {
+            Ok(()) => self.rests(&held, held.leaves),
+            Err(_) => self.overflows += 1,
         }
     }
 
@@ -182,6 +214,7 @@ impl Market {
             owner: row.owner,
             entered: self.now,
             entered_seq: row.seq,
+            placed: self.now,
             side: row.side,
             price: row.price,
             quantity: row.quantity,
@@ -242,11 +275,13 @@ impl Market {
                 if let Some(mut order) = self.book.get_mut(key) {
                     *order.extra_mut() = after;
                 }
+                self.rests(&before, after.leaves - before.leaves);
                 self.book.modify(key, Price::from_units(after.price), shown);
             }
             _ => {
                 self.remove(row.order);
-                self.place(row.order.key, after, row.flags);
+                let placed = self.now;
+                self.place(row.order.key, Held { placed, ..after }, row.flags);
             }
         }
         Seen {
@@ -267,8 +302,9 @@ impl Market {
 
     fn remove(&mut self, name: OrderName) -> Option<Held> {
         let held = self.find(name)?;
-        if self.book.remove(OrderKey(name.key)).is_none() {
-            self.aside.retain(|aside| aside.key != name.key);
+        match self.book.remove(OrderKey(name.key)) {
+            Some(order) => self.rests(&held, -order.extra.leaves),
+            None => self.aside.retain(|aside| aside.key != name.key),
         }
         Some(held)
     }
@@ -295,7 +331,10 @@ impl Market {
         let trade = self.pair(row, party, aggressor);
         // Both sides tell the same print: the first one counts it.
         let counts = match row.exec {
-            0 => !row.flags.has(Flags::AGGRESSOR),
+            0 => {
+                let auctioned = row.flags.has(Flags::AUCTION) && row.side == Side::Sell;
+                !row.flags.has(Flags::AGGRESSOR) && !auctioned
+            }
             _ => trade.is_none(),
         };
         if counts {
@@ -371,6 +410,7 @@ impl Market {
             // The next part of an iceberg goes to the back; of nothing, the order goes.
             order.requeue(Quantity::from_units(after.shown()).unwrap_or_default());
         }
+        self.rests(&before, after.leaves - before.leaves);
     }
 
     fn note_middle(&mut self) {

@@ -263,6 +263,7 @@ fn main() {
     );
     println!("executions and lots by taker: {by_taker:?}");
     println!("{} labels", simulation.labels().len());
+    println!("{} attempts", simulation.attempts().len());
     for label in simulation.labels() {
         println!(
             "{}",

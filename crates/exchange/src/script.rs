@@ -7,6 +7,7 @@
 mod casting;
 mod desk;
 mod state;
+mod tactics;
 mod ticket;
 mod view;
 
@@ -20,6 +21,7 @@ use crate::simulation::Line;
 pub(crate) use casting::{Cast, When};
 pub(crate) use desk::Desk;
 pub(crate) use state::Brief;
+pub(crate) use tactics::{Meeting, away, gain};
 pub(crate) use ticket::Ticket;
 pub(crate) use view::View;
 
@@ -31,21 +33,37 @@ pub(crate) const MINUTE: i64 = 60 * SECOND;
 /// The steps of a script.
 pub(crate) type Play = Pin<Box<dyn Future<Output = ()> + Send>>;
 
+/// Who plays a pattern, when, and how.
+pub(crate) type Direction = (Cast, When, fn(Desk) -> Play);
+
+/// The direction of a module that has `CAST`, `WHEN` and `play`.
+macro_rules! direction {
+    ($module:ident) => {
+        ($module::CAST, $module::WHEN, |desk| {
+            Box::pin($module::play(desk))
+        })
+    };
+}
+pub(crate) use direction;
+
 /// A script on its way.
 pub(crate) struct Script {
     play: Option<Play>,
     pub(crate) desk: Desk,
     pub(crate) line: Line,
+    /// Whether those who play do nothing else meanwhile.
+    pub(crate) alone: bool,
     /// When it is polled next by its own wish.
     scheduled: Option<Time>,
 }
 
 impl Script {
-    pub(crate) fn new(play: Play, desk: Desk, line: Line) -> Self {
+    pub(crate) fn new(play: Play, desk: Desk, line: Line, alone: bool) -> Self {
         Self {
             play: Some(play),
             desk,
             line,
+            alone,
             scheduled: None,
         }
     }

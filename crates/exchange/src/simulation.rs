@@ -77,6 +77,7 @@ pub struct Simulation {
     agents: Vec<Agent>,
     scripts: Vec<Script>,
     labels: Vec<Label>,
+    attempts: Vec<Label>,
     wakes: BinaryHeap<Reverse<(Time, Who)>>,
     commands: Vec<Command>,
 }
@@ -99,6 +100,7 @@ impl Simulation {
             agents: Vec::new(),
             scripts: Vec::new(),
             labels: Vec::new(),
+            attempts: Vec::new(),
             wakes: BinaryHeap::new(),
             commands: Vec::new(),
         };
@@ -153,9 +155,14 @@ impl Simulation {
     /// What was carried out of the plan so far, in order of its beginning.
     #[must_use]
     pub fn labels(&self) -> Vec<Label> {
-        let mut labels = self.labels.clone();
-        labels.sort_by_key(|label| (label.from, label.instrument, label.pattern, label.to));
-        labels
+        sorted(&self.labels)
+    }
+
+    /// What of the plan was tried so far and came to nothing that a detector should find it by, in order
+    /// of its beginning: to find it is neither right nor wrong.
+    #[must_use]
+    pub fn attempts(&self) -> Vec<Label> {
+        sorted(&self.attempts)
     }
 
     /// Does what happens next, adds its events to `events` and says when it happened; `None` when the
@@ -365,9 +372,16 @@ impl Simulation {
             hand: Hand::new(number, account),
             kind,
             line,
+            away: false,
             looks,
         });
         self.wakes.push(Reverse((looks, Who::Agent(number))));
         account
     }
+}
+
+fn sorted(labels: &[Label]) -> Vec<Label> {
+    let mut labels = labels.to_vec();
+    labels.sort_by_key(|label| (label.from, label.instrument, label.pattern, label.to));
+    labels
 }

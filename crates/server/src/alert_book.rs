@@ -90,8 +90,8 @@ impl From<Measure> for MeasureRow {
 impl From<Hit> for AlertRow {
     fn from(hit: Hit) -> Self {
         let order = hit.order;
-        let told = |text: String| Some(text).filter(|text| !text.is_empty());
         let severity = Severity::of_measures(&hit.measures).score();
+        let told = |text: String| Some(text).filter(|text| !text.is_empty());
         Self {
             alert_id: hit.alert_id.to_string(),
             detector: hit.detector.to_owned(),
@@ -118,7 +118,7 @@ impl From<Hit> for AlertRow {
             evidence_total: hit.evidence_total,
             text: hit.text,
             severity,
-            suppressed: Some(hit.suppressed).filter(|reason| !reason.is_empty()),
+            suppressed: told(hit.suppressed),
         }
     }
 }

@@ -93,7 +93,7 @@ pub(crate) fn scores(days: &Days, hits: &[Hit], verbose: Option<&str>) -> Vec<Sc
             ..Score::default()
         };
         let mut first: BTreeMap<usize, i64> = BTreeMap::new();
-        let mut flagged = BTreeSet::new();
+        let mut flagged: BTreeSet<usize> = BTreeSet::new();
         for alert in alerts.iter().filter(|alert| alert.detector == info.id) {
             let labels: Vec<usize> = labels_of(alert, &days.truth);
             let true_ones = labels.iter().filter(|&&at| is_abuse(days, at, info.id));

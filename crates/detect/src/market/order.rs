@@ -17,6 +17,8 @@ pub(crate) struct Held {
     /// When it came in (nanoseconds), under which sequence number.
     pub(crate) entered: i64,
     pub(crate) entered_seq: u64,
+    /// When it came to its place in the queue: in, or to another price, or to more.
+    pub(crate) placed: i64,
     /// Its side and its limit now, in units; the limit of an order at any price is 0.
     pub(crate) side: Side,
     pub(crate) price: i64,

@@ -11,8 +11,10 @@ use crate::simulation::{Crowd, Draws};
 pub(crate) enum Cast {
     /// One who trades often.
     Active,
-    /// One who seldom trades.
-    Quiet,
+    /// One who seldom trades, and does nothing else meanwhile.
+    Alone,
+    /// Two of those, who have nothing to do with each other.
+    Pair,
     /// A market maker.
     Maker,
     /// All accounts of one owner, each with a trader of its own.
@@ -26,6 +28,11 @@ pub(crate) enum Cast {
 }
 
 impl Cast {
+    /// Whether those who play do nothing else meanwhile.
+    pub(crate) const fn is_alone(self) -> bool {
+        matches!(self, Self::Alone | Self::Pair)
+    }
+
     /// Their accounts; empty where there are none such.
     pub(crate) fn choose(self, crowd: &Crowd, draws: &mut Draws) -> Vec<u32> {
         let one = |of: &[u32], draws: &mut Draws| -> Vec<u32> {
@@ -34,20 +41,17 @@ impl Cast {
         };
         match self {
             Self::Active => one(&crowd.active, draws),
-            Self::Quiet => one(&crowd.quiet, draws),
+            Self::Alone => one(&crowd.quiet, draws),
             Self::Maker => one(&crowd.makers, draws),
+            Self::Pair => some(2, crowd.quiet.clone(), draws),
             Self::Funds => crowd.funds.clone(),
             Self::Linked => {
                 let at = draws.below(crowd.linked.len() as u64) as usize;
                 crowd.linked.get(at).cloned().unwrap_or_default()
             }
             Self::Strangers(count) => {
-                let mut all = [crowd.active.as_slice(), &crowd.quiet].concat();
-                let mut chosen = Vec::new();
-                while chosen.len() < count && !all.is_empty() {
-                    chosen.push(all.swap_remove(draws.below(all.len() as u64) as usize));
-                }
-                chosen
+                let all = [crowd.active.as_slice(), &crowd.quiet].concat();
+                some(count, all, draws)
             }
             Self::Broker => {
                 let at = draws.below(crowd.brokers.len() as u64) as usize;
@@ -57,6 +61,15 @@ impl Cast {
             }
         }
     }
+}
+
+/// So many of them.
+fn some(count: usize, mut of: Vec<u32>, draws: &mut Draws) -> Vec<u32> {
+    let mut chosen = Vec::new();
+    while chosen.len() < count && !of.is_empty() {
+        chosen.push(of.swap_remove(draws.below(of.len() as u64) as usize));
+    }
+    chosen
 }
 
 /// When it begins.

@@ -15,6 +15,7 @@ use super::{Ticket, View};
 use crate::command::{Amend, Command, Cross, NewOrder, OrderType, SelfMatch, TimeInForce};
 use crate::exchange::Instrument;
 use crate::label::{LABEL_ORDERS_MAX, Label};
+use crate::pattern::Pattern;
 use crate::simulation::after;
 
 /// A desk.
@@ -273,27 +274,15 @@ impl Desk {
         self.sum(orders, |sent| i64::from(sent.filled > 0))
     }
 
-    /// How many of these orders the venue took.
-    pub(crate) fn taken(&self, orders: &[OrderKey]) -> i64 {
-        self.sum(orders, |sent| i64::from(sent.accepted))
-    }
-
-    /// When one of these orders traded last.
-    pub(crate) fn filled_at(&self, orders: &[OrderKey]) -> Option<Time> {
-        self.with(|state| {
-            let sent = orders.iter().filter_map(|order| state.sent.get(order));
-            sent.filter_map(|sent| sent.filled_at).max()
-        })
-    }
-
     /// Whether an order may still trade.
     pub(crate) fn open(&self, order: OrderKey) -> bool {
         self.sum(&[order], |sent| i64::from(sent.open)) > 0
     }
 
-    /// Tells the truth: the pattern was carried out from a time until now with these orders. Orders
-    /// that the venue did not take are left out.
-    pub(crate) fn label(&self, from: Time, orders: &[OrderKey], variation: String) {
+    /// Tells the truth: the pattern was carried out, or was tried and came to nothing that it should
+    /// be found by, from a time until now with these orders. Orders that the venue did not take are
+    /// left out.
+    pub(crate) fn label(&self, carried_out: bool, from: Time, orders: &[OrderKey], how: &str) {
         self.with(|state| {
             let sent: Vec<(OrderKey, u32)> = orders
                 .iter()
@@ -302,22 +291,35 @@ impl Desk {
                 .map(|(order, sent)| (order, sent.account))
                 .take(LABEL_ORDERS_MAX)
                 .collect();
+            if sent.is_empty() {
+                return;
+            }
             let mut accounts: Vec<u32> = Vec::new();
             for (_, account) in &sent {
                 if !accounts.contains(account) {
                     accounts.push(*account);
                 }
             }
-            let intensity = state.brief.intensity.name();
-            state.labels.push(Label {
+            let label = Label {
                 pattern: state.brief.pattern,
                 instrument: state.instrument(0),
                 accounts,
                 from,
                 to: state.now,
                 orders: sent.into_iter().map(|(order, _)| order).collect(),
-                variation: format!("intensity={intensity} {variation}"),
-            });
+                variation: match state.brief.pattern {
+                    Pattern::Abuse(_) => {
+                        format!("intensity={} {how}", state.brief.intensity.name())
+                    }
+                    Pattern::NearMiss(_) => how.to_owned(),
+                },
+            };
+            let told = if carried_out {
+                &mut state.labels
+            } else {
+                &mut state.attempts
+            };
+            told.push(label);
         });
     }
 }

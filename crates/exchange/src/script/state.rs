@@ -28,8 +28,6 @@ pub(crate) struct Brief {
     pub(crate) instruments: Vec<Instrument>,
     /// When continuous trading ends.
     pub(crate) stops: Time,
-    /// When the market closes.
-    pub(crate) closes: Time,
     /// When the news comes that this is about, and whether the price rises.
     pub(crate) news: Option<(Time, Side)>,
     /// Units of a price in a tick, of a quantity in a lot.
@@ -54,7 +52,6 @@ pub(crate) struct Sent {
     pub(crate) accepted: bool,
     /// Whether it may still trade.
     pub(crate) open: bool,
-    pub(crate) filled_at: Option<Time>,
 }
 
 /// A desk's insides.
@@ -69,7 +66,9 @@ pub(crate) struct State {
     pub(crate) halt: Option<i64>,
     /// When to be polled again.
     pub(crate) wish: Option<Time>,
+    /// What was carried out, and what was tried in vain.
     pub(crate) labels: Vec<Label>,
+    pub(crate) attempts: Vec<Label>,
     pub(crate) sent: BTreeMap<OrderKey, Sent>,
     keys: u32,
 }
@@ -84,6 +83,7 @@ impl State {
             halt: None,
             wish: None,
             labels: Vec::new(),
+            attempts: Vec::new(),
             sent: BTreeMap::new(),
             keys: 0,
         }
@@ -101,14 +101,13 @@ impl State {
             paid: 0,
             accepted: false,
             open: true,
-            filled_at: None,
         };
         self.sent.insert(key, sent);
         key
     }
 
     /// Notes what happened to one of its orders. Whether it is told, beside what it sees when it looks.
-    pub(crate) fn note(&mut self, now: Time, event: &EventKind) -> bool {
+    pub(crate) fn note(&mut self, event: &EventKind) -> bool {
         match *event {
             EventKind::Accepted(new) => {
                 self.change(new.order, |sent| sent.accepted = true);
@@ -140,7 +139,6 @@ impl State {
                         sent.inside += if inside { lots } else { 0 };
                         sent.paid = sent.paid.saturating_add(paid);
                         sent.open = party.leaves.units() > 0;
-                        sent.filled_at = Some(now);
                     });
                 };
                 fill(buy);

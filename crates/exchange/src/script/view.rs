@@ -6,7 +6,7 @@
 use tapewatch_model::{Decimal, Price, Side};
 
 use crate::market::{Market, Phase};
-use crate::simulation::Pulse;
+use crate::simulation::{PARTS, Pulse};
 
 /// Levels that count as the depth of a side.
 const DEPTH_LEVELS: usize = 5;
@@ -59,6 +59,33 @@ impl View {
         }
     }
 
+    /// What is shown at the best price of a side.
+    pub(crate) const fn best_of(&self, side: Side) -> i64 {
+        Self::at(self.best, side)
+    }
+
+    /// What is shown at the first five prices of a side.
+    pub(crate) const fn depth_of(&self, side: Side) -> i64 {
+        Self::at(self.depth, side)
+    }
+
+    /// What those of a side have taken.
+    pub(crate) const fn taken_by(&self, side: Side) -> i64 {
+        Self::at(self.taken, side)
+    }
+
+    /// Twice the middle of the best prices, in ticks.
+    pub(crate) const fn middle2(&self) -> i64 {
+        self.bid + self.ask
+    }
+
+    /// So many standard deviations of the price over some seconds, in ticks, rounded up.
+    pub(crate) fn sigmas(&self, times: i64, seconds: i64) -> i64 {
+        // The root of what is left below a second's precision would be lost.
+        let root = (seconds * 10_000).isqrt();
+        (times * self.sigma * root + PARTS * 100 - 1) / (PARTS * 100)
+    }
+
     /// The best price of a side.
     pub(crate) const fn price(&self, side: Side) -> i64 {
         match side {
@@ -68,7 +95,7 @@ impl View {
     }
 
     /// The first of two numbers for buyers, the second for sellers.
-    pub(crate) const fn at(numbers: [i64; 2], side: Side) -> i64 {
+    const fn at(numbers: [i64; 2], side: Side) -> i64 {
         let [buy, sell] = numbers;
         match side {
             Side::Buy => buy,

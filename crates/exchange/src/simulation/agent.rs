@@ -20,6 +20,9 @@ use crate::market::{Market, Phase};
 /// The most orders of an agent that he remembers.
 pub(super) const ORDERS_MAX: usize = 8;
 
+/// How often one who does nothing looks whether that is over.
+const IDLES_FOR: i64 = 30_000_000_000;
+
 /// How an agent trades.
 #[derive(Debug, Clone)]
 pub(super) enum Kind {
@@ -37,6 +40,8 @@ pub(super) struct Agent {
     pub(super) hand: Hand,
     pub(super) kind: Kind,
     pub(super) line: Line,
+    /// Whether he does nothing for now.
+    pub(super) away: bool,
     /// When he looks next; wakes at other times are stale.
     pub(super) looks: Time,
 }
@@ -177,6 +182,10 @@ impl Agent {
     pub(super) fn act(&mut self, scene: &Scene, commands: &mut Vec<Command>) -> i64 {
         self.hand.forget(scene.market);
         let (hand, draws) = (&mut self.hand, &mut self.draws);
+        if self.away {
+            commands.extend(hand.orders.drain(..).map(Command::Cancel));
+            return IDLES_FOR;
+        }
         match &mut self.kind {
             Kind::Maker(maker) => maker.act(scene, hand, draws, commands),
             Kind::Noise(noise) => noise.act(scene, hand, draws, commands),

@@ -39,9 +39,9 @@ pub(super) struct Maker {
 impl Maker {
     pub(super) fn new(draws: &mut Draws) -> Self {
         Self {
-            half_spread: draws.between(PARTS / 2, PARTS),
+            half_spread: draws.between(PARTS * 3 / 4, PARTS * 3 / 2),
             step: draws.between(1, 2),
-            size: draws.between(5, 12) as u64,
+            size: draws.between(3, 7) as u64,
             error: 0,
             quotes: [None; 2 * LEVELS],
             shown: None,
@@ -62,11 +62,11 @@ impl Maker {
             return HASTE[2].1;
         }
         if draws.chance(100) {
-            self.error = draws.between(-PARTS / 2, PARTS / 2);
+            self.error = draws.between(-PARTS / 5, PARTS / 5);
             self.half_spread = draws.between(PARTS * 3 / 4, PARTS * 3 / 2);
         }
         let lean = hand.position * PARTS / LOTS_A_TICK;
-        let tilt = scene.tilt() * PARTS / 3 / 1_000;
+        let tilt = scene.tilt() * PARTS / 4 / 1_000;
         let middle = scene.fair + self.error + tilt - lean;
         let mut quotes = self.quotes;
         for (place, quote) in quotes.iter_mut().enumerate() {
@@ -78,7 +78,7 @@ impl Maker {
             *quote = self.quote(scene, hand, draws, (*quote, side, level, ticks), commands);
         }
         self.quotes = quotes;
-        if scene.continuous() && draws.chance(100) {
+        if scene.continuous() && draws.chance(160) {
             return self.show(scene, hand, draws, commands);
         }
         let mut drawn = draws.below(100);

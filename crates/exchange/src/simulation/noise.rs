@@ -10,6 +10,9 @@ use crate::command::{Command, NewOrder};
 /// The furthest from the best price that they wait, in ticks.
 const AWAY_MAX: i64 = 24;
 
+/// How much more they take than they offer.
+const TAKES: u64 = 3;
+
 /// A noise trader.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Noise {
@@ -27,18 +30,18 @@ impl Noise {
         draws: &mut Draws,
         commands: &mut Vec<Command>,
     ) -> i64 {
-        let what = draws.below(100);
+        let what = draws.below(1_000);
         let drawn = draws.side();
         let odd = if hand.is_odd() { Side::Sell } else { Side::Buy };
         // An auction would let both of his sides trade with each other.
         let side = if scene.continuous() { drawn } else { odd };
         let lots = draws.size(self.size);
-        if what < 42 && !hand.orders.is_empty() {
+        if what < 420 && !hand.orders.is_empty() {
             let at = draws.below(hand.orders.len() as u64) as usize;
             if let Some(order) = hand.orders.get(at) {
                 commands.push(Command::Cancel(*order));
             }
-        } else if what < 46 && scene.continuous() {
+        } else if what < 443 && scene.continuous() {
             // Who sees more bids expects a higher price.
             let rises = u64::try_from(500 + scene.tilt() / 4).unwrap_or(0);
             let side = if draws.chance(rises) {
@@ -46,14 +49,15 @@ impl Noise {
             } else {
                 Side::Sell
             };
-            let across = scene.best(side.opposite());
+            let lots = TAKES * lots;
+            let across = scene.best(side.opposite()) + if side == Side::Buy { 1 } else { -1 };
             commands.push(hand.take(scene, side, lots, across));
         } else {
-            let away = draws.steps(800).min(AWAY_MAX);
+            let away = (i64::from(draws.chance(700)) + draws.steps(860)).min(AWAY_MAX);
             let best = scene.best(side);
             // Within the spread where there is room.
             let room = (best - scene.best(side.opposite())).abs() > 1;
-            let better = i64::from(room && draws.chance(400));
+            let better = i64::from(room && draws.chance(100));
             let ticks = match side {
                 Side::Buy => best + better - away,
                 Side::Sell => best - better + away,

@@ -11,17 +11,17 @@ use super::draws::Draws;
 /// Parts of a tick in which worth is kept.
 pub(crate) const PARTS: i64 = 64;
 /// How far worth steps in about a second, at most, in a calm market.
-const STEP_MAX: i64 = 26;
+const STEP_MAX: i64 = 28;
 /// What a lot that takes moves the price by, in hundredths of a part.
-const IMPACT: i64 = 40;
+const IMPACT: i64 = 75;
 /// The most lots of one execution that do so.
 const IMPACT_LOTS_MAX: i64 = 400;
 /// Seconds over which a push fades by its e-th part.
-const FADES_OVER: i64 = 90;
+const FADES_OVER: i64 = 45;
 /// Seconds over which excitement does.
 const CALMS_OVER: i64 = 60;
 /// The part of a push that stays: one in so many.
-const STAYS: i64 = 5;
+const STAYS: i64 = 3;
 /// Looks over which the variance is averaged.
 const VARIANCE_OVER: i64 = 512;
 /// The standard deviation of the price over a second that daily ones are reckoned with.

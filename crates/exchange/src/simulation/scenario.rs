@@ -77,8 +77,8 @@ impl Default for Agents {
         Self {
             makers: 12,
             noise: 60,
-            momentum: 6,
-            reversion: 4,
+            momentum: 5,
+            reversion: 6,
             institutions: 3,
             brokers: 2,
             clients: 3,

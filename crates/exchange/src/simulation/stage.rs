@@ -61,7 +61,6 @@ impl Simulation {
                         vec![instrument, other]
                     },
                     stops: scenario.stops(),
-                    closes: scenario.closes(),
                     news: news.get(usize::from(at)).copied(),
                     tick: TICK.units(),
                     lot: self.lot.units(),
@@ -69,7 +68,7 @@ impl Simulation {
                 });
                 let script = self.scripts.len() as u32;
                 self.scripts
-                    .push(Script::new(play(desk.clone()), desk, line));
+                    .push(Script::new(play(desk.clone()), desk, line, cast.is_alone()));
                 let begins = after(opens, begins);
                 self.wakes.push(Reverse((begins, Who::Script(script))));
             }
@@ -93,7 +92,16 @@ impl Simulation {
                 }
             }
         });
-        if let Some(wish) = script.poll(now) {
+        let wish = script.poll(now);
+        if script.alone {
+            let away = !script.is_over();
+            let accounts = script.desk.with(|state| state.brief.accounts.clone());
+            self.excuse(now, &accounts, away);
+        }
+        let Some(script) = self.scripts.get_mut(number as usize) else {
+            return;
+        };
+        if let Some(wish) = wish {
             self.wakes.push(Reverse((wish, Who::Script(number))));
         }
         let line = &mut script.line;
@@ -104,6 +112,7 @@ impl Simulation {
                 arrives = arrives.or(first);
             }
             self.labels.append(&mut state.labels);
+            self.attempts.append(&mut state.attempts);
             let own = state.brief.instruments.first().copied();
             (arrives, state.halt.take(), own)
         });
@@ -113,6 +122,24 @@ impl Simulation {
         }
         if let Some((halt, instrument)) = halt.zip(own) {
             self.halt(now, instrument, halt, events);
+        }
+    }
+
+    /// Lets the honest agents of some accounts do nothing, from now on or no more. What they have in the
+    /// market goes.
+    fn excuse(&mut self, now: Time, accounts: &[u32], away: bool) {
+        for account in accounts {
+            // An agent's account has its number.
+            let Some(agent) = self.agents.get_mut(*account as usize) else {
+                continue;
+            };
+            if away && !agent.away {
+                let free = agent.line.busy_until().unwrap_or(now);
+                agent.looks = after(now.max(free), 1);
+                self.wakes
+                    .push(Reverse((agent.looks, Who::Agent(*account))));
+            }
+            agent.away = away;
         }
     }
 
@@ -165,7 +192,7 @@ impl Simulation {
                 continue;
             };
             let notice = script.desk.with(|state| {
-                let tell = state.note(now, &event.kind);
+                let tell = state.note(&event.kind);
                 tell.then(|| state.brief.draws.between(NOTICE.0, NOTICE.1))
             });
             if let Some(notice) = notice.filter(|_| !script.is_over()) {

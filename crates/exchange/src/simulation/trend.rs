@@ -10,7 +10,7 @@ use super::pulse::PARTS;
 use crate::command::Command;
 
 /// Lots.
-const POSITION_MAX: i64 = 600;
+const POSITION_MAX: i64 = 900;
 
 /// A momentum or a mean-reversion trader.
 #[derive(Debug, Clone, Copy)]
@@ -32,10 +32,10 @@ impl Trend {
     pub(super) fn momentum(draws: &mut Draws) -> Self {
         Self {
             follows: true,
-            threshold: draws.between(10, 18),
-            memory: 3,
-            looks_every: draws.between(2, 4) * 1_000_000_000,
-            size: 20,
+            threshold: draws.between(8, 12),
+            memory: 2,
+            looks_every: draws.between(1_200, 2_500) * 1_000_000,
+            size: 25,
             mean: None,
         }
     }
@@ -43,8 +43,8 @@ impl Trend {
     pub(super) fn reversion(draws: &mut Draws) -> Self {
         Self {
             follows: false,
-            threshold: draws.between(20, 35),
-            memory: 5,
+            threshold: draws.between(9, 15),
+            memory: 4,
             looks_every: 5_000_000_000,
             size: 10,
             mean: None,
