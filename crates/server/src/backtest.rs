@@ -4,13 +4,14 @@
 //! first hits, for any number of threads and however often it was stopped in between. The history is
 //! cut into units of instruments; each is done whole or not at all.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread::{self, ScopedJoinHandle};
 use std::time::Duration;
 
 use tapewatch_detect::{Backtest, SetAlert, Shard};
-use tapewatch_model::{EventTypes, Progress};
+use tapewatch_model::Progress;
 use tapewatch_store::{OrderScan, ScanRequest, ScanUnit};
 
 use crate::cli::BacktestArgs;
@@ -50,7 +51,7 @@ pub(crate) fn run(args: &BacktestArgs) -> Result<(), Failure> {
         to,
         events: backtest.events(),
         syms: args.sym.clone(),
-        details: backtest.events() == EventTypes::ALL,
+        details: backtest.wants_details(),
     };
     let scan = up::block_on(async {
         let options = Config::default().store_options();
@@ -199,13 +200,14 @@ impl<'a> Run<'a> {
         if unit.by_instrument() {
             backtest = backtest.by_instrument();
         }
-        let (mut places, mut passed_over) = (Vec::new(), unit.rows());
+        let (mut places, mut passed_over) = (BTreeMap::new(), unit.rows());
         while let Some(orders) = unit.next_batch().map_err(Failure::run)? {
             let rows = orders.len() as u64;
             passed_over = passed_over.saturating_sub(rows);
             let new = backtest.apply(orders);
             self.count(new.len() as u64)?;
-            places.extend(new.iter().filter_map(|alert| unit.place(alert.row)));
+            let place = |alert: &SetAlert| Some((alert.first.order.seq, unit.place(alert.row)?));
+            places.extend(new.iter().filter_map(place));
             self.rows.fetch_add(rows, Ordering::Relaxed);
             self.looked_at.fetch_add(rows, Ordering::Relaxed);
             if self.stop.load(Ordering::Relaxed) {
@@ -214,7 +216,9 @@ impl<'a> Run<'a> {
         }
         self.looked_at.fetch_add(passed_over, Ordering::Relaxed);
         let mut alerts = backtest.into_alerts();
-        // Of all orders the scan leaves out ids and prices; those of the alerts are read now.
+        // The scan may leave out ids and prices; those of the alerts are read now, in their order.
+        let place = |alert: &SetAlert| places.get(&alert.first.order.seq).copied();
+        let places: Vec<_> = alerts.iter().filter_map(place).collect();
         let details = unit.details(&places).map_err(Failure::run)?;
         if details.len() != alerts.len() {
             return Err(Failure::run("the history has fewer rows than it had"));

@@ -78,7 +78,7 @@ async fn tables_of_version_2_are_read() {
         let store = open(dir.path()).await;
         let orders: Vec<_> = (18..=25).map(|seq| order(seq, 0)).collect();
         store.append_orders(batch(&orders));
-        store.append_hits(&[hit(orders[3].clone())]);
+        store.append_hits(&[hit(orders[2].clone()), hit(orders[3].clone())]);
         store.append_dead_letters(26, orders[0].time, &[letter(1)]);
         store.end_of_day(26).await.unwrap();
         copy(&dir.path().join("history"), fixture);
@@ -104,10 +104,11 @@ async fn tables_of_version_2_are_read() {
          24,SYM3,new,\"Trader, 2\",B,0.00000072,,,,\n\
          25,SYM4,amended,\"Trader, 3\",S,0.00000075,\"ACC, 1\",,,\n"
     );
-    let hits = "SELECT seq, text, account, exec_id, display_quantity, flags FROM hits";
+    let hits = "SELECT seq, text, account, exec_id, display_quantity, flags, suppressed FROM hits ORDER BY seq";
     assert_eq!(
         lines(&store, hits).await,
-        "seq,text,account,exec_id,display_quantity,flags\n\
-         21,\"said \"\"21\"\"\",,E21,,ioc aggressor\n"
+        "seq,text,account,exec_id,display_quantity,flags,suppressed\n\
+         20,\"said \"\"20\"\"\",\"ACC, 2\",,,,expected\n\
+         21,\"said \"\"21\"\"\",,E21,,ioc aggressor,\n"
     );
 }
