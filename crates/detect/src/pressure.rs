@@ -30,6 +30,7 @@ pub(crate) struct Rule {
     pub(crate) multiple: Decimal,
     pub(crate) cancelled: Decimal,
     pub(crate) executed: Decimal,
+    pub(crate) fresh: Decimal,
     pub(crate) levels: u64,
 }
 
@@ -88,11 +89,11 @@ pub(crate) fn apply(
                 held.leaves - step.quantity
             };
             let lures = traders.find(step, trader, kept)?;
-            lures.cancelled(step, rule, less.max(0))
+            lures.cancelled(step, trader, rule, less.max(0))
         }
         EventType::Cancelled => {
             let lures = traders.find(step, trader, kept)?;
-            lures.cancelled(step, rule, held.leaves)
+            lures.cancelled(step, trader, rule, held.leaves)
         }
         EventType::Filled => {
             if let Some(lures) = traders.find(step, trader, kept) {
@@ -138,8 +139,11 @@ fn lure(step: &Step<'_>, trader: u32, rule: &Rule, held: &Held) -> Option<Lure> 
     let mut prices: Vec<_> = own.iter().map(|order| order.price).collect();
     prices.dedup();
     let levels = prices.len() as u64;
+    // Who quotes all the time puts much more there than what presses at a moment.
+    let placed = i128::from(presence.placed(trader, side, step.time));
     let enough = at_least(pressing, rule.multiple, genuine)
         && at_least(pressing, rule.share, depth)
+        && at_least(pressing, rule.fresh, placed)
         && levels >= rule.levels;
     let first = own.iter().map(|order| order.extra.placed).min()?;
     enough.then(|| Lure {
@@ -179,7 +183,13 @@ impl Pressure {
     }
 
     /// So much of an order is gone unfilled: whether that completes a lure.
-    fn cancelled(&mut self, step: &Step<'_>, rule: &Rule, quantity: i64) -> Option<Pressed> {
+    fn cancelled(
+        &mut self,
+        step: &Step<'_>,
+        trader: u32,
+        rule: &Rule,
+        quantity: i64,
+    ) -> Option<Pressed> {
         let since = step.time.saturating_sub(rule.cancel_within.nanos());
         self.lures.retain(|lure| lure.time >= since);
         let mut complete = None;
@@ -191,7 +201,11 @@ impl Pressure {
             lure.seqs.push(step.seq);
             let enough = at_least(lure.cancelled, rule.cancelled, lure.pressing);
             let honest = !at_most(lure.executed, rule.executed, lure.pressing);
-            if enough && !honest && complete.is_none() {
+            // Moved elsewhere is not taken away.
+            let left = i128::from(step.market.presence().resting(trader, lure.side));
+            let moved = left > lure.pressing - lure.cancelled.min(lure.pressing)
+                && at_least(left, rule.cancelled, lure.pressing);
+            if enough && !honest && !moved && complete.is_none() {
                 complete = Some(at);
             }
         }

@@ -33,6 +33,9 @@ params! {
         multiple: Decimal = "5",
         /// At least this share of them is cancelled.
         cancelled_share: Decimal = "0.8",
+        /// They are at least this share of all that the trader put there in the last 10 to 20 seconds:
+        /// who quotes all the time puts there much more.
+        fresh_share: Decimal = "0.6",
         /// At most this share of them executes.
         executed_share: Decimal = "0.05",
     }
@@ -48,6 +51,7 @@ impl Params {
             multiple: self.multiple,
             cancelled: self.cancelled_share,
             executed: self.executed_share,
+            fresh: self.fresh_share,
             levels: self.levels,
         }
     }

@@ -131,7 +131,9 @@ impl Maker {
             }
             commands.push(Command::Cancel(order.order));
         }
-        let lots = draws.size(self.size * (2 + level as u64) / 3);
+        // Quotes are of about one size: those of a maker do not dwarf each other.
+        let unit = self.size.cast_signed() * (2 + level as i64);
+        let lots = draws.between(unit * 2 / 3, unit * 4 / 3).unsigned_abs();
         let new = NewOrder {
             post_only: true,
             ..hand.limit(scene, side, lots, ticks)
