@@ -129,6 +129,9 @@ fn lure(step: &Step<'_>, trader: u32, rule: &Rule, held: &Held) -> Option<Lure> 
         return None;
     }
     let from = step.time.saturating_sub(rule.window.nanos());
+    if held.placed < from {
+        return None;
+    }
     let mut own: Vec<BookOrder<Held>> = Vec::new();
     let orders = step.market.book().orders(side).take(SEARCHED_MAX);
     own.extend(orders.filter(|order| order.extra.trader == trader && order.extra.placed >= from));
