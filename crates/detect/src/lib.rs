@@ -11,6 +11,7 @@ mod config;
 mod detector;
 mod engine;
 mod entities;
+mod fills;
 mod kdb_cache;
 mod market;
 mod markets;

@@ -143,7 +143,8 @@ impl<P: ParamSet> Profiles<P> {
         self.find(step.class, step.group)
     }
 
-    fn find(&self, class: u16, group: u16) -> &P {
+    /// The parameters for a class of instruments and a group of clients, by number.
+    pub(crate) fn find(&self, class: u16, group: u16) -> &P {
         let mut others = self.others.iter();
         let fits = |other: &&(u16, u16, P)| {
             (other.0 == 0 || other.0 == class) && (other.1 == 0 || other.1 == group)

@@ -8,6 +8,8 @@ use crate::detector::{DetectorInfo, Registration};
 mod bait_and_switch;
 #[path = "detectors/layering.rs"]
 mod layering;
+#[path = "detectors/marking_the_close.rs"]
+mod marking_the_close;
 #[path = "detectors/spoofing.rs"]
 mod spoofing;
 // <new detector: module>
@@ -16,6 +18,7 @@ pub(crate) const REGISTRY: &[Registration] = &[
     spoofing::REGISTRATION,
     bait_and_switch::REGISTRATION,
     layering::REGISTRATION,
+    marking_the_close::REGISTRATION,
     // <new detector: entry>
 ];
 

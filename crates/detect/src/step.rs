@@ -23,6 +23,9 @@ pub(crate) struct Step<'a> {
     /// The engine's number of the owner (the group of linked accounts, the account, or else the
     /// trader), or [`NOBODY`].
     pub(crate) owner: u32,
+    /// The engine's number of whom the trader belongs to as an owner (the group that he is linked to,
+    /// or himself), whosever the account is; or [`NOBODY`].
+    pub(crate) desk: u32,
     pub(crate) kind: EventType,
     pub(crate) side: Side,
     /// In units of price and quantity.
