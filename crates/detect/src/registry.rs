@@ -10,6 +10,10 @@ mod bait_and_switch;
 mod layering;
 #[path = "detectors/marking_the_close.rs"]
 mod marking_the_close;
+#[path = "detectors/momentum_ignition.rs"]
+mod momentum_ignition;
+#[path = "detectors/ramping.rs"]
+mod ramping;
 #[path = "detectors/spoofing.rs"]
 mod spoofing;
 // <new detector: module>
@@ -19,6 +23,8 @@ pub(crate) const REGISTRY: &[Registration] = &[
     bait_and_switch::REGISTRATION,
     layering::REGISTRATION,
     marking_the_close::REGISTRATION,
+    momentum_ignition::REGISTRATION,
+    ramping::REGISTRATION,
     // <new detector: entry>
 ];
 
