@@ -6,12 +6,16 @@ use crate::detector::{DetectorInfo, Registration};
 
 #[path = "detectors/bait_and_switch.rs"]
 mod bait_and_switch;
+#[path = "detectors/front_running.rs"]
+mod front_running;
 #[path = "detectors/layering.rs"]
 mod layering;
 #[path = "detectors/marking_the_close.rs"]
 mod marking_the_close;
 #[path = "detectors/momentum_ignition.rs"]
 mod momentum_ignition;
+#[path = "detectors/off_market.rs"]
+mod off_market;
 #[path = "detectors/ramping.rs"]
 mod ramping;
 #[path = "detectors/spoofing.rs"]
@@ -25,6 +29,8 @@ pub(crate) const REGISTRY: &[Registration] = &[
     marking_the_close::REGISTRATION,
     momentum_ignition::REGISTRATION,
     ramping::REGISTRATION,
+    front_running::REGISTRATION,
+    off_market::REGISTRATION,
     // <new detector: entry>
 ];
 
