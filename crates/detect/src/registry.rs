@@ -6,6 +6,8 @@ use crate::detector::{DetectorInfo, Registration};
 
 #[path = "detectors/bait_and_switch.rs"]
 mod bait_and_switch;
+#[path = "detectors/before_news.rs"]
+mod before_news;
 #[path = "detectors/front_running.rs"]
 mod front_running;
 #[path = "detectors/layering.rs"]
@@ -31,6 +33,7 @@ pub(crate) const REGISTRY: &[Registration] = &[
     ramping::REGISTRATION,
     front_running::REGISTRATION,
     off_market::REGISTRATION,
+    before_news::REGISTRATION,
     // <new detector: entry>
 ];
 
