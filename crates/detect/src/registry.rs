@@ -8,6 +8,8 @@ use crate::detector::{DetectorInfo, Registration};
 mod bait_and_switch;
 #[path = "detectors/layering.rs"]
 mod layering;
+#[path = "detectors/quote_stuffing.rs"]
+mod quote_stuffing;
 #[path = "detectors/spoofing.rs"]
 mod spoofing;
 // <new detector: module>
@@ -16,6 +18,7 @@ pub(crate) const REGISTRY: &[Registration] = &[
     spoofing::REGISTRATION,
     bait_and_switch::REGISTRATION,
     layering::REGISTRATION,
+    quote_stuffing::REGISTRATION,
     // <new detector: entry>
 ];
 
