@@ -8,6 +8,8 @@ use crate::detector::{DetectorInfo, Registration};
 mod bait_and_switch;
 #[path = "detectors/layering.rs"]
 mod layering;
+#[path = "detectors/order_to_trade.rs"]
+mod order_to_trade;
 #[path = "detectors/quote_stuffing.rs"]
 mod quote_stuffing;
 #[path = "detectors/spoofing.rs"]
@@ -19,6 +21,7 @@ pub(crate) const REGISTRY: &[Registration] = &[
     bait_and_switch::REGISTRATION,
     layering::REGISTRATION,
     quote_stuffing::REGISTRATION,
+    order_to_trade::REGISTRATION,
     // <new detector: entry>
 ];
 
