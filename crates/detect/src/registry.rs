@@ -6,6 +6,8 @@ use crate::detector::{DetectorInfo, Registration};
 
 #[path = "detectors/bait_and_switch.rs"]
 mod bait_and_switch;
+#[path = "detectors/fleeting_orders.rs"]
+mod fleeting_orders;
 #[path = "detectors/layering.rs"]
 mod layering;
 #[path = "detectors/order_to_trade.rs"]
@@ -22,6 +24,7 @@ pub(crate) const REGISTRY: &[Registration] = &[
     layering::REGISTRATION,
     quote_stuffing::REGISTRATION,
     order_to_trade::REGISTRATION,
+    fleeting_orders::REGISTRATION,
     // <new detector: entry>
 ];
 
