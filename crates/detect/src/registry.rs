@@ -12,6 +12,8 @@ mod fleeting_orders;
 mod layering;
 #[path = "detectors/order_to_trade.rs"]
 mod order_to_trade;
+#[path = "detectors/pinging.rs"]
+mod pinging;
 #[path = "detectors/quote_stuffing.rs"]
 mod quote_stuffing;
 #[path = "detectors/spoofing.rs"]
@@ -25,6 +27,7 @@ pub(crate) const REGISTRY: &[Registration] = &[
     quote_stuffing::REGISTRATION,
     order_to_trade::REGISTRATION,
     fleeting_orders::REGISTRATION,
+    pinging::REGISTRATION,
     // <new detector: entry>
 ];
 
