@@ -18,6 +18,8 @@ mod pinging;
 mod quote_stuffing;
 #[path = "detectors/spoofing.rs"]
 mod spoofing;
+#[path = "detectors/wash_trade.rs"]
+mod wash_trade;
 // <new detector: module>
 
 pub(crate) const REGISTRY: &[Registration] = &[
@@ -28,6 +30,7 @@ pub(crate) const REGISTRY: &[Registration] = &[
     order_to_trade::REGISTRATION,
     fleeting_orders::REGISTRATION,
     pinging::REGISTRATION,
+    wash_trade::REGISTRATION,
     // <new detector: entry>
 ];
 
