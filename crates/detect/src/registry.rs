@@ -16,6 +16,8 @@ mod order_to_trade;
 mod pinging;
 #[path = "detectors/quote_stuffing.rs"]
 mod quote_stuffing;
+#[path = "detectors/round_trip.rs"]
+mod round_trip;
 #[path = "detectors/spoofing.rs"]
 mod spoofing;
 #[path = "detectors/wash_trade.rs"]
@@ -31,6 +33,7 @@ pub(crate) const REGISTRY: &[Registration] = &[
     fleeting_orders::REGISTRATION,
     pinging::REGISTRATION,
     wash_trade::REGISTRATION,
+    round_trip::REGISTRATION,
     // <new detector: entry>
 ];
 
