@@ -10,6 +10,8 @@ mod bait_and_switch;
 mod fleeting_orders;
 #[path = "detectors/layering.rs"]
 mod layering;
+#[path = "detectors/matched_orders.rs"]
+mod matched_orders;
 #[path = "detectors/order_to_trade.rs"]
 mod order_to_trade;
 #[path = "detectors/pinging.rs"]
@@ -34,6 +36,7 @@ pub(crate) const REGISTRY: &[Registration] = &[
     pinging::REGISTRATION,
     wash_trade::REGISTRATION,
     round_trip::REGISTRATION,
+    matched_orders::REGISTRATION,
     // <new detector: entry>
 ];
 
