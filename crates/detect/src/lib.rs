@@ -22,6 +22,7 @@ mod pressure;
 mod reference;
 mod registry;
 mod rings;
+mod rolling;
 mod shard;
 mod state;
 mod step;

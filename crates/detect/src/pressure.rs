@@ -9,7 +9,7 @@ use tapewatch_model::{Decimal, EventType, Measure, Side, TimeSpan};
 
 use crate::detector::Finding;
 use crate::market::Held;
-use crate::params::{at_least, ratio};
+use crate::params::{at_least, at_most, ratio};
 use crate::step::{Step, finding};
 
 const ORDERS_MAX: usize = 256;
@@ -84,7 +84,8 @@ impl Pressure {
 
     /// Applies a row of the trader's; what completes the pattern at it.
     pub(crate) fn apply(&mut self, step: &Step<'_>, rule: &Rule) -> Option<Pressed> {
-        if step.kind != EventType::New && self.is_idle() {
+        let enters = matches!(step.kind, EventType::New | EventType::Amended);
+        if !enters && self.is_idle() {
             return None;
         }
         let (key, held) = (step.key, step.order?);
@@ -165,18 +166,18 @@ impl Pressure {
     /// What presses on the other side of an execution, when it is enough.
     fn lure(&self, step: &Step<'_>, rule: &Rule, held: &Held) -> Option<Lure> {
         let side = held.side.opposite();
-        let from = step.time.saturating_sub(rule.window.nanos());
-        let on_side = || {
+        let since = step.time.saturating_sub(rule.window.nanos());
+        // Older ones may be there still, or not: whoever was idle for long is forgotten.
+        let of = |side| {
             let own = self.own.iter();
-            own.filter(move |own| own.side == side && own.entered >= from)
+            own.filter(move |own| own.side == side && own.entered >= since)
         };
-        let latest = on_side().map(|own| own.entered).max()?;
+        let latest = of(side).map(|own| own.entered).max()?;
         let from = latest.saturating_sub(rule.placed_within.nanos());
-        let orders = || on_side().filter(move |own| own.entered >= from);
+        let orders = || of(side).filter(move |own| own.entered >= from);
         let pressing: i128 = orders().map(|own| i128::from(own.leaves)).sum();
         // What is left of the executed order after it, and what of it traded.
-        let others = self.own.iter().filter(|own| own.side == held.side);
-        let others: i128 = others.map(|own| i128::from(own.leaves)).sum();
+        let others: i128 = of(held.side).map(|own| i128::from(own.leaves)).sum();
         let genuine = others + i128::from(step.quantity);
         if !at_least(pressing, rule.multiple, genuine) {
             return None;
@@ -235,10 +236,6 @@ impl Pressure {
         }
         complete.map(|at| Pressed(self.lures.remove(at)))
     }
-}
-
-fn at_most(part: i128, share: Decimal, whole: i128) -> bool {
-    part.saturating_mul(1_000_000_000) <= whole.saturating_mul(share.units())
 }
 
 impl Pressed {

@@ -10,10 +10,10 @@ use serde_json::Value;
 use tapewatch_model::{Price, Quantity, Time};
 
 use crate::config::ConfigError;
+use crate::step::DAY;
 
 /// Most entries of all tables together.
 const ENTRIES_MAX: usize = 1_000_000;
-const DAY: i64 = 86_400_000_000_000;
 
 /// What the instruments of a class have in common.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -371,15 +371,14 @@ fn tell(
     params: &Profiles<Params>,
     found: &mut Found<'_>,
 ) {
-    let Some(moved) = at.moved(news, params.find(step.class, 0)) else {
+    let Some(moved) = at.moved(news, params.of_class(step)) else {
         return;
     };
     let names = step.names();
-    let lot = names.class(step.class).map_or(1, |class| class.lot.units());
+    let lot = step.lot().max(1);
     let mut judged = Vec::new();
     for (number, owner) in &at.owners {
-        let (class, group) = names.class_and_group(step.sym, *number);
-        let params = params.find(class, group);
+        let params = params.of_owner(step, *number);
         if let Some(one) = at.judge(owner, &moved, params, lot.into()) {
             judged.push((names.owner(*number), *number, params, one));
         }
@@ -421,7 +420,7 @@ impl Watch for BeforeNews {
     const EVENTS: EventTypes = EventTypes::ALL;
 
     fn step(&mut self, step: &Step<'_>, params: &Profiles<Params>, found: &mut Found<'_>) {
-        let common = params.find(step.class, 0);
+        let common = params.of_class(step);
         // An instrument's past counts however long nothing came.
         let at = self.instruments.get(step, NOBODY, i64::MAX);
         let news = || step.names().reference().news_of(step.sym_name());

@@ -66,7 +66,7 @@ impl Watch for Layering {
         rule: "At a cancel (a reduction counts as one, a move to another price too): the trader had an \
             execution on the other side at most cancel_within before; at that time his orders on this \
             side that were at most window old made at least book_share of the five best levels and at \
-            least multiple times what he had and filled on the other, on at least levels prices and \
+            least multiple times what he had of that age and filled on the other, on at least levels prices and \
             placed within placed_within; since then at least \
             cancelled_share of them was cancelled and at most executed_share executed. False \
             positives: a trader who hedges at another venue and takes his quotes away after a fill.",

@@ -15,11 +15,10 @@ use crate::entities::{Entities, key};
 use crate::fills::{Fill, Fills, done, measure, sign};
 use crate::params::{ParamSet as _, ParamValue, Profiles, at_least, params, ratio};
 use crate::reference::{Class, time_of_day};
-use crate::step::{Found, Step, finding};
+use crate::step::{DAY, Found, Step, finding};
 use crate::watch::{Watch, registration};
 
 pub(crate) const REGISTRATION: Registration = registration::<MarkingTheClose>();
-const DAY: i64 = 86_400_000_000_000;
 
 params! {
     struct Params {

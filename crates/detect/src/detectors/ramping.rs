@@ -230,7 +230,7 @@ impl Watch for Ramping {
             return; // the other side's row tells it
         }
         // The same for all who trade in it.
-        let window = params.find(step.class, 0).window.nanos();
+        let window = params.of_class(step).window.nanos();
         let range = self.ranges.get(step, NOBODY, window);
         let high = range.highest.push(step.time, step.price, window);
         let low = range
