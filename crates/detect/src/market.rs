@@ -11,14 +11,16 @@ mod presence;
 mod prints;
 mod pulse;
 mod saved;
+mod sizes;
 
 use tapewatch_model::{Book, BookOrder, EventType, Flags, OrderKey, Price, Quantity, Side};
 
 pub(crate) use order::{Held, Incoming, OrderName, Party, Seen, Trade, exec_number};
 pub(crate) use presence::Presences;
-pub(crate) use prints::{Print, Prints};
+pub(crate) use prints::{Print, Prints, Traded};
 pub(crate) use pulse::Pulse;
 pub(crate) use saved::SavedMarket;
+pub(crate) use sizes::Sizes;
 
 /// Orders that a book holds; beyond, new ones are passed over and counted.
 const ORDERS_MAX: u32 = 131_072;
@@ -56,6 +58,7 @@ pub(crate) struct Market {
     mid2: i64,
     prints: Prints,
     pulse: Pulse,
+    sizes: Sizes,
     open: Option<OpenExecution>,
     /// When a row last was of an auction or a halt.
     uncalm: i64,
@@ -72,6 +75,7 @@ impl Default for Market {
             mid2: 0,
             prints: Prints::default(),
             pulse: Pulse::default(),
+            sizes: Sizes::default(),
             open: None,
             uncalm: i64::MIN,
             overflows: 0,
@@ -108,6 +112,11 @@ impl Market {
     /// Middles and messages by the second.
     pub(crate) fn pulse(&self) -> &Pulse {
         &self.pulse
+    }
+
+    /// How large its orders are.
+    pub(crate) fn sizes(&self) -> &Sizes {
+        &self.sizes
     }
 
     /// Whether no auction and no halt was within the last 60 s.
@@ -203,6 +212,9 @@ impl Market {
             mid2: self.mid2,
             check: row.order.check,
         };
+        if !row.flags.has(Flags::SNAPSHOT) {
+            self.sizes.push(row.quantity);
+        }
         if row.order.key != 0 {
             self.place(row.order.key, held, row.flags);
         }

@@ -46,7 +46,7 @@ impl Held {
     }
 
     /// Whether it waits in the book when it does not trade at once.
-    pub(super) fn can_rest(&self) -> bool {
+    pub(crate) fn can_rest(&self) -> bool {
         let never = Flags::MARKET.with(Flags::IOC).with(Flags::FOK);
         !self.flags.has(never)
     }
@@ -131,6 +131,12 @@ pub(crate) struct Trade {
 }
 
 impl Trade {
+    /// The sequence numbers that it rests on: of its executions, and of the orders where they are known.
+    pub(crate) fn seqs(&self) -> [u64; 4] {
+        let of = |party: &Party| party.order.map_or(party.seq, |order| order.entered_seq);
+        [of(&self.buy), of(&self.sell), self.buy.seq, self.sell.seq]
+    }
+
     pub(crate) fn party(&self, side: Side) -> &Party {
         match side {
             Side::Buy => &self.buy,

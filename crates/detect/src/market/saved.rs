@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use tapewatch_model::{Flags, Side};
 
 use super::presence::SavedPresences;
-use super::{Aside, Held, Market, OpenExecution, Party, Presences, Prints, Pulse};
+use super::{Aside, Held, Market, OpenExecution, Party, Presences, Prints, Pulse, Sizes};
 
 /// An order: key, and what is held of it.
 type SavedOrder = (u64, SavedHeld);
@@ -33,6 +33,7 @@ pub(crate) struct SavedMarket {
     mid2: i64,
     prints: Prints,
     pulse: Pulse,
+    sizes: Sizes,
     /// Execution, side, trader, owner, sequence number, order.
     open: Option<(u64, Side, u32, u32, u64, Option<SavedHeld>)>,
     uncalm: i64,
@@ -105,6 +106,7 @@ impl Market {
             mid2: self.mid2,
             prints: self.prints.clone(),
             pulse: self.pulse.clone(),
+            sizes: self.sizes.clone(),
             open,
             uncalm: self.uncalm,
             overflows: self.overflows,
@@ -117,6 +119,7 @@ impl Market {
             mid2: saved.mid2,
             prints: saved.prints,
             pulse: saved.pulse,
+            sizes: saved.sizes,
             uncalm: saved.uncalm,
             ..Self::default()
         };
