@@ -15,6 +15,8 @@ use crate::market::Phase;
 const LEVELS: usize = 4;
 /// Lots held that move the quotes by a tick.
 const LOTS_A_TICK: i64 = 400;
+/// Ticks off what it is worth from which on they take what others left behind.
+const STALE: i64 = 12;
 /// How often they look, on average: three kinds of haste, each as likely as told in hundredths.
 const HASTE: [(u64, i64); 3] = [(45, 40_000_000), (30, 1_500_000_000), (25, 8_000_000_000)];
 /// An order that only shows itself goes after this time on average.
@@ -68,6 +70,9 @@ impl Maker {
         let lean = hand.position * PARTS / LOTS_A_TICK;
         let tilt = scene.tilt() * PARTS / 4 / 1_000;
         let middle = scene.fair + self.error + tilt - lean;
+        if scene.continuous() {
+            commands.extend(self.snipe(scene, hand, draws, middle));
+        }
         let mut quotes = self.quotes;
         for (place, quote) in quotes.iter_mut().enumerate() {
             let (side, level) = match place.checked_sub(LEVELS) {
@@ -89,6 +94,29 @@ impl Maker {
             drawn -= share;
         }
         HASTE[2].1
+    }
+
+    /// Takes what others offer far from what it is worth.
+    fn snipe(
+        &self,
+        scene: &Scene,
+        hand: &mut Hand,
+        draws: &mut Draws,
+        middle: i64,
+    ) -> Option<Command> {
+        let (bid, ask) = (scene.best(Side::Buy), scene.best(Side::Sell));
+        let (low, high) = (
+            middle.div_euclid(PARTS) - STALE,
+            middle.div_euclid(PARTS) + STALE,
+        );
+        let lots = draws.size(4 * self.size);
+        if ask < low {
+            Some(hand.take(scene, Side::Buy, lots, low))
+        } else if bid > high {
+            Some(hand.take(scene, Side::Sell, lots, high))
+        } else {
+            None
+        }
     }
 
     /// Where a level is quoted; to come across the other side would be to trade, or to be refused.
