@@ -264,6 +264,9 @@ fn main() {
     println!("executions and lots by taker: {by_taker:?}");
     println!("{} labels", simulation.labels().len());
     println!("{} attempts", simulation.attempts().len());
+    for label in simulation.attempts() {
+        println!("tried {}: {}", label.pattern, label.variation);
+    }
     for label in simulation.labels() {
         println!(
             "{}",

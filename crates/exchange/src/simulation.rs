@@ -297,8 +297,14 @@ impl Simulation {
                     ..
                 } => {
                     let lots = quantity.units() / self.lot.units().max(1);
+                    let taker = match aggressor {
+                        Some(Side::Buy) => buy.order,
+                        _ => sell.order,
+                    };
+                    let taker = self.agents.get((taker.0 >> 32) as usize);
+                    let maker = taker.is_some_and(|agent| matches!(agent.kind, Kind::Maker(_)));
                     if let Some(pulse) = self.pulses.get_mut(event.instrument.0 as usize) {
-                        pulse.traded(aggressor, lots);
+                        pulse.traded(aggressor, lots, !maker);
                     }
                     self.note_fill(now, buy.order, lots);
                     self.note_fill(now, sell.order, -lots);

@@ -5,9 +5,11 @@
 use crate::script::{Cast, Desk, MINUTE, SECOND, When};
 
 pub(crate) const CAST: Cast = Cast::Funds;
-pub(crate) const WHEN: When = When::Any(2 * MINUTE);
+pub(crate) const WHEN: When = When::Any(12 * MINUTE);
 
 pub(crate) async fn play(desk: Desk) {
+    desk.till(10 * MINUTE, SECOND, |desk| desk.view().continuous)
+        .await;
     let (from, lots) = (desk.now(), desk.between(100, 1_500));
     for _ in 0..5 {
         let price = desk.view().middle2() / 2;

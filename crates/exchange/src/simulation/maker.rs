@@ -15,6 +15,12 @@ use crate::market::Phase;
 const LEVELS: usize = 4;
 /// Lots held that move the quotes by a tick.
 const LOTS_A_TICK: i64 = 400;
+/// Ticks off what it is worth from which on they take what others left behind.
+const STALE: i64 = 12;
+/// The furthest that they move them, in parts of a tick.
+const LEAN_MAX: i64 = 2 * PARTS;
+/// How often they look in a call phase, on average.
+const CALL_LOOKS_EVERY: i64 = 60_000_000_000;
 /// How often they look, on average: three kinds of haste, each as likely as told in hundredths.
 const HASTE: [(u64, i64); 3] = [(45, 40_000_000), (30, 1_500_000_000), (25, 8_000_000_000)];
 /// An order that only shows itself goes after this time on average.
@@ -59,15 +65,18 @@ impl Maker {
         if scene.market.phase() == Phase::Halted {
             let quotes = self.quotes.iter_mut().filter_map(Option::take);
             commands.extend(quotes.map(Command::Cancel));
-            return HASTE[2].1;
+            return CALL_LOOKS_EVERY;
         }
         if draws.chance(100) {
             self.error = draws.between(-PARTS / 5, PARTS / 5);
             self.half_spread = draws.between(PARTS * 3 / 4, PARTS * 3 / 2);
         }
-        let lean = hand.position * PARTS / LOTS_A_TICK;
+        let lean = (hand.position * PARTS / LOTS_A_TICK).clamp(-LEAN_MAX, LEAN_MAX);
         let tilt = scene.tilt() * PARTS / 4 / 1_000;
         let middle = scene.fair + self.error + tilt - lean;
+        if scene.continuous() {
+            commands.extend(self.snipe(scene, hand, draws, middle));
+        }
         let mut quotes = self.quotes;
         for (place, quote) in quotes.iter_mut().enumerate() {
             let (side, level) = match place.checked_sub(LEVELS) {
@@ -78,7 +87,10 @@ impl Maker {
             *quote = self.quote(scene, hand, draws, (*quote, side, level, ticks), commands);
         }
         self.quotes = quotes;
-        if scene.continuous() && draws.chance(160) {
+        if !scene.continuous() {
+            return CALL_LOOKS_EVERY;
+        }
+        if draws.chance(160) {
             return self.show(scene, hand, draws, commands);
         }
         let mut drawn = draws.below(100);
@@ -89,6 +101,29 @@ impl Maker {
             drawn -= share;
         }
         HASTE[2].1
+    }
+
+    /// Takes what others offer far from what it is worth.
+    fn snipe(
+        &self,
+        scene: &Scene,
+        hand: &mut Hand,
+        draws: &mut Draws,
+        middle: i64,
+    ) -> Option<Command> {
+        let (bid, ask) = (scene.best(Side::Buy), scene.best(Side::Sell));
+        let (low, high) = (
+            middle.div_euclid(PARTS) - STALE,
+            middle.div_euclid(PARTS) + STALE,
+        );
+        let lots = draws.size(4 * self.size);
+        if ask < low {
+            Some(hand.take(scene, Side::Buy, lots, low))
+        } else if bid > high {
+            Some(hand.take(scene, Side::Sell, lots, high))
+        } else {
+            None
+        }
     }
 
     /// Where a level is quoted; to come across the other side would be to trade, or to be refused.

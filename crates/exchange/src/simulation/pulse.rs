@@ -21,7 +21,7 @@ const FADES_OVER: i64 = 45;
 /// Seconds over which excitement does.
 const CALMS_OVER: i64 = 60;
 /// The part of a push that stays: one in so many.
-const STAYS: i64 = 3;
+const STAYS: i64 = 2;
 /// Looks over which the variance is averaged.
 const VARIANCE_OVER: i64 = 512;
 /// The standard deviation of the price over a second that daily ones are reckoned with.
@@ -106,8 +106,8 @@ impl Pulse {
         self.excitement += 3_000;
     }
 
-    /// Lots have traded.
-    pub(crate) fn traded(&mut self, aggressor: Option<Side>, lots: i64) {
+    /// Lots have traded. Who takes because he knows the worth tells nothing new about it.
+    pub(crate) fn traded(&mut self, aggressor: Option<Side>, lots: i64, tells: bool) {
         self.volume = self.volume.saturating_add(lots);
         let Some(side) = aggressor else {
             return;
@@ -118,6 +118,9 @@ impl Pulse {
             Side::Sell => (sold, -1),
         };
         *taken = taken.saturating_add(lots);
+        if !tells {
+            return;
+        }
         let push = sign * lots.min(IMPACT_LOTS_MAX) * IMPACT;
         self.pressure += push;
         self.worth = (self.worth + push / 100 / STAYS).max(100 * PARTS);

@@ -41,14 +41,18 @@ pub(crate) fn shows(session: &Session, label: &Label) -> bool {
     }
 }
 
-fn spoofing(own: &[Row]) -> bool {
+/// The rows from a time on, for so long.
+fn since(own: &[Row], from: i64, lasts: i64) -> std::slice::Iter<'_, Row> {
+    let first = own.partition_point(|row| row.time < from);
+    let end = own.partition_point(|row| row.time <= from + lasts);
+    own[first..end].iter()
+}
+
+pub(crate) fn spoofing(own: &[Row]) -> bool {
     own.iter().any(|last| {
-        let cancels = own.iter().filter_map(|row| match row.act {
-            Act::Cancelled { lots, .. }
-                if row.side == last.side && (0..=25 * SECOND).contains(&(last.time - row.time)) =>
-            {
-                Some(lots)
-            }
+        let window = since(own, last.time - 25 * SECOND, 25 * SECOND);
+        let cancels = window.filter_map(|row| match row.act {
+            Act::Cancelled { lots, .. } if row.side == last.side => Some(lots),
             _ => None,
         });
         let cancels: Vec<i64> = cancels.collect();
@@ -62,7 +66,7 @@ fn live(own: &[Row], time: i64) -> BTreeMap<OrderKey, (Side, i64, i64)> {
     for row in own.iter().take_while(|row| row.time < time) {
         match row.act {
             Act::New { lots, ticks } => drop(live.insert(row.order, (row.side, lots, ticks))),
-            Act::Cancelled { .. } => drop(live.remove(&row.order)),
+            Act::Cancelled { .. } | Act::Ended => drop(live.remove(&row.order)),
             Act::Filled { lots, .. } => {
                 if let Some((_, left, _)) = live.get_mut(&row.order) {
                     *left -= lots;
@@ -112,7 +116,7 @@ fn bait(own: &[Row], levels: usize) -> bool {
     })
 }
 
-fn stuffing(session: &Session, own: &[Row]) -> bool {
+pub(crate) fn stuffing(session: &Session, own: &[Row]) -> bool {
     let messages: Vec<&Row> = own.iter().filter(|row| row.is_message()).collect();
     messages.windows(250).any(|window| {
         let (first, last) = (window[0].time, window[249].time);
@@ -125,7 +129,7 @@ fn stuffing(session: &Session, own: &[Row]) -> bool {
     })
 }
 
-fn ratio(own: &[Row]) -> bool {
+pub(crate) fn ratio(own: &[Row]) -> bool {
     own.iter().any(|first| {
         let window = own
             .iter()
@@ -135,7 +139,7 @@ fn ratio(own: &[Row]) -> bool {
     })
 }
 
-fn fleeting(own: &[Row]) -> bool {
+pub(crate) fn fleeting(own: &[Row]) -> bool {
     own.iter().any(|first| {
         let window = own
             .iter()
@@ -155,7 +159,8 @@ fn fleeting(own: &[Row]) -> bool {
             })
             .collect();
         lives.sort_unstable();
-        orders >= 50 && fills * 50 <= orders && lives[lives.len() / 2] <= 10 * MILLI
+        let median = lives.get(lives.len() / 2);
+        orders >= 50 && fills * 50 <= orders && median.is_some_and(|life| *life <= 10 * MILLI)
     })
 }
 
@@ -326,11 +331,6 @@ fn ramping(session: &Session, account: u32, from: i64, to: i64) -> bool {
         }
         extreme = extreme.max(sign * price);
     }
-    println!(
-        "ramping: taken {taken} beyond {beyond} own {own} of {} moved {}",
-        volume(all),
-        extreme - sign * start
-    );
     taken >= 8
         && beyond * 10 >= taken * 7
         && own * 4 >= volume(all)

@@ -31,6 +31,8 @@ pub(crate) enum Act {
         ticks: i64,
     },
     Amended,
+    /// Without its owner's doing.
+    Ended,
     /// Lots that were left, of an order that its owner took back, and how long it lived.
     Cancelled {
         lots: i64,
@@ -59,7 +61,7 @@ pub(crate) struct Row {
 
 impl Row {
     pub(crate) fn is_message(&self) -> bool {
-        !matches!(self.act, Act::Filled { .. })
+        !matches!(self.act, Act::Filled { .. } | Act::Ended)
     }
 
     /// Lots that it traded.
@@ -87,6 +89,8 @@ pub(crate) struct Session {
     pub(crate) tape: Vec<(Time, Event)>,
     /// Of the first instrument.
     pub(crate) rows: Vec<Row>,
+    /// The same by account.
+    by_account: Vec<Vec<Row>>,
     pub(crate) labels: Vec<Label>,
     pub(crate) attempts: Vec<Label>,
     pub(crate) accounts: Accounts,
@@ -146,9 +150,15 @@ impl Session {
         while let Some(time) = simulation.next(&mut events) {
             tape.extend(events.drain(..).map(|event| (time, event)));
         }
+        let rows = rows(&tape);
+        let mut by_account = vec![Vec::new(); simulation.accounts().len()];
+        for row in &rows {
+            by_account[row.account as usize].push(*row);
+        }
         Self {
             scenario,
-            rows: rows(&tape),
+            rows,
+            by_account,
             tape,
             labels: simulation.labels(),
             attempts: simulation.attempts(),
@@ -165,10 +175,15 @@ impl Session {
 
     /// The rows of some accounts.
     pub(crate) fn of(&self, accounts: &[u32], from: i64, to: i64) -> Vec<Row> {
-        let rows = self.within(from, to).iter();
-        rows.filter(|row| accounts.contains(&row.account))
-            .copied()
-            .collect()
+        let mut all = Vec::new();
+        for account in accounts {
+            let rows = &self.by_account[*account as usize];
+            let first = rows.partition_point(|row| row.time < from);
+            let end = rows.partition_point(|row| row.time <= to);
+            all.extend_from_slice(&rows[first..end.max(first)]);
+        }
+        all.sort_by_key(|row| row.time);
+        all
     }
 
     pub(crate) fn owner(&self, account: u32) -> u32 {
@@ -250,7 +265,9 @@ fn rows(tape: &[(Time, Event)]) -> Vec<Row> {
                 ..
             } => {
                 book.remove(order);
-                if reason == CancelReason::Requested {
+                if reason != CancelReason::Requested {
+                    tell(owner, order, side, Act::Ended);
+                } else {
                     let lived = time - book.born[&order].0;
                     tell(
                         owner,
