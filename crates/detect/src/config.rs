@@ -10,6 +10,7 @@ use tapewatch_model::Id;
 
 use crate::reference::Reference;
 use crate::registry::REGISTRY;
+use crate::suppress::Suppressions;
 
 /// Why a configuration is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -40,10 +41,13 @@ pub enum ConfigError {
 pub struct DetectConfig {
     detectors: Map<String, Value>,
     reference: Arc<Reference>,
+    suppressions: Suppressions,
 }
 
 /// The key of the reference tables among the detectors' names.
 const REFERENCE: &str = "reference";
+/// The key of the suppressions among them.
+const SUPPRESS: &str = "suppress";
 
 impl Default for DetectConfig {
     /// The detectors that run by default, with their defaults.
@@ -52,13 +56,14 @@ impl Default for DetectConfig {
         Self::from_json(&Value::Object(Map::new())).unwrap_or(Self {
             detectors: Map::new(),
             reference: Arc::default(),
+            suppressions: Suppressions::default(),
         })
     }
 }
 
 impl DetectConfig {
     /// Reads `{"spoofing": {"lookback": "10s"}}`: what is not named keeps its default, and
-    /// `"enabled"` switches a detector on or off; the key `reference` holds the reference tables.
+    /// `"enabled"` switches a detector on or off; the key `reference` holds the reference tables, `suppress` the suppressions.
     ///
     /// # Errors
     /// [`ConfigError`] names the detector and the parameter.
@@ -67,11 +72,16 @@ impl DetectConfig {
             let form = "the detectors' configuration must be a table, one entry a detector";
             return Err(ConfigError::Form(form.to_owned()));
         };
-        for name in given.keys().filter(|name| *name != REFERENCE) {
+        let names = given
+            .keys()
+            .filter(|name| ![REFERENCE, SUPPRESS].contains(&name.as_str()));
+        for name in names {
             known(name)?;
         }
         let reference = given.get(REFERENCE).map(Reference::from_json);
         let reference = Arc::new(reference.transpose()?.unwrap_or_default());
+        let suppressions = given.get(SUPPRESS).map(Suppressions::from_json);
+        let suppressions = suppressions.transpose()?.unwrap_or_default();
         let mut detectors = Map::new();
         for registration in REGISTRY {
             let id = registration.info.id;
@@ -98,6 +108,7 @@ impl DetectConfig {
         Ok(Self {
             detectors,
             reference,
+            suppressions,
         })
     }
 
@@ -156,7 +167,8 @@ impl DetectConfig {
             known(name)?;
         }
         let mut all = self.with_disabled();
-        all.retain(|name, _| names.contains(name) || name == REFERENCE);
+        let kept = [REFERENCE, SUPPRESS];
+        all.retain(|name, _| names.contains(name) || kept.contains(&name.as_str()));
         for registration in REGISTRY {
             let off = || serde_json::json!({ "enabled": false });
             all.entry(registration.info.id).or_insert_with(off);
@@ -174,15 +186,23 @@ impl DetectConfig {
     #[must_use]
     pub fn canonical(&self) -> String {
         let mut all = self.detectors.clone();
-        self.put_reference(&mut all);
+        self.put_tables(&mut all);
         Value::Object(all).to_string()
     }
 
-    fn put_reference(&self, all: &mut Map<String, Value>) {
+    fn put_tables(&self, all: &mut Map<String, Value>) {
         if !self.reference.is_empty() {
             let tables = serde_json::to_value(self.reference.as_ref());
             all.insert(REFERENCE.to_owned(), tables.unwrap_or_default()); // tables have a JSON form
         }
+        if !self.suppressions.is_empty() {
+            all.insert(SUPPRESS.to_owned(), self.suppressions.to_json());
+        }
+    }
+
+    /// The suppressions.
+    pub(crate) fn suppressions(&self) -> &Suppressions {
+        &self.suppressions
     }
 
     /// The reference tables.
@@ -205,7 +225,7 @@ impl DetectConfig {
     /// None can happen: defaults are valid.
     pub fn all(&mut self) -> Result<(), ConfigError> {
         let mut all = self.detectors.clone();
-        self.put_reference(&mut all);
+        self.put_tables(&mut all);
         for registration in REGISTRY {
             let on = || serde_json::json!({ "enabled": true });
             all.entry(registration.info.id).or_insert_with(on);
@@ -238,7 +258,7 @@ impl DetectConfig {
             let off = || serde_json::json!({ "enabled": false });
             all.entry(registration.info.id).or_insert_with(off);
         }
-        self.put_reference(&mut all);
+        self.put_tables(&mut all);
         all
     }
 }
@@ -310,6 +330,43 @@ mod tests {
             DetectConfig::from_canonical(&other.canonical()).unwrap(),
             other
         );
+    }
+
+    #[test]
+    fn tables_and_suppressions_are_kept_in_every_form() {
+        let mut config = DetectConfig::from_json(&json(
+            r#"{"reference":{"linked":{"A":"B"}},"layering":{"enabled":true},
+                "suppress":[{"sym":"X","until":"2024-01-05T00:00:00Z","reason":"test desk"}]}"#,
+        ))
+        .unwrap();
+        let canonical = config.canonical();
+        assert_eq!(DetectConfig::from_canonical(&canonical).unwrap(), config);
+        config.set("layering.levels=4").unwrap();
+        config.only(&["layering".to_owned()]).unwrap();
+        assert!(config.params("spoofing").is_none());
+        assert!(!config.reference().is_empty() && !config.suppressions().is_empty());
+        config.all().unwrap();
+        assert_eq!(config.params("layering").unwrap()["levels"], 4);
+        assert!(config.params("spoofing").is_some() && !config.suppressions().is_empty());
+        for (text, expected) in [
+            (
+                r#"{"suppress":[{"until":"2024-01-05T00:00:00Z","reason":"x"}]}"#,
+                "name a detector",
+            ),
+            (
+                r#"{"suppress":[{"sym":"X","reason":"x"}]}"#,
+                "entry 1: missing field `until`",
+            ),
+            (
+                r#"{"suppress":[{"sym":"X","until":"2024-01-05T00:00:00Z","reason":" "}]}"#,
+                "the reason must be told",
+            ),
+        ] {
+            let error = DetectConfig::from_json(&json(text))
+                .unwrap_err()
+                .to_string();
+            assert!(error.contains(expected), "{text}: {error}");
+        }
     }
 
     #[test]

@@ -14,6 +14,7 @@ use crate::detector::{Detector, DetectorInfo, Finding, Findings, Rows, Spot};
 use crate::markets::Markets;
 use crate::registry::{REGISTRY, rank};
 use crate::shard::Shard;
+use crate::suppress::Suppressions;
 
 /// What the engine counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -148,13 +149,14 @@ impl Engine {
         let Some(rows) = self.codes.rows_of(orders, false) else {
             return;
         };
+        let suppressions = self.config.suppressions();
         let first_hit = hits.len();
         for running in self
             .running
             .iter_mut()
             .filter(|one| !one.detector.by_step())
         {
-            let (detector, mut found) = running.finding(&rows, hits);
+            let (detector, mut found) = running.finding(suppressions, &rows, hits);
             detector.apply(&rows, &mut found);
         }
         if self.running.iter().any(|one| one.detector.by_step()) {
@@ -163,7 +165,7 @@ impl Engine {
                     continue;
                 };
                 for running in self.running.iter_mut().filter(|one| one.detector.by_step()) {
-                    let (detector, mut found) = running.finding(&rows, hits);
+                    let (detector, mut found) = running.finding(suppressions, &rows, hits);
                     detector.step(&step, &mut found);
                 }
             }
@@ -178,6 +180,7 @@ impl Running {
     /// The detector, and what makes hits of what it finds.
     fn finding<'a>(
         &'a mut self,
+        suppressions: &'a Suppressions,
         rows: &'a Rows<'a>,
         hits: &'a mut Vec<Hit>,
     ) -> (&'a mut dyn Detector, Found<'a>) {
@@ -185,6 +188,7 @@ impl Running {
             info: self.info,
             config_version: self.config_version,
             open: &mut self.open,
+            suppressions,
             rows,
             hits,
         };
@@ -197,6 +201,7 @@ struct Found<'a> {
     info: &'static DetectorInfo,
     config_version: Id,
     open: &'a mut OpenAlerts,
+    suppressions: &'a Suppressions,
     rows: &'a Rows<'a>,
     hits: &'a mut Vec<Hit>,
 }
@@ -210,6 +215,8 @@ impl Findings for Found<'_> {
         let hit = hit(self.info, self.config_version, self.rows, &spot, finding);
         self.hits.extend(hit.map(|mut hit| {
             hit.hit_id = hit.content_id();
+            let reason = self.suppressions.reason(&hit);
+            hit.suppressed = reason.unwrap_or_default().to_owned();
             self.open.join(spot.set, spot.entity, &mut hit);
             hit
         }));
@@ -239,5 +246,6 @@ pub(crate) fn hit(
         evidence: finding.evidence,
         evidence_total: finding.evidence_total,
         text: finding.text,
+        suppressed: String::new(),
     })
 }

@@ -25,6 +25,7 @@ mod rolling;
 mod shard;
 mod state;
 mod step;
+mod suppress;
 mod watch;
 mod window;
 

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use tapewatch_exchange::{Agents, Event, EventKind, Instrument, Phase, Scenario, Simulation, Tape};
+use tapewatch_exchange::{Event, EventKind, Instrument, Phase, Scenario, Simulation, Tape};
 use tapewatch_model::{EventType, Side, Time, TimeSpan};
 
 fn scenario(seed: u64, instruments: u32, minutes: i64) -> Scenario {
@@ -13,7 +13,7 @@ fn scenario(seed: u64, instruments: u32, minutes: i64) -> Scenario {
         call: TimeSpan::from_secs(300),
         trading: TimeSpan::from_secs(minutes * 60),
         instruments,
-        agents: Agents::default(),
+        ..Scenario::default()
     }
 }
 
@@ -54,7 +54,11 @@ fn instruments_do_not_depend_on_how_many_there_are() {
 #[test]
 fn a_session_is_believable() {
     let (mut looks, mut spreads, mut depth) = (0_i64, 0, 0);
-    let tape = run(scenario(1, 1, 120), |simulation| {
+    let calm = Scenario {
+        news: 0,
+        ..scenario(1, 1, 120)
+    };
+    let tape = run(calm, |simulation| {
         let market = simulation.exchange().market(Instrument(0)).unwrap();
         let book = market.book();
         let best = |side| {
@@ -148,6 +152,6 @@ fn what_cannot_be_simulated_is_refused() {
     assert!(
         error
             .to_string()
-            .starts_with("60000 instruments of 55 agents")
+            .starts_with("60000 instruments of 93 agents")
     );
 }

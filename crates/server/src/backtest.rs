@@ -10,7 +10,7 @@ use std::thread::{self, ScopedJoinHandle};
 use std::time::Duration;
 
 use tapewatch_detect::{Backtest, SetAlert, Shard};
-use tapewatch_model::Progress;
+use tapewatch_model::{EventTypes, Progress};
 use tapewatch_store::{OrderScan, ScanRequest, ScanUnit};
 
 use crate::cli::BacktestArgs;
@@ -26,8 +26,9 @@ mod output;
 use grid::Grid;
 use output::{Line, Output};
 
-/// Wanted rows of a unit, about: small enough that a stop costs little and that threads end together,
-/// large enough that the row groups that two units of older files share do not count.
+/// Wanted rows of a unit for each event type, about: small enough that a stop costs little, that threads
+/// end together and that the rows of several types are sorted in memory; large enough that the row
+/// groups that two units share do not count.
 const UNIT_ROWS: u64 = 250_000;
 const UNITS_MAX: u64 = 4_096;
 /// Alerts of all sets together; they are sorted in memory.
@@ -49,13 +50,15 @@ pub(crate) fn run(args: &BacktestArgs) -> Result<(), Failure> {
         to,
         events: backtest.events(),
         syms: args.sym.clone(),
+        details: backtest.events() == EventTypes::ALL,
     };
     let scan = up::block_on(async {
         let options = Config::default().store_options();
         let store = recovery::orders_only(&args.stored.data, options).await?;
         tokio::task::block_in_place(|| store.order_scan(&request)).map_err(Failure::run)
     })?;
-    Run::new(args, grid, scan)?.run()
+    let kinds = request.events.iter().count() as u64;
+    Run::new(args, grid, scan, kinds.max(1))?.run()
 }
 
 /// A backtest under way.
@@ -75,10 +78,16 @@ struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    fn new(args: &'a BacktestArgs, grid: Grid, scan: OrderScan) -> Result<Self, Failure> {
+    /// A backtest that looks at so many event types.
+    fn new(
+        args: &'a BacktestArgs,
+        grid: Grid,
+        scan: OrderScan,
+        kinds: u64,
+    ) -> Result<Self, Failure> {
         let rows = scan.rows();
         let identity = args.out.as_ref().map(|_| scan.identity());
-        let count = rows.div_ceil(UNIT_ROWS).clamp(2, UNITS_MAX);
+        let count = rows.div_ceil(UNIT_ROWS * kinds).clamp(2, UNITS_MAX);
         let units = scan.units(usize::try_from(count).unwrap_or(2));
         let names: Vec<String> = units.iter().map(ScanUnit::name).collect();
         let output = Output::open(args, &grid, (&names, identity), rows)?;

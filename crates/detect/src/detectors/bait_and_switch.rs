@@ -1,15 +1,16 @@
 //! Bait-and-switch spoofing: large orders on one side, a fill on the other, then the large ones go.
 //!
-//! Invariant: at most 256 orders and 4 executions are kept for a trader in an instrument, about 20 KB
-//! when full. Source: EU 2016/522, Annex II, indicator of "layering and spoofing"; US CEA 4c(a)(5)(C).
+//! Invariant: at most 4 executions with 256 orders each are kept for a trader in an instrument, for
+//! cancel_within: 17 KB when full, nothing for most. Source: EU 2016/522, Annex II, indicator of
+//! "layering and spoofing"; US CEA 4c(a)(5)(C).
 
 use serde::{Deserialize, Serialize};
 use tapewatch_model::{Decimal, EventTypes, TimeSpan};
 
 use crate::detector::{DetectorInfo, Need, Registration};
-use crate::entities::{Entities, key};
+use crate::entities::key;
 use crate::params::{ParamSet as _, Profiles, params};
-use crate::pressure::{Pressure, Rule};
+use crate::pressure::{Rule, Traders, apply};
 use crate::step::{Found, Step};
 use crate::watch::{Watch, registration};
 
@@ -49,7 +50,7 @@ impl Params {
 
 #[derive(Clone, Default, Serialize, Deserialize)]
 pub(crate) struct BaitAndSwitch {
-    traders: Entities<Pressure>,
+    traders: Traders,
 }
 
 impl Watch for BaitAndSwitch {
@@ -62,7 +63,7 @@ impl Watch for BaitAndSwitch {
         rule: "At a cancel (a reduction counts as one, a move to another price too): the trader had an \
             execution on the other side at most cancel_within before; at that time his orders on this \
             side that were at most window old made at least book_share of the five best levels and at \
-            least multiple times what he had of that age and filled on the other; since then at least \
+            least multiple times what he had and filled on the other; since then at least \
             cancelled_share of them was cancelled and at most executed_share executed. False \
             positives: a trader who hedges at another venue and takes his quotes away after a fill.",
         source: "EU 2016/522 Annex II (layering and spoofing); US CEA 4c(a)(5)(C)",
@@ -78,12 +79,7 @@ impl Watch for BaitAndSwitch {
             return;
         };
         let rule = params.of(step).rule();
-        let kept = rule
-            .window
-            .nanos()
-            .saturating_add(rule.cancel_within.nanos());
-        let pressed = self.traders.get(step, trader, kept).apply(step, &rule);
-        if let Some(pressed) = pressed {
+        if let Some(pressed) = apply(&mut self.traders, step, trader, &rule) {
             found.hit(step, key(step.sym, trader), rule.window, || {
                 pressed.finding(step, &rule, "Bait and switch")
             });

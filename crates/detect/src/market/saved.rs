@@ -13,7 +13,7 @@ type SavedOrder = (u64, SavedHeld);
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct SavedHeld {
     who: (u32, u32, u32),
-    entered: (i64, u64, i64),
+    entered: (i64, u64, i64, i64),
     side: Side,
     units: (i64, i64, i64, i64, i64),
     flags: u32,
@@ -41,7 +41,7 @@ impl SavedHeld {
     fn of(held: &Held, shown: i64) -> Self {
         Self {
             who: (held.trader, held.owner, held.check),
-            entered: (held.entered, held.entered_seq, held.mid2),
+            entered: (held.entered, held.entered_seq, held.placed, held.mid2),
             side: held.side,
             units: (
                 held.price,
@@ -56,13 +56,15 @@ impl SavedHeld {
     }
 
     fn held(&self) -> Held {
-        let ((trader, owner, check), (entered, entered_seq, mid2)) = (self.who, self.entered);
+        let ((trader, owner, check), (entered, entered_seq, placed, mid2)) =
+            (self.who, self.entered);
         let (price, quantity, traded, leaves, display) = self.units;
         Held {
             trader,
             owner,
             entered,
             entered_seq,
+            placed,
             side: self.side,
             price,
             quantity,
