@@ -169,11 +169,6 @@ impl<P: ParamSet> Profiles<P> {
             .map_or(&self.usual, |(_, _, params)| params)
     }
 
-    /// All of them.
-    pub(crate) fn all(&self) -> impl Iterator<Item = &P> {
-        std::iter::once(&self.usual).chain(self.others.iter().map(|(_, _, params)| params))
-    }
-
     /// Reads complete parameters. A class or a group that the tables do not have fits nobody.
     pub(crate) fn read(
         detector: &'static str,
