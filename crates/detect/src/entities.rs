@@ -132,16 +132,17 @@ impl<S: Default, W: Who> Entities<S, W> {
         }
     }
 
-    /// The state of someone in the step's instrument, if there is one.
+    /// The state of someone in the step's instrument, if there is one; kept as [`Self::get`] does.
     #[inline]
-    pub(crate) fn find(&mut self, step: &Step<'_>, who: W) -> Option<&mut S> {
-        self.sweep(step);
+    pub(crate) fn find(&mut self, step: &Step<'_>, who: W, kept: i64) -> Option<&mut S> {
         if self.slots.is_empty() {
             return None;
         }
+        self.sweep(step);
         let place = *self.places.get(&who.key(step.sym))?;
         let slot = self.slots.get_mut(place as usize)?;
         slot.last = step.time;
+        slot.kept = kept;
         Some(&mut slot.state)
     }
 

@@ -88,15 +88,15 @@ pub(crate) fn apply(
             } else {
                 held.leaves - step.quantity
             };
-            let lures = traders.find(step, trader)?;
+            let lures = traders.find(step, trader, kept)?;
             lures.cancelled(step, trader, rule, less.max(0))
         }
         EventType::Cancelled => {
-            let lures = traders.find(step, trader)?;
+            let lures = traders.find(step, trader, kept)?;
             lures.cancelled(step, trader, rule, held.leaves)
         }
         EventType::Filled => {
-            if let Some(lures) = traders.find(step, trader) {
+            if let Some(lures) = traders.find(step, trader, kept) {
                 lures.executed(step);
             }
             if let Some(lure) = lure(step, trader, rule, &held) {

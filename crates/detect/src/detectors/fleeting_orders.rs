@@ -34,12 +34,12 @@ params! {
     }
 }
 
-/// A cancel, or an execution.
+/// A cancel, a move, or an execution.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 struct End {
     time: i64,
     seq: u64,
-    /// From entry to cancel, in nanoseconds; of an execution, `None`.
+    /// From entry (or move) to cancel (or move), in nanoseconds; of an execution, `None`.
     life: Option<i64>,
     quantity: i64,
 }
@@ -161,10 +161,9 @@ impl Watch for FleetingOrders {
         version: 1,
         title: "Many orders cancelled within milliseconds, hardly any executed",
         rule: "At the cancel of an order that may wait (not by the end of the session, in a halt or by \
-            the venue): within window the trader cancelled at least orders such orders in the \
+            the venue; a move to another price is a cancel and a new order): within window the trader cancelled at least orders such orders in the \
             instrument, the median of their lives, from entry to cancel, is at most life, and of the \
-            quantity that was cancelled or executed at most executed_share executed. An amended order \
-            goes on living. Told when it begins and whenever the orders have doubled; auctions count. False \
+            quantity that was cancelled or executed at most executed_share executed. Told when it begins and whenever the orders have doubled; auctions count. False \
             positives: a fast market maker who follows another venue's price.",
         source: "EU 2016/522 Annex II (orders with no intention of executing them)",
         params: Params::PARAMS,
@@ -172,7 +171,8 @@ impl Watch for FleetingOrders {
         by_default: false,
     };
 
-    const EVENTS: EventTypes = EventTypes::of(&[EventType::Cancelled, EventType::Filled]);
+    const EVENTS: EventTypes =
+        EventTypes::of(&[EventType::Amended, EventType::Cancelled, EventType::Filled]);
 
     fn step(&mut self, step: &Step<'_>, params: &Profiles<Params>, found: &mut Found<'_>) {
         let (Some(trader), Some(order)) = (step.trader(), step.order) else {
@@ -183,12 +183,13 @@ impl Watch for FleetingOrders {
             .with(Flags::SELF_MATCH)
             .with(Flags::HALT);
         let fills = step.kind == EventType::Filled;
-        if !order.can_rest() || (!fills && step.flags.has(by_venue)) {
+        let stays = step.kind == EventType::Amended && step.price == order.price;
+        if stays || !order.can_rest() || (!fills && step.flags.has(by_venue)) {
             return;
         }
         let params = params.of(step);
         let ends = self.traders.get(step, trader, params.window.nanos());
-        let life = step.time.saturating_sub(order.entered);
+        let life = step.time.saturating_sub(order.placed);
         let end = End {
             time: step.time,
             seq: step.seq,

@@ -289,7 +289,7 @@ impl FrontRunning {
             }
             (EventType::Filled, true) => self.desks.get(step, desk, kept).own(step, params),
             (_, true) => None,
-            (_, false) => self.desks.find(step, desk)?.client(step, params),
+            (_, false) => self.desks.find(step, desk, kept)?.client(step, params),
         }
     }
 }

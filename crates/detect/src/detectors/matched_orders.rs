@@ -125,7 +125,7 @@ fn match_each_other(trade: &Trade, params: &Params) -> bool {
         return false;
     };
     let unpriced = buy.flags.with(sell.flags).has(Flags::MARKET);
-    let apart = buy.entered.saturating_sub(sell.entered).saturating_abs();
+    let apart = buy.placed.saturating_sub(sell.placed).saturating_abs();
     if buy.price != sell.price || unpriced || apart > params.entered_within.nanos() {
         return false;
     }
@@ -150,8 +150,8 @@ impl Watch for MatchedOrders {
         version: 1,
         title: "Orders of two owners, of one price and size, come in together and meet, repeatedly",
         rule: "At an execution whose two sides and orders are known: the orders are of different owners and \
-            of the same limit, their quantities differ by at most difference, and they came in \
-            within entered_within of each other; so it was at least count times within window between the \
+            of the same limit, their quantities differ by at most difference, and they came in, \
+            or to that price, within entered_within of each other; so it was at least count times within window between the \
             two owners in the instrument, and what executed then is at least flow_share of what the one \
             of the two who traded less traded (over the window, to a thirtieth of it). Left out: declared \
             crosses and auctions. Every meeting from then on is told. Profiles of \

@@ -258,8 +258,11 @@ impl Watch for QuoteStuffing {
             return;
         };
         let not_his = Flags::EXPIRED.with(Flags::HALT).with(Flags::SNAPSHOT);
+        let params = params.of(step);
+        let window = params.window.nanos();
+        let kept = window.max(SLICE * (SLICES + 1)).saturating_add(SECOND);
         if step.kind == EventType::Filled {
-            if let Some(burst) = self.traders.find(step, trader) {
+            if let Some(burst) = self.traders.find(step, trader, kept) {
                 burst.fill(step);
             }
             return;
@@ -267,8 +270,6 @@ impl Watch for QuoteStuffing {
         if step.flags.has(not_his) {
             return;
         }
-        let params = params.of(step);
-        let window = params.window.nanos();
         let from = step.time.saturating_sub(window);
         // The market counts its messages by the second.
         let begins = from - from.rem_euclid(SECOND);
@@ -276,7 +277,6 @@ impl Watch for QuoteStuffing {
         if step.kind == EventType::Cancelled && step.order.is_some_and(older) {
             return;
         }
-        let kept = window.max(SLICE * (SLICES + 1)).saturating_add(SECOND);
         let burst = self.traders.get(step, trader, kept);
         self.overflows += burst.send(step, begins);
         if let Some(stuffing) = burst.judge(step, params) {

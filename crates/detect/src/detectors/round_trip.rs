@@ -124,7 +124,7 @@ impl RoundTrip {
         }
         // Between two trades of a round trip the position is open: it lasts for the window.
         if state.latch.tells(all.trades, step.time, window) {
-            let evidence = self.pairs.find(step, Pair::of(owner, other));
+            let evidence = self.pairs.find(step, Pair::of(owner, other), kept(window));
             let latest = evidence.map(|both| both.latest.last(with.trades.saturating_mul(2)));
             let seqs: Vec<u64> = latest.into_iter().flatten().collect();
             found.hit(step, key(step.sym, owner), window, || {
