@@ -256,7 +256,7 @@ impl Windows {
         };
         let count = usize::try_from(total.count).unwrap_or(usize::MAX);
         let rows = self.rings.rows(&entity.ring).skip(total.first as usize);
-        evidence(rows.take(count), max)
+        evidence(rows.take(count).map(|kept| kept.seq), max)
     }
 
     /// All entities with their rows, in order of first sight.
@@ -404,9 +404,9 @@ fn sum(entity: &Entity, rings: &Rings) -> i128 {
     }
 }
 
-/// The sequence numbers of `rows`, ascending; the latest `max`.
-pub(crate) fn evidence<'a>(rows: impl Iterator<Item = &'a Kept>, max: usize) -> Vec<u64> {
-    let mut seqs: Vec<_> = rows.map(|kept| kept.seq).collect();
+/// The sequence numbers, ascending; the latest `max`.
+pub(crate) fn evidence(seqs: impl Iterator<Item = u64>, max: usize) -> Vec<u64> {
+    let mut seqs: Vec<_> = seqs.collect();
     let older = seqs.len().saturating_sub(max);
     if older > 0 {
         seqs.select_nth_unstable(older);

@@ -356,7 +356,7 @@ impl Detector for Spoofing {
 
     fn apply(&mut self, rows: &Rows<'_>, findings: &mut dyn Findings) {
         let mut cancels = std::mem::take(&mut self.rows);
-        rows.of_type(EventType::Cancelled, &mut cancels);
+        rows.of_types(EventTypes::of(&[EventType::Cancelled]), &mut cancels);
         if rows.by_instrument {
             for of_one in rows.by_sym(&cancels) {
                 self.change_instrument(of_one, rows);
