@@ -10,9 +10,11 @@ mod expr;
 mod groups;
 mod matches;
 mod ring;
+mod rows;
 mod rule;
 mod run;
 mod sequence;
+mod sums;
 mod syntax;
 mod window;
 

@@ -16,7 +16,7 @@ use tapewatch_store::Format;
 
 use crate::config::{LogFormat, Overrides};
 use crate::failure::Failure;
-use crate::thresholds;
+use crate::{rules, thresholds};
 
 /// Where a running process is looked for unless `--url` says.
 const DEFAULT_URL: &str = "http://127.0.0.1:9090";
@@ -77,6 +77,9 @@ pub(crate) enum Command {
     /// Shows the configuration
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Checks, lists and tests rules that users write
+    #[command(subcommand)]
+    Rules(RulesCommand),
     /// Measures this machine
     #[command(subcommand, hide = true)]
     Measure(MeasureCommand),
@@ -92,6 +95,27 @@ pub(crate) enum ConfigCommand {
         after_help = "Examples:\n  tapewatch config show\n  TAPEWATCH_JOURNAL__FSYNC=always tapewatch config show"
     )]
     Show(UpArgs),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum RulesCommand {
+    /// Says what is wrong with rules, with file, line and column
+    #[command(after_help = "Example:\n  tapewatch rules check rules")]
+    Check {
+        /// A file, or a folder of .toml files (default: rules.dir of the configuration)
+        path: Option<PathBuf>,
+    },
+    /// Lists rules: name, version, what they look at, parameters, measures, what they keep
+    List {
+        /// A file, or a folder of .toml files (default: rules.dir of the configuration)
+        path: Option<PathBuf>,
+    },
+    /// Plays the tapes under tests/tapes/<rule>/ beside the rules: events in, exactly these hits out
+    #[command(after_help = "Example:\n  tapewatch rules test rules")]
+    Test {
+        /// A file, or a folder of .toml files (default: rules.dir of the configuration)
+        path: Option<PathBuf>,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -234,18 +258,24 @@ impl StoredArgs {
 /// The detectors, single parameters aside.
 #[derive(Debug, Args)]
 pub(crate) struct DetectArgs {
-    /// Only this detector; may be repeated
+    /// Only this detector or rule; may be repeated
     #[arg(long, value_name = "NAME")]
     pub(crate) detector: Vec<String>,
     /// Spoofing thresholds in the reference system's form
     #[arg(long, value_name = "CSV")]
     pub(crate) thresholds: Option<PathBuf>,
+    /// Rules to run beside the detectors: a file, or a folder of .toml files
+    #[arg(long, value_name = "PATH")]
+    pub(crate) rules: Option<PathBuf>,
 }
 
 impl DetectArgs {
     /// The configuration that they name.
     pub(crate) fn config(&self) -> Result<DetectConfig, Failure> {
         let mut config = DetectConfig::default();
+        if let Some(path) = &self.rules {
+            config = config.with_rules(rules::load(path)?);
+        }
         if !self.detector.is_empty() {
             config
                 .only(&self.detector)

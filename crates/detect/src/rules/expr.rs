@@ -160,6 +160,13 @@ pub(super) struct View<'a> {
 }
 
 impl View<'_> {
+    /// The engine's number of the instrument; `None` when it belongs to another shard.
+    #[inline]
+    pub(super) fn sym(&self) -> Option<u32> {
+        let code = *self.rows.orders.sym_codes().get(self.row)?;
+        *self.rows.syms.get(code as usize)?
+    }
+
     /// The engine's number of the trader; [`NOBODY`] when the source names none.
     #[inline]
     pub(super) fn trader(&self) -> u32 {
@@ -205,10 +212,7 @@ impl View<'_> {
             Column::Side => Some(self.side()? as i128),
             Column::Trader => known(self.trader()),
             Column::Owner => known(self.rows.owner(row)),
-            Column::Sym => {
-                let code = *orders.sym_codes().get(row)?;
-                known((*self.rows.syms.get(code as usize)?)?)
-            }
+            Column::Sym => self.sym().map(i128::from),
             Column::Order => self.order_key().map(i128::from),
             Column::Exec => match exec_number(orders.exec_ids()?.bytes_at(row)?) {
                 0 => None,

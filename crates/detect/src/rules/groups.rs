@@ -19,6 +19,8 @@ use crate::detector::NOBODY;
 
 /// Most groups of one instrument.
 pub(super) const GROUPS_MAX: usize = 100_000;
+/// Idle groups of an instrument with fewer than so many are not worth letting go.
+const SWEPT_FROM: usize = 1_024;
 /// Groups looked at for letting go, each time that one is asked for.
 const SWEPT: usize = 2;
 
@@ -173,8 +175,10 @@ impl<G: Group> Instrument<G> {
     /// that were not asked for within `kept` nanoseconds are let go.
     #[inline]
     pub(super) fn group(&mut self, key: Key, kept: i64) -> Option<&mut G> {
-        for _ in 0..SWEPT {
-            self.sweep_one(kept);
+        if self.slots.len() >= SWEPT_FROM {
+            for _ in 0..SWEPT {
+                self.sweep_one(kept);
+            }
         }
         let place = match self.places.get(&key) {
             Some(place) => *place as usize,

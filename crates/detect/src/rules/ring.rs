@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, VecDeque};
 use serde::{Deserialize, Serialize};
 
 use super::expr::{DAY, Expr, ONE, Scene};
+use super::rows::Rows;
 
 /// Most events kept for one group; beyond, the oldest goes and is counted. So a distinct count is
 /// exact up to this many.
@@ -100,6 +101,12 @@ pub(super) struct Shape {
 }
 
 impl Shape {
+    /// Values that a row keeps.
+    pub(super) fn values(&self) -> usize {
+        let aggregates = self.aggregates.iter();
+        aggregates.filter(|one| one.value.is_some()).count()
+    }
+
     /// For how long a group matters after its last event.
     pub(super) fn kept(&self) -> i64 {
         let days = if self.daily.is_empty() {
@@ -110,15 +117,6 @@ impl Shape {
         let reach = self.lookback.saturating_add(self.lateness);
         reach.max(days.saturating_mul(DAY).saturating_add(self.lateness))
     }
-}
-
-/// An event that is kept.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
-struct Kept {
-    time: i64,
-    seq: u64,
-    /// The aggregates that count it.
-    mask: u32,
 }
 
 /// What the window's events add up to, for one aggregate.
@@ -156,12 +154,16 @@ pub(super) struct Measured {
 /// The events of one group.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Ring {
-    rows: VecDeque<Kept>,
-    /// The values of each row for all aggregates; 0 where it has none.
-    values: VecDeque<i128>,
+    rows: Rows,
     /// Rows before the newest's window.
     before: usize,
     newest: i64,
+    /// Times of the first row and of the window's first, so that most events read no row; the end of
+    /// time when there is none.
+    #[serde(skip)]
+    oldest: i64,
+    #[serde(skip)]
+    first_time: i64,
     #[serde(skip)]
     totals: Vec<Total>,
     days: VecDeque<Day>,
@@ -172,10 +174,11 @@ pub(super) struct Ring {
 impl Default for Ring {
     fn default() -> Self {
         Self {
-            rows: VecDeque::new(),
-            values: VecDeque::new(),
+            rows: Rows::default(),
             before: 0,
             newest: i64::MIN,
+            oldest: i64::MAX,
+            first_time: i64::MAX,
             totals: Vec::new(),
             days: VecDeque::new(),
             held: false,
@@ -237,16 +240,14 @@ impl Ring {
 
     /// The sequence numbers of a window's events, right after [`Self::take`].
     pub(super) fn seqs(&self, measured: &Measured) -> impl Iterator<Item = u64> {
-        let rows = self.rows.iter().skip(measured.first).take(measured.count);
-        rows.map(|row| row.seq)
+        let rows = measured.first..measured.first + measured.count;
+        rows.map(|row| self.rows.seq(row))
     }
 
     /// Totals of what was loaded; whether it is of this shape.
     pub(super) fn restore(&mut self, shape: &Shape) -> bool {
-        let stride = shape.aggregates.len();
         let fits = self.before <= self.rows.len()
-            && self.values.len() == self.rows.len() * stride
-            && self.rows.iter().is_sorted_by_key(|row| row.time)
+            && self.rows.fits(shape.values())
             && self
                 .days
                 .iter()
@@ -258,6 +259,7 @@ impl Ring {
             for row in self.before..self.rows.len() {
                 self.count(shape, row, true);
             }
+            self.note_times();
         }
         fits
     }
@@ -276,14 +278,18 @@ impl Ring {
     /// Adds a row to the totals, or takes it out of them.
     #[inline]
     fn count(&mut self, shape: &Shape, row: usize, into: bool) {
-        let stride = shape.aggregates.len();
-        let mask = self.rows.get(row).map_or(0, |kept| kept.mask);
-        for (at, total) in self.totals.iter_mut().enumerate() {
+        let mask = self.rows.mask(row);
+        let mut number = 0;
+        for (at, (total, aggregate)) in self.totals.iter_mut().zip(&shape.aggregates).enumerate() {
+            let own = number;
+            number += usize::from(aggregate.value.is_some());
             if mask & 1 << at == 0 {
                 continue;
             }
-            let value = self.values.get(row * stride + at).copied();
-            let value = value.unwrap_or_default();
+            let value = match aggregate.value {
+                Some(_) => self.rows.value(row, own),
+                None => ONE,
+            };
             match total {
                 Total::Sum(sum) if into => *sum = sum.saturating_add(value),
                 Total::Sum(sum) => *sum = sum.saturating_sub(value),
@@ -303,20 +309,17 @@ impl Ring {
     /// Moves the window's start to the first row at or after `from`.
     #[inline]
     fn slide(&mut self, shape: &Shape, from: i64) {
-        while self
-            .rows
-            .get(self.before)
-            .is_some_and(|row| row.time < from)
-        {
+        while self.first_time < from {
             self.count(shape, self.before, false);
             self.before += 1;
+            self.first_time = self.rows.time(self.before);
         }
     }
 
     /// Lets go of rows before `floor` that are in no window.
     #[inline]
     fn let_go(&mut self, shape: &Shape, floor: i64) {
-        while self.before > 0 && self.rows.front().is_some_and(|row| row.time < floor) {
+        while self.before > 0 && self.oldest < floor {
             self.drop_first(shape);
         }
     }
@@ -327,35 +330,47 @@ impl Ring {
             None => self.count(shape, 0, false),
         }
         self.rows.pop_front();
-        self.values
-            .drain(..shape.aggregates.len().min(self.values.len()));
+        self.note_times();
+    }
+
+    fn note_times(&mut self) {
+        self.oldest = self.rows.time(0);
+        self.first_time = self.rows.time(self.before);
     }
 
     #[inline]
     fn append(&mut self, shape: &Shape, arrival: &Arrival<'_>) {
-        self.rows.push_back(kept(arrival));
-        let values = arrival.values.iter();
-        self.values
-            .extend(values.map(|value| value.unwrap_or_default()));
+        self.push(shape, arrival);
+        self.oldest = self.oldest.min(arrival.time);
+        self.first_time = self.first_time.min(arrival.time);
         self.count(shape, self.rows.len() - 1, true);
+    }
+
+    #[inline]
+    fn push(&mut self, shape: &Shape, arrival: &Arrival<'_>) {
+        let counted = arrival.values.iter().enumerate();
+        let mask = counted.fold(0, |mask, (at, value)| {
+            mask | u64::from(value.is_some()) << at
+        });
+        let values = shape.aggregates.iter().zip(arrival.values);
+        let values = values.filter(|(aggregate, _)| aggregate.value.is_some());
+        let values = values.map(|(_, value)| value.unwrap_or_default());
+        self.rows.push((arrival.time, arrival.seq, mask), values);
     }
 
     /// Puts a late event behind all of its time or before.
     #[cold]
     fn insert(&mut self, shape: &Shape, arrival: &Arrival<'_>, from: i64) -> Measured {
-        let upto = self.rows.partition_point(|row| row.time <= arrival.time);
-        let first = self.rows.partition_point(|row| row.time < from);
-        self.rows.insert(upto, kept(arrival));
-        let stride = shape.aggregates.len();
-        for (at, value) in arrival.values.iter().enumerate() {
-            self.values
-                .insert(upto * stride + at, value.unwrap_or_default());
-        }
+        let upto = self.rows.partition(|time| time <= arrival.time);
+        let first = self.rows.partition(|time| time < from);
+        self.push(shape, arrival);
+        self.rows.move_last(upto);
         if arrival.time < self.newest.saturating_sub(shape.lookback) {
             self.before += 1;
         } else {
             self.count(shape, upto, true);
         }
+        self.note_times();
         Measured {
             first,
             count: upto + 1 - first,
@@ -379,11 +394,13 @@ impl Ring {
     #[cold]
     fn scan(&self, shape: &Shape, at: usize, measured: &Measured) -> Option<i128> {
         let aggregate = shape.aggregates.get(at)?;
-        let stride = shape.aggregates.len();
-        let counted = (measured.first..measured.first + measured.count).filter_map(|row| {
-            let mask = self.rows.get(row)?.mask;
-            let value = self.values.get(row * stride + at)?;
-            (mask & 1 << at != 0).then_some(*value)
+        let number = shape.aggregates.iter().take(at);
+        let number = number.filter(|other| other.value.is_some()).count();
+        let rows = measured.first..measured.first + measured.count;
+        let counted = rows.filter(|row| self.rows.mask(*row) & 1 << at != 0);
+        let counted = counted.map(|row| match aggregate.value {
+            Some(_) => self.rows.value(row, number),
+            None => ONE,
         });
         if aggregate.fold == Fold::Distinct {
             let values: std::collections::BTreeSet<_> = counted.collect();
@@ -410,7 +427,7 @@ impl Ring {
                 }
             }
         }
-        let oldest = self.newest.div_euclid(DAY) - shape.days;
+        let oldest = self.newest.div_euclid(DAY) - shape.days - shape.lateness / DAY - 1;
         if self.days.front().is_some_and(|known| known.day < oldest) {
             // A late day that no baseline reaches is measured by itself.
             self.days
@@ -445,17 +462,5 @@ impl Ring {
         }
         let lower = *totals.get(totals.len() / 2 - 1)?;
         Some(lower.saturating_add(upper) / 2)
-    }
-}
-
-fn kept(arrival: &Arrival<'_>) -> Kept {
-    let counted = arrival.values.iter().enumerate();
-    let mask = counted.fold(0, |mask, (at, value)| {
-        mask | u32::from(value.is_some()) << at
-    });
-    Kept {
-        time: arrival.time,
-        seq: arrival.seq,
-        mask,
     }
 }

@@ -4,12 +4,12 @@
 
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
 use tapewatch_model::EventTypes;
 
 use super::expr::{Asked, View};
 use super::matches::Matches;
 use super::rule::{Found, Plan, Rule};
+use super::sums::Sums;
 use super::window::Windows;
 use crate::config::ConfigError;
 use crate::detector::{Detector, Findings, ParamMap, Rows, Spot};
@@ -37,54 +37,57 @@ struct Runner {
     rows: Vec<u32>,
 }
 
-#[derive(Clone, Serialize, Deserialize)]
+/// What it keeps.
+#[derive(Clone)]
 enum State {
-    Window(Windows),
-    Sequence(Matches),
+    Sums(Box<Sums>),
+    Window(Box<Windows>),
+    Sequence(Box<Matches>),
 }
 
 impl State {
     fn of(plan: &Plan) -> Self {
         match plan {
-            Plan::Window(_) => Self::Window(Windows::default()),
-            Plan::Sequence(_) => Self::Sequence(Matches::default()),
+            Plan::Window(rule) => match Sums::of(rule) {
+                Some(sums) => Self::Sums(Box::new(sums)),
+                None => Self::Window(Box::default()),
+            },
+            Plan::Sequence(_) => Self::Sequence(Box::default()),
+        }
+    }
+
+    /// Takes an event of the rule's types in, one by one.
+    #[inline]
+    fn take(&mut self, plan: &Plan, view: &View<'_>, found: &mut dyn FnMut(Found<'_>)) {
+        let Some(sym) = view.sym() else {
+            return; // of another shard
+        };
+        match (self, plan) {
+            (Self::Window(state), Plan::Window(plan)) => state.take(plan, (view, sym), found),
+            (Self::Sequence(state), Plan::Sequence(plan)) => state.take(plan, (view, sym), found),
+            _ => {} // a state is made from its plan
         }
     }
 }
 
-impl Runner {
-    /// Takes an event of the rule's types.
-    #[inline]
-    fn event(&mut self, view: &View<'_>, findings: &mut dyn Findings) {
-        let sym = view.rows.orders.sym_codes().get(view.row).copied();
-        let sym = sym.and_then(|code| view.rows.syms.get(code as usize).copied().flatten());
-        let Some(sym) = sym else {
-            return; // of another shard
+/// Tells of a match, to all sets.
+fn tell(
+    (rule, sets): (&Rule, &[u32]),
+    view: &View<'_>,
+    found: &Found<'_>,
+    findings: &mut dyn Findings,
+) {
+    for &set in sets {
+        let spot = Spot {
+            set,
+            row: view.row,
+            entity: found.entity,
+            lookback: found.lookback,
         };
-        let (rule, sets) = (&self.rule, &self.sets);
-        let mut found = |found: Found<'_>| {
-            for &set in sets {
-                let spot = Spot {
-                    set,
-                    row: view.row,
-                    entity: found.entity,
-                    lookback: found.lookback,
-                };
-                if findings.at(spot)
-                    && let Some(finding) = rule.finding(view, &found)
-                {
-                    findings.put(spot, finding);
-                }
-            }
-        };
-        match (&mut self.state, &rule.plan) {
-            (State::Window(state), Plan::Window(plan)) => {
-                state.take(plan, (view, sym), &mut found);
-            }
-            (State::Sequence(state), Plan::Sequence(plan)) => {
-                state.take(plan, (view, sym), &mut found);
-            }
-            _ => {} // a state is made from its plan
+        if findings.at(spot)
+            && let Some(finding) = rule.finding(view, found)
+        {
+            findings.put(spot, finding);
         }
     }
 }
@@ -109,13 +112,20 @@ impl Detector for Runner {
     fn apply(&mut self, rows: &Rows<'_>, findings: &mut dyn Findings) {
         let mut wanted = std::mem::take(&mut self.rows);
         rows.of_types(self.rule.events(), &mut wanted);
-        for &row in &wanted {
-            let view = View {
-                rows,
-                row: row as usize,
-                step: None,
-            };
-            self.event(&view, findings);
+        let told = (&*self.rule, self.sets.as_slice());
+        if let (State::Sums(state), Plan::Window(plan)) = (&mut self.state, &self.rule.plan) {
+            let mut found = |view: &View<'_>, found: Found<'_>| tell(told, view, &found, findings);
+            state.take(plan, (rows, &wanted), &mut found);
+        } else {
+            for &row in &wanted {
+                let view = View {
+                    rows,
+                    row: row as usize,
+                    step: None,
+                };
+                let mut found = |found: Found<'_>| tell(told, &view, &found, findings);
+                self.state.take(&self.rule.plan, &view, &mut found);
+            }
         }
         self.rows = wanted;
     }
@@ -127,7 +137,9 @@ impl Detector for Runner {
                 row: step.row,
                 step: Some(step),
             };
-            self.event(&view, findings);
+            let told = (&*self.rule, self.sets.as_slice());
+            let mut found = |found: Found<'_>| tell(told, &view, &found, findings);
+            self.state.take(&self.rule.plan, &view, &mut found);
         }
     }
 
@@ -151,27 +163,39 @@ impl Detector for Runner {
     }
 
     fn save(&self) -> Vec<u8> {
-        // Only a writer that fails can refuse: memory does not.
-        postcard::to_stdvec(&self.state).unwrap_or_default()
+        let saved = match &self.state {
+            State::Sums(state) => postcard::to_stdvec(&state.save()),
+            State::Window(state) => postcard::to_stdvec(state),
+            State::Sequence(state) => postcard::to_stdvec(state),
+        };
+        saved.unwrap_or_default() // only a writer that fails can refuse: memory does not
     }
 
     fn load(&mut self, saved: &[u8]) -> Result<(), String> {
         self.clear();
-        let mut state: State = postcard::from_bytes(saved).map_err(|error| error.to_string())?;
-        let fits = match (&mut state, &self.rule.plan) {
-            (State::Window(state), Plan::Window(plan)) => state.restore(plan),
-            (State::Sequence(state), Plan::Sequence(plan)) => state.restore(plan),
+        let text = |error: postcard::Error| error.to_string();
+        let fits = match (&mut self.state, &self.rule.plan) {
+            (State::Sums(state), _) => state.load(postcard::from_bytes(saved).map_err(text)?),
+            (State::Window(state), Plan::Window(plan)) => {
+                **state = postcard::from_bytes(saved).map_err(text)?;
+                state.restore(plan)
+            }
+            (State::Sequence(state), Plan::Sequence(plan)) => {
+                **state = postcard::from_bytes(saved).map_err(text)?;
+                state.restore(plan)
+            }
             _ => false,
         };
         if !fits {
+            self.clear();
             return Err("it is of another rule".to_owned());
         }
-        self.state = state;
         Ok(())
     }
 
     fn overflows(&self) -> u64 {
         match &self.state {
+            State::Sums(state) => state.overflows,
             State::Window(state) => state.overflows,
             State::Sequence(state) => state.overflows(),
         }
@@ -179,6 +203,7 @@ impl Detector for Runner {
 
     fn entities(&self) -> u64 {
         match &self.state {
+            State::Sums(state) => state.entities(),
             State::Window(state) => state.entities(),
             State::Sequence(state) => state.entities(),
         }

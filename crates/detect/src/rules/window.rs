@@ -31,7 +31,7 @@ pub(super) struct WindowRule {
     pub(super) grouping: Grouping,
     pub(super) lookback: TimeSpan,
     pub(super) lateness: TimeSpan,
-    shape: Shape,
+    pub(super) shape: Shape,
     pub(super) measures: Vec<Measure>,
     pub(super) condition: Expr,
     pub(super) once: bool,
@@ -92,6 +92,18 @@ impl WindowRule {
         })
     }
 
+    /// Fills the measures in, which stand before what they are made of; whether the condition holds.
+    #[inline]
+    pub(super) fn judge(&self, bare: &Scene<'_>, slots: &mut [Option<i128>]) -> bool {
+        for (at, measure) in self.measures.iter().enumerate() {
+            let value = measure.expr.value(&Scene { slots, ..*bare });
+            if let Some(slot) = slots.get_mut(at) {
+                *slot = value;
+            }
+        }
+        self.condition.holds(&Scene { slots, ..*bare })
+    }
+
     /// What it asks of events.
     pub(super) fn asks(&self) -> Asked {
         let aggregates = self.shape.aggregates.iter().chain(&self.shape.daily);
@@ -108,7 +120,7 @@ impl WindowRule {
 
     /// How much it keeps for one group at most, in bytes.
     pub(super) fn group_bytes_max(&self) -> usize {
-        let row = 24 + 16 * self.shape.aggregates.len();
+        let row = 24 + 16 * self.shape.values();
         let days = self.shape.days as usize + 1;
         super::ring::ROWS_MAX * row + days * (24 + 32 * self.shape.daily.len())
     }
@@ -361,13 +373,7 @@ impl Windows {
         let sources = slots.get_mut(rule.measures.len()..).unwrap_or_default();
         let measured = ring.take(shape, &arrival, sources);
         self.overflows += u64::from(measured.overflow);
-        for (at, measure) in rule.measures.iter().enumerate() {
-            let value = measure.expr.value(&Scene { slots, ..bare });
-            if let Some(slot) = slots.get_mut(at) {
-                *slot = value;
-            }
-        }
-        let holds = rule.condition.holds(&Scene { slots, ..bare });
+        let holds = rule.judge(&bare, slots);
         let held = std::mem::replace(&mut ring.held, holds);
         if holds && !(rule.once && held) {
             found(Found {
