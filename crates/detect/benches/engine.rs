@@ -1,6 +1,6 @@
 //! How many events a second one core judges: the rule alone, the rule and the interning of texts
-//! before it, and a backtest of 1 and of 49 sets, over a generated part of a day in memory; and each
-//! detector, and all of them, over a flow that trades.
+//! before it, users' rules, and a backtest of 1 and of 49 sets, over a generated part of a day in
+//! memory; and each detector, and all of them, over a flow that trades.
 //!
 //! Invariant: the same events in every run, as dense in time as a day of ten million.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
@@ -11,7 +11,7 @@ mod flow;
 use std::hint::black_box;
 
 use criterion::{BatchSize, Criterion, SamplingMode, Throughput};
-use tapewatch_detect::{Backtest, DetectConfig, Engine, Shard, detectors};
+use tapewatch_detect::{Backtest, DetectConfig, Engine, Rules, Shard, detectors};
 use tapewatch_model::{Details, EventType, OrderBatch, Price, Quantity, RowRef, Side, Time};
 
 const ROWS: usize = 4_000_000;
@@ -134,6 +134,14 @@ fn engine() -> Engine {
     Engine::new(&DetectConfig::default(), Shard::WHOLE).unwrap()
 }
 
+/// An engine with one of the example rules alone.
+fn engine_of_rule(name: &str, text: &str) -> Engine {
+    let rules = Rules::parse(&[(name.to_owned(), text.to_owned())]).unwrap();
+    let mut config = DetectConfig::default().with_rules(rules);
+    config.only(&[name.to_owned()]).unwrap();
+    Engine::new(&config, Shard::WHOLE).unwrap()
+}
+
 /// Quantities and counts about the defaults, `side` of each.
 fn sets(side: u32) -> Vec<DetectConfig> {
     let pairs = (0..side).flat_map(|quantity| (0..side).map(move |count| (quantity, count)));
@@ -212,6 +220,32 @@ fn main() {
         .throughput(Throughput::Elements(ROWS as u64))
         .sampling_mode(SamplingMode::Flat)
         .sample_size(10);
+    let user_rules = [
+        (
+            "cancelled_quantity",
+            include_str!("../../../examples/rules/cancelled_quantity.toml"),
+        ),
+        (
+            "bait_then_switch",
+            include_str!("../../../examples/rules/bait_then_switch.toml"),
+        ),
+    ];
+    for (name, text) in user_rules {
+        group.bench_function(format!("user_rule_{name}"), |bencher| {
+            let apply = |mut engine: Engine| {
+                let mut hits = Vec::new();
+                for orders in &batches {
+                    engine.apply(orders, &mut hits);
+                }
+                (engine, black_box(hits))
+            };
+            bencher.iter_batched(
+                || engine_of_rule(name, text),
+                apply,
+                BatchSize::PerIteration,
+            );
+        });
+    }
     group.bench_function("rule", |bencher| {
         let apply = |mut engine: Engine| {
             let mut hits = Vec::new();

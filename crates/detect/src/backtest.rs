@@ -3,6 +3,7 @@
 //! Invariant: the alerts of a set are those of an engine with that set alone. Sets that differ in
 //! thresholds only share their windows; only the first hit of an alert is worded.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use foldhash::fast::FixedState;
@@ -12,10 +13,11 @@ use tapewatch_model::{EventTypes, Hit, Id, OrderBatch, Price, Time};
 use crate::alerts::OpenAlert;
 use crate::codes::Codes;
 use crate::config::{ConfigError, DetectConfig};
-use crate::detector::{Detector, DetectorInfo, Finding, Findings, Rows, Spot};
-use crate::engine::hit;
+use crate::detector::{Detector, Finding, Findings, ParamMap, Rows, Spot};
+use crate::engine::{Signature, hit};
 use crate::markets::Markets;
 use crate::registry::{REGISTRY, rank};
+use crate::rules::{Rule, runner};
 use crate::shard::Shard;
 
 /// An alert of one set.
@@ -48,7 +50,10 @@ impl SetAlert {
 
 /// A detector and the sets that it serves.
 struct Serving {
-    info: &'static DetectorInfo,
+    id: &'static str,
+    version: u32,
+    /// The rule, when it is one.
+    rule: Option<Arc<Rule>>,
     detector: Box<dyn Detector>,
     /// Place in `alerts` of an open alert, by set and entity.
     open: HashMap<(u32, u64), usize, FixedState>,
@@ -57,8 +62,8 @@ struct Serving {
 /// Engines for all sets, as one.
 pub struct Backtest {
     serving: Vec<Serving>,
-    /// For each set, the configuration version of each detector, in registry order.
-    versions: Vec<Vec<Id>>,
+    /// For each set, the configuration version of each detector and rule, by name.
+    versions: Vec<BTreeMap<&'static str, Id>>,
     codes: Codes,
     markets: Markets,
     by_instrument: bool,
@@ -84,21 +89,32 @@ impl Backtest {
                 continue;
             };
             let mut shared = false;
-            for known in serving.iter_mut().filter(|known| known.info.id == info.id) {
+            for known in serving.iter_mut().filter(|known| known.id == info.id) {
                 shared = shared || known.detector.share(number, params)?;
             }
             if !shared {
                 let detector = (registration.build)(number, params, set.reference())?;
-                serving.push(Serving {
-                    info,
-                    detector,
-                    open: HashMap::with_hasher(FixedState::default()),
-                });
+                serving.push(Serving::new(info.id, info.version, None, detector));
+            }
+        }
+        for (number, set) in sets.iter().enumerate() {
+            for rule in set.rules().iter() {
+                let number = number as u32;
+                let mut same = serving.iter_mut();
+                match same.find(|known| known.rule.as_ref() == Some(rule)) {
+                    Some(known) => drop(known.detector.share(number, &ParamMap::new())?),
+                    None => {
+                        let rule = Arc::clone(rule);
+                        let detector = runner(&rule, number);
+                        serving.push(Serving::new(rule.name, rule.version, Some(rule), detector));
+                    }
+                }
             }
         }
         let versions = |set: &DetectConfig| {
             let ids = REGISTRY.iter().map(|registration| registration.info.id);
-            ids.map(|id| set.version(id)).collect()
+            let ids = ids.chain(set.rules().iter().map(|rule| rule.name));
+            ids.map(|id| (id, set.version(id))).collect()
         };
         Ok(Self {
             serving,
@@ -127,12 +143,12 @@ impl Backtest {
         events.fold(EventTypes::NONE, EventTypes::union)
     }
 
-    /// Whether it looks at what rows tell beyond what every source does.
+    /// Whether it looks at more of a row than type, time, instrument, trader, side and quantity.
     #[must_use]
     pub fn wants_details(&self) -> bool {
         self.serving
             .iter()
-            .any(|serving| serving.detector.by_step())
+            .any(|serving| serving.detector.wants_details())
     }
 
     /// Whether a set's alerts depend on how the rows were cut into batches.
@@ -193,15 +209,31 @@ impl Backtest {
 }
 
 impl Serving {
+    fn new(
+        id: &'static str,
+        version: u32,
+        rule: Option<Arc<Rule>>,
+        detector: Box<dyn Detector>,
+    ) -> Self {
+        Self {
+            id,
+            version,
+            rule,
+            detector,
+            open: HashMap::with_hasher(FixedState::default()),
+        }
+    }
+
     /// The detector, and what makes alerts of what it finds.
     fn joining<'a>(
         &'a mut self,
-        versions: &'a [Vec<Id>],
+        versions: &'a [BTreeMap<&'static str, Id>],
         rows: &'a Rows<'a>,
         alerts: &'a mut Vec<SetAlert>,
     ) -> (&'a mut dyn Detector, Joined<'a>) {
         let joined = Joined {
-            info: self.info,
+            id: self.id,
+            version: self.version,
             versions,
             open: &mut self.open,
             rows,
@@ -213,8 +245,9 @@ impl Serving {
 
 /// Joins what is found to alerts.
 struct Joined<'a> {
-    info: &'static DetectorInfo,
-    versions: &'a [Vec<Id>],
+    id: &'static str,
+    version: u32,
+    versions: &'a [BTreeMap<&'static str, Id>],
     open: &'a mut HashMap<(u32, u64), usize, FixedState>,
     rows: &'a Rows<'a>,
     alerts: &'a mut Vec<SetAlert>,
@@ -244,20 +277,14 @@ impl Findings for Joined<'_> {
     }
 
     fn put(&mut self, spot: Spot, finding: Finding) {
-        let detector = REGISTRY
-            .iter()
-            .position(|known| known.info.id == self.info.id);
         let versions = self.versions.get(spot.set as usize);
-        let version = versions
-            .zip(detector)
-            .and_then(|(all, at)| all.get(at).copied());
-        let Some(first) = hit(
-            self.info,
-            version.unwrap_or_default(),
-            self.rows,
-            &spot,
-            finding,
-        ) else {
+        let config_version = versions.and_then(|all| all.get(self.id).copied());
+        let signature = Signature {
+            id: self.id,
+            version: self.version,
+            config_version: config_version.unwrap_or_default(),
+        };
+        let Some(first) = hit(signature, self.rows, &spot, finding) else {
             return; // the row is of this batch
         };
         self.open.insert((spot.set, spot.entity), self.alerts.len());

@@ -10,6 +10,7 @@ use tapewatch_model::Id;
 
 use crate::reference::Reference;
 use crate::registry::REGISTRY;
+use crate::rules::Rules;
 use crate::suppress::Suppressions;
 
 /// Why a configuration is refused.
@@ -42,12 +43,15 @@ pub struct DetectConfig {
     detectors: Map<String, Value>,
     reference: Arc<Reference>,
     suppressions: Suppressions,
+    rules: Rules,
 }
 
-/// The key of the reference tables among the detectors' names.
+/// The keys of the reference tables and of the rules among the detectors' names.
 const REFERENCE: &str = "reference";
 /// The key of the suppressions among them.
 const SUPPRESS: &str = "suppress";
+/// The key of the users' rules among them.
+const RULES: &str = "rules";
 
 impl Default for DetectConfig {
     /// The detectors that run by default, with their defaults.
@@ -57,13 +61,15 @@ impl Default for DetectConfig {
             detectors: Map::new(),
             reference: Arc::default(),
             suppressions: Suppressions::default(),
+            rules: Rules::default(),
         })
     }
 }
 
 impl DetectConfig {
     /// Reads `{"spoofing": {"lookback": "10s"}}`: what is not named keeps its default, and
-    /// `"enabled"` switches a detector on or off; the key `reference` holds the reference tables, `suppress` the suppressions.
+    /// `"enabled"` switches a detector on or off; the key `reference` holds the reference tables,
+    /// `suppress` the suppressions, `rules` the users' rules, by name.
     ///
     /// # Errors
     /// [`ConfigError`] names the detector and the parameter.
@@ -72,12 +78,13 @@ impl DetectConfig {
             let form = "the detectors' configuration must be a table, one entry a detector";
             return Err(ConfigError::Form(form.to_owned()));
         };
-        let names = given
-            .keys()
-            .filter(|name| ![REFERENCE, SUPPRESS].contains(&name.as_str()));
+        let tables = [REFERENCE, SUPPRESS, RULES];
+        let names = given.keys().filter(|name| !tables.contains(&name.as_str()));
         for name in names {
             known(name)?;
         }
+        let rules = given.get(RULES).map(Rules::from_json).transpose();
+        let rules = rules.map_err(ConfigError::Form)?.unwrap_or_default();
         let reference = given.get(REFERENCE).map(Reference::from_json);
         let reference = Arc::new(reference.transpose()?.unwrap_or_default());
         let suppressions = given.get(SUPPRESS).map(Suppressions::from_json);
@@ -109,6 +116,7 @@ impl DetectConfig {
             detectors,
             reference,
             suppressions,
+            rules,
         })
     }
 
@@ -158,17 +166,19 @@ impl DetectConfig {
         Ok(())
     }
 
-    /// Switches off every detector but those named.
+    /// Switches off every detector and every rule but those named.
     ///
     /// # Errors
     /// [`ConfigError::UnknownDetector`]; nothing changes then.
     pub fn only(&mut self, names: &[String]) -> Result<(), ConfigError> {
-        for name in names {
+        for name in names.iter().filter(|name| self.rules.get(name).is_none()) {
             known(name)?;
         }
         let mut all = self.with_disabled();
         let kept = [REFERENCE, SUPPRESS];
         all.retain(|name, _| names.contains(name) || kept.contains(&name.as_str()));
+        let mut rules = self.rules.clone();
+        rules.retain(|name| names.iter().any(|wanted| wanted == name));
         for registration in REGISTRY {
             let off = || serde_json::json!({ "enabled": false });
             all.entry(registration.info.id).or_insert_with(off);
@@ -178,7 +188,10 @@ impl DetectConfig {
                 params.remove("enabled");
             }
         }
-        *self = Self::from_json(&Value::Object(all))?;
+        *self = Self {
+            rules,
+            ..Self::from_json(&Value::Object(all))?
+        };
         Ok(())
     }
 
@@ -190,7 +203,11 @@ impl DetectConfig {
         Value::Object(all).to_string()
     }
 
+    /// Puts the reference tables and the rules beside the detectors.
     fn put_tables(&self, all: &mut Map<String, Value>) {
+        if !self.rules.is_empty() {
+            all.insert(RULES.to_owned(), self.rules.to_json());
+        }
         if !self.reference.is_empty() {
             let tables = serde_json::to_value(self.reference.as_ref());
             all.insert(REFERENCE.to_owned(), tables.unwrap_or_default()); // tables have a JSON form
@@ -208,6 +225,18 @@ impl DetectConfig {
     /// The reference tables.
     pub(crate) fn reference(&self) -> &Arc<Reference> {
         &self.reference
+    }
+
+    /// The users' rules.
+    #[must_use]
+    pub fn rules(&self) -> &Rules {
+        &self.rules
+    }
+
+    /// Takes rules in place of those there are.
+    #[must_use]
+    pub fn with_rules(self, rules: Rules) -> Self {
+        Self { rules, ..self }
     }
 
     /// Takes reference tables, in the form of the key `reference` of [`Self::from_json`].
@@ -240,11 +269,12 @@ impl DetectConfig {
         self.detectors.get(detector).and_then(Value::as_object)
     }
 
-    /// The version of one detector's parameters: a digest of their canonical text.
+    /// The version of one detector's parameters, or of a rule: a digest of their canonical text.
     #[must_use]
     pub fn version(&self, detector: &str) -> Id {
-        let text = self.detectors.get(detector).map(Value::to_string);
-        let mut text = text.unwrap_or_default();
+        let rule = || Some(self.rules.get(detector)?.canonical());
+        let text = self.detectors.get(detector).or_else(rule);
+        let mut text = text.map(Value::to_string).unwrap_or_default();
         if !self.reference.is_empty() && detector != "spoofing" {
             let tables = serde_json::to_string(self.reference.as_ref());
             text.push_str(&tables.unwrap_or_default()); // tables have a JSON form

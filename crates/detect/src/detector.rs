@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use serde_json::{Map, Value};
-use tapewatch_model::{EventType, EventTypes, Measure, OrderBatch, TimeSpan};
+use tapewatch_model::{EventTypes, Measure, OrderBatch, TimeSpan};
 
 use crate::codes::Names;
 use crate::config::ConfigError;
@@ -118,9 +118,9 @@ pub(crate) struct Rows<'a> {
 }
 
 impl Rows<'_> {
-    /// The rows of one type of event, ascending.
+    /// The rows of some types of events, ascending.
     #[inline]
-    pub(crate) fn of_type(&self, wanted: EventType, out: &mut Vec<u32>) {
+    pub(crate) fn of_types(&self, wanted: EventTypes, out: &mut Vec<u32>) {
         let types = self.orders.event_types();
         out.clear();
         out.resize(types.len() + 1, 0);
@@ -130,9 +130,22 @@ impl Rows<'_> {
             if let Some(slot) = out.get_mut(found) {
                 *slot = row as u32;
             }
-            found += usize::from(event_type == wanted);
+            found += usize::from(wanted.contains(event_type));
         }
         out.truncate(found);
+    }
+
+    /// The engine's number of a row's owner, or [`NOBODY`]: that of its account, or else of its trader.
+    #[inline]
+    pub(crate) fn owner(&self, row: usize) -> u32 {
+        let account = self.account_codes.get(row).copied();
+        let owner = account.and_then(|code| self.account_owners.get(code as usize).copied());
+        if let Some(owner) = owner.filter(|&owner| owner != NOBODY) {
+            return owner;
+        }
+        let trader = self.orders.trader_codes().get(row).copied();
+        let owner = trader.and_then(|code| self.trader_owners.get(code as usize).copied());
+        owner.unwrap_or(NOBODY)
     }
 
     /// Rows cut where the instrument changes.
@@ -212,6 +225,11 @@ pub(crate) trait Detector: Send {
     /// [`Self::apply`].
     fn by_step(&self) -> bool {
         false
+    }
+
+    /// Whether it looks at more of a row than type, time, instrument, trader, side and quantity.
+    fn wants_details(&self) -> bool {
+        self.by_step()
     }
 
     /// Applies the batch; what it finds comes in row order.

@@ -13,6 +13,7 @@ use crate::config::{ConfigError, DetectConfig};
 use crate::detector::{Detector, DetectorInfo, Finding, Findings, Rows, Spot};
 use crate::markets::Markets;
 use crate::registry::{REGISTRY, rank};
+use crate::rules::runner;
 use crate::shard::Shard;
 use crate::suppress::Suppressions;
 
@@ -29,10 +30,19 @@ pub struct Counters {
     pub entities: u64,
 }
 
-/// A detector that runs.
-pub(crate) struct Running {
-    pub(crate) info: &'static DetectorInfo,
+/// What the hits of a detector or a rule are signed with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Signature {
+    pub(crate) id: &'static str,
+    pub(crate) version: u32,
     pub(crate) config_version: Id,
+}
+
+/// A detector or a rule that runs.
+pub(crate) struct Running {
+    pub(crate) signature: Signature,
+    /// Of a rule: its digest. With another it begins empty.
+    rule: Option<Id>,
     pub(crate) detector: Box<dyn Detector>,
     pub(crate) open: OpenAlerts,
 }
@@ -63,28 +73,34 @@ impl Engine {
 
     fn build(&mut self, config: &DetectConfig) -> Result<Vec<Running>, ConfigError> {
         let mut before = std::mem::take(&mut self.running);
+        let mut known = |id: &str, rule: Option<Id>| {
+            let same = |known: &Running| known.signature.id == id && known.rule == rule;
+            let at = before.iter().position(same)?;
+            Some(before.swap_remove(at))
+        };
         let mut running = Vec::new();
         for registration in REGISTRY {
-            let info = registration.info;
-            let Some(params) = config.params(info.id) else {
+            let &DetectorInfo { id, version, .. } = registration.info;
+            let Some(params) = config.params(id) else {
                 continue;
             };
-            let config_version = config.version(info.id);
-            let known = before.iter().position(|known| known.info.id == info.id);
-            running.push(match known.map(|at| before.swap_remove(at)) {
+            let signature = Signature::of(config, id, version);
+            running.push(match known(id, None) {
                 Some(mut known) => {
                     known.detector.reconfigure(params, config.reference())?;
-                    Running {
-                        config_version,
-                        ..known
-                    }
+                    Running { signature, ..known }
                 }
-                None => Running {
-                    info,
-                    config_version,
-                    detector: (registration.build)(0, params, config.reference())?,
-                    open: OpenAlerts::default(),
-                },
+                None => {
+                    let detector = (registration.build)(0, params, config.reference())?;
+                    Running::new(signature, None, detector)
+                }
+            });
+        }
+        for rule in config.rules().iter() {
+            let signature = Signature::of(config, rule.name, rule.version);
+            running.push(match known(rule.name, Some(rule.digest)) {
+                Some(known) => Running { signature, ..known },
+                None => Running::new(signature, Some(rule.digest), runner(rule, 0)),
             });
         }
         Ok(running)
@@ -176,7 +192,27 @@ impl Engine {
     }
 }
 
+impl Signature {
+    fn of(config: &DetectConfig, id: &'static str, version: u32) -> Self {
+        let config_version = config.version(id);
+        Self {
+            id,
+            version,
+            config_version,
+        }
+    }
+}
+
 impl Running {
+    fn new(signature: Signature, rule: Option<Id>, detector: Box<dyn Detector>) -> Self {
+        Self {
+            signature,
+            rule,
+            detector,
+            open: OpenAlerts::default(),
+        }
+    }
+
     /// The detector, and what makes hits of what it finds.
     fn finding<'a>(
         &'a mut self,
@@ -185,8 +221,7 @@ impl Running {
         hits: &'a mut Vec<Hit>,
     ) -> (&'a mut dyn Detector, Found<'a>) {
         let found = Found {
-            info: self.info,
-            config_version: self.config_version,
+            signature: self.signature,
             open: &mut self.open,
             suppressions,
             rows,
@@ -198,8 +233,7 @@ impl Running {
 
 /// Makes a hit of every finding.
 struct Found<'a> {
-    info: &'static DetectorInfo,
-    config_version: Id,
+    signature: Signature,
     open: &'a mut OpenAlerts,
     suppressions: &'a Suppressions,
     rows: &'a Rows<'a>,
@@ -212,7 +246,7 @@ impl Findings for Found<'_> {
     }
 
     fn put(&mut self, spot: Spot, finding: Finding) {
-        let hit = hit(self.info, self.config_version, self.rows, &spot, finding);
+        let hit = hit(self.signature, self.rows, &spot, finding);
         self.hits.extend(hit.map(|mut hit| {
             hit.hit_id = hit.content_id();
             let reason = self.suppressions.reason(&hit);
@@ -225,8 +259,7 @@ impl Findings for Found<'_> {
 
 /// The hit that a finding makes; without its ids.
 pub(crate) fn hit(
-    info: &'static DetectorInfo,
-    config_version: Id,
+    signature: Signature,
     rows: &Rows<'_>,
     spot: &Spot,
     finding: Finding,
@@ -237,9 +270,9 @@ pub(crate) fn hit(
         alert_id: Id::default(),
         alert_hit: 1,
         alert_time: order.time,
-        detector: info.id,
-        detector_version: info.version,
-        config_version,
+        detector: signature.id,
+        detector_version: signature.version,
+        config_version: signature.config_version,
         order,
         measures: finding.measures,
         lookback: spot.lookback,

@@ -125,6 +125,7 @@ impl EntityCache {
 
     /// The sequence numbers of a span's rows, ascending; the latest `max`.
     pub(crate) fn evidence(&self, span: Span, max: usize) -> Vec<u64> {
-        crate::window::evidence(self.rows.range(span.first..span.last), max)
+        let rows = self.rows.range(span.first..span.last);
+        crate::window::evidence(rows.map(|kept| kept.seq), max)
     }
 }

@@ -104,9 +104,6 @@ fn incoming(rows: &Rows<'_>, row: usize) -> Option<(Incoming, u32, u32)> {
     let sym = (*rows.syms.get(sym as usize)?)?;
     let trader_code = *orders.trader_codes().get(row)? as usize;
     let trader = rows.traders.get(trader_code).copied().unwrap_or(NOBODY);
-    let account = rows.account_codes.get(row).copied();
-    let owner = account.and_then(|code| rows.account_owners.get(code as usize).copied());
-    let owner = owner.filter(|&owner| owner != NOBODY);
     let desk = rows.trader_owners.get(trader_code).copied();
     let desk = desk.unwrap_or(NOBODY);
     let exec = orders.exec_ids().and_then(|ids| ids.bytes_at(row));
@@ -121,7 +118,7 @@ fn incoming(rows: &Rows<'_>, row: usize) -> Option<(Incoming, u32, u32)> {
         display: display.map_or(0, Quantity::units),
         flags: orders.flags().get(row).copied().unwrap_or_default(),
         trader,
-        owner: owner.unwrap_or(desk),
+        owner: rows.owner(row),
         order: OrderName::of(orders.order_ids().bytes_at(row)?),
         exec: exec.map_or(0, exec_number),
     };

@@ -63,8 +63,9 @@ pub fn detectors() -> impl Iterator<Item = &'static DetectorInfo> {
     REGISTRY.iter().map(|registration| registration.info)
 }
 
-/// The place of a detector in the order of hits at the same event.
-pub(crate) fn rank(id: &str) -> usize {
+/// The place of a detector in the order of hits at the same event: the registry's first, then rules
+/// by name.
+pub(crate) fn rank(id: &'static str) -> (usize, &'static str) {
     let known = REGISTRY.iter().position(|entry| entry.info.id == id);
-    known.unwrap_or(REGISTRY.len())
+    known.map_or((REGISTRY.len(), id), |place| (place, ""))
 }

@@ -10,8 +10,8 @@ use tapewatch_model::{Id, Time};
 use crate::alerts::OpenAlert;
 use crate::codes::SavedCodes;
 use crate::config::DetectConfig;
-use crate::detector::{Detector, DetectorInfo, StateError};
-use crate::engine::{Engine, Running};
+use crate::detector::{Detector, StateError};
+use crate::engine::{Engine, Running, Signature};
 use crate::market::SavedMarket;
 use crate::markets::Markets;
 
@@ -25,7 +25,7 @@ pub struct EngineState {
 
 /// A detector as it was.
 struct Copied {
-    info: &'static DetectorInfo,
+    signature: Signature,
     detector: Box<dyn Detector>,
     open: Vec<(u64, OpenAlert)>,
 }
@@ -63,8 +63,8 @@ impl EngineState {
                 (*entity, *id.bytes(), first.nanos(), last.nanos(), *hits)
             });
             SavedDetector {
-                id: copied.info.id.to_owned(),
-                version: copied.info.version,
+                id: copied.signature.id.to_owned(),
+                version: copied.signature.version,
                 windows: copied.detector.save(),
                 open: open.collect(),
             }
@@ -85,7 +85,7 @@ impl Engine {
     #[must_use]
     pub fn state(&self) -> EngineState {
         let detectors = self.running.iter().map(|running| Copied {
-            info: running.info,
+            signature: running.signature,
             detector: running.detector.copy(),
             open: running.open.save(),
         });
@@ -134,7 +134,7 @@ impl Engine {
 }
 
 fn load_detector(running: &mut Running, saved: SavedDetector) -> Result<(), StateError> {
-    let info = running.info;
+    let info = running.signature;
     let wrong = |reason: String| StateError {
         detector: saved.id.clone(),
         reason,

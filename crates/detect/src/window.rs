@@ -28,6 +28,27 @@ pub(crate) struct Kept {
     pub(crate) seq: u64,
 }
 
+/// A row of a batch on its way into its entity's window.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Coming {
+    /// Of the batch.
+    pub(crate) row: usize,
+    /// Key of its entity.
+    pub(crate) entity: u64,
+    /// Of its entity; found after all are listed.
+    pub(crate) place: u32,
+    pub(crate) kept: Kept,
+}
+
+/// Rows that go through the windows together.
+pub(crate) const AT_ONCE: usize = 512;
+
+/// Reads something for each of the rows: these reads do not wait for each other.
+#[inline]
+fn touch(rows: &[Coming], read: impl Fn(&Coming) -> u64) {
+    std::hint::black_box(rows.iter().fold(0, |all, row| all ^ read(row)));
+}
+
 /// What a window holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Total {
@@ -142,20 +163,20 @@ impl Windows {
 
     /// Reads what [`Self::guess`] will read.
     #[inline]
-    pub(crate) fn touch_key(&self, key: u64) -> u64 {
+    fn touch_key(&self, key: u64) -> u64 {
         self.places.touch(key)
     }
 
     /// The place that the entity with this key most likely has.
     #[inline]
-    pub(crate) fn guess(&self, key: u64) -> u32 {
+    fn guess(&self, key: u64) -> u32 {
         self.places.guess(key)
     }
 
     /// The place of the entity with this key, which is made when it is new. `guess` is what
     /// [`Self::guess`] gave.
     #[inline]
-    pub(crate) fn place(&mut self, key: u64, guess: u32) -> u32 {
+    fn place(&mut self, key: u64, guess: u32) -> u32 {
         match self.entities.get(guess as usize) {
             Some(entity) if entity.key == key => guess,
             _ => self.search(key),
@@ -179,7 +200,7 @@ impl Windows {
 
     /// Reads what [`Self::push`] will read or write.
     #[inline]
-    pub(crate) fn touch(&self, place: u32, time: i64) -> i64 {
+    fn touch(&self, place: u32, time: i64) -> i64 {
         let Some(entity) = self.entities.get(place as usize) else {
             return 0;
         };
@@ -198,7 +219,7 @@ impl Windows {
     /// `lookback` before its time up to its time, both ends included. Rows more than
     /// `lookback + lateness` before it are let go.
     #[inline]
-    pub(crate) fn push(&mut self, place: u32, row: Kept) -> Total {
+    fn push(&mut self, place: u32, row: Kept) -> Total {
         let from = row.time.saturating_sub(self.lookback);
         let reach = self.lookback.saturating_add(self.lateness);
         let rings = &mut self.rings;
@@ -231,9 +252,38 @@ impl Windows {
         }
     }
 
+    /// Adds rows, each to its entity's window, and calls `each` with the total right after it; how many
+    /// rows had to leave entities of more than `max` before their time. Best of some hundred rows:
+    /// enough that their loads overlap, few enough that what was loaded is still near when it is used.
+    #[inline]
+    pub(crate) fn push_all(
+        &mut self,
+        rows: &mut [Coming],
+        max: usize,
+        mut each: impl FnMut(&Self, &Coming, Total),
+    ) -> u64 {
+        touch(rows, |row| self.touch_key(row.entity));
+        for row in &mut *rows {
+            row.place = self.guess(row.entity);
+        }
+        for row in &mut *rows {
+            row.place = self.place(row.entity, row.place);
+        }
+        touch(rows, |row| {
+            self.touch(row.place, row.kept.time).cast_unsigned()
+        });
+        let mut overflows = 0;
+        for row in &*rows {
+            let total = self.push(row.place, row.kept);
+            each(self, row, total);
+            overflows += u64::from(self.limit(row.place, max));
+        }
+        overflows
+    }
+
     /// Keeps at most `max` rows for the entity at `place`; whether one had to go before its time.
     #[inline]
-    pub(crate) fn limit(&mut self, place: u32, max: usize) -> bool {
+    fn limit(&mut self, place: u32, max: usize) -> bool {
         match self.entities.get_mut(place as usize) {
             Some(entity) if entity.ring.len() as usize > max => {
                 let floor = entity.newest.saturating_sub(self.lookback);
@@ -256,7 +306,7 @@ impl Windows {
         };
         let count = usize::try_from(total.count).unwrap_or(usize::MAX);
         let rows = self.rings.rows(&entity.ring).skip(total.first as usize);
-        evidence(rows.take(count), max)
+        evidence(rows.take(count).map(|kept| kept.seq), max)
     }
 
     /// All entities with their rows, in order of first sight.
@@ -404,9 +454,9 @@ fn sum(entity: &Entity, rings: &Rings) -> i128 {
     }
 }
 
-/// The sequence numbers of `rows`, ascending; the latest `max`.
-pub(crate) fn evidence<'a>(rows: impl Iterator<Item = &'a Kept>, max: usize) -> Vec<u64> {
-    let mut seqs: Vec<_> = rows.map(|kept| kept.seq).collect();
+/// The sequence numbers, ascending; the latest `max`.
+pub(crate) fn evidence(seqs: impl Iterator<Item = u64>, max: usize) -> Vec<u64> {
+    let mut seqs: Vec<_> = seqs.collect();
     let older = seqs.len().saturating_sub(max);
     if older > 0 {
         seqs.select_nth_unstable(older);

@@ -16,7 +16,7 @@ use tapewatch_store::Format;
 
 use crate::config::{LogFormat, Overrides};
 use crate::failure::Failure;
-use crate::thresholds;
+use crate::{rules, thresholds};
 use feed::bucket_rows;
 pub(crate) use feed::{FeedArgs, FeedCommand};
 
@@ -86,6 +86,9 @@ pub(crate) enum Command {
     /// Shows the configuration
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Checks, lists and tests rules that users write
+    #[command(subcommand)]
+    Rules(RulesCommand),
     /// Measures this machine
     #[command(subcommand, hide = true)]
     Measure(MeasureCommand),
@@ -101,6 +104,27 @@ pub(crate) enum ConfigCommand {
         after_help = "Examples:\n  tapewatch config show\n  TAPEWATCH_JOURNAL__FSYNC=always tapewatch config show"
     )]
     Show(UpArgs),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum RulesCommand {
+    /// Says what is wrong with rules, with file, line and column
+    #[command(after_help = "Example:\n  tapewatch rules check rules")]
+    Check {
+        /// A file, or a folder of .toml files (default: rules.dir of the configuration)
+        path: Option<PathBuf>,
+    },
+    /// Lists rules: name, version, what they look at, parameters, measures, what they keep
+    List {
+        /// A file, or a folder of .toml files (default: rules.dir of the configuration)
+        path: Option<PathBuf>,
+    },
+    /// Plays the tapes under tests/tapes/<rule>/ beside the rules: events in, exactly these hits out
+    #[command(after_help = "Example:\n  tapewatch rules test rules")]
+    Test {
+        /// A file, or a folder of .toml files (default: rules.dir of the configuration)
+        path: Option<PathBuf>,
+    },
 }
 
 #[derive(Debug, Default, Args)]
@@ -254,7 +278,7 @@ impl StoredArgs {
 /// The detectors, single parameters aside.
 #[derive(Debug, Args)]
 pub(crate) struct DetectArgs {
-    /// Only this detector, or `all`; may be repeated
+    /// Only this detector or rule, or `all` detectors; may be repeated
     #[arg(long, value_name = "NAME")]
     pub(crate) detector: Vec<String>,
     /// Spoofing thresholds in the reference system's form
@@ -263,12 +287,18 @@ pub(crate) struct DetectArgs {
     /// Reference tables: classes of instruments, linked accounts, client groups, news
     #[arg(long, value_name = "JSON|TOML")]
     pub(crate) reference: Option<PathBuf>,
+    /// Rules to run beside the detectors: a file, or a folder of .toml files
+    #[arg(long, value_name = "PATH")]
+    pub(crate) rules: Option<PathBuf>,
 }
 
 impl DetectArgs {
     /// The configuration that they name.
     pub(crate) fn config(&self) -> Result<DetectConfig, Failure> {
         let mut config = DetectConfig::default();
+        if let Some(path) = &self.rules {
+            config = config.with_rules(rules::load(path)?);
+        }
         if self.detector == ["all"] {
             config.all().map_err(Failure::usage)?;
         } else if !self.detector.is_empty() {

@@ -11,7 +11,7 @@ use figment::Figment;
 use figment::providers::{Env, Format as _, Serialized, Toml};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use tapewatch_detect::DetectConfig;
+use tapewatch_detect::{DetectConfig, Rules};
 use tapewatch_journal::{FsyncPolicy, Options};
 use tapewatch_model::TimeSpan;
 use tapewatch_store::StoreOptions;
@@ -79,6 +79,10 @@ pub(crate) const KEYS: &[Key] = &[
         doc: "Threads that detect, each for its part of the instruments; the alerts are the same for any number. More than one pays off only when one core is not enough.",
     },
     Key {
+        name: "rules.dir",
+        doc: "Folder of users' rules, a `.toml` file each. They come into force at the start, when a file changes and on SIGHUP, if all are right. Empty: none.",
+    },
+    Key {
         name: "session.rolls_at",
         doc: "Time of day (UTC, hh:mm) at which today's rows become history, or `never`.",
     },
@@ -108,6 +112,7 @@ pub(crate) struct Config {
     pub(crate) journal: JournalConfig,
     pub(crate) checkpoint: CheckpointConfig,
     pub(crate) engine: EngineConfig,
+    pub(crate) rules: RulesConfig,
     pub(crate) session: SessionConfig,
     pub(crate) recent: RecentConfig,
     pub(crate) sql: SqlConfig,
@@ -152,6 +157,12 @@ pub(crate) struct EngineConfig {
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+pub(crate) struct RulesConfig {
+    pub(crate) dir: PathBuf,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct SessionConfig {
     pub(crate) rolls_at: String,
 }
@@ -190,6 +201,9 @@ impl Default for Config {
                 interval: TimeSpan::from_secs(30),
             },
             engine: EngineConfig { shards: 1 },
+            rules: RulesConfig {
+                dir: PathBuf::new(),
+            },
             session: SessionConfig {
                 rolls_at: "00:00".to_owned(),
             },
@@ -276,13 +290,16 @@ impl Config {
         }
     }
 
-    /// The detectors' configuration, thresholds file included.
+    /// The detectors' configuration, thresholds file and rules included.
     pub(crate) fn detect(&self) -> Result<DetectConfig, Failure> {
         let config = DetectConfig::from_json(&Value::Object(self.detectors.clone()));
         let mut config =
             config.map_err(|error| Failure::usage(format!("configuration: detectors: {error}")))?;
         if !self.reference.as_os_str().is_empty() {
             config = crate::thresholds::with_tables(config, &self.reference)?;
+        }
+        if !self.rules.dir.as_os_str().is_empty() {
+            config = config.with_rules(crate::rules::load(&self.rules.dir)?);
         }
         if self.thresholds.as_os_str().is_empty() {
             Ok(config)
@@ -345,6 +362,7 @@ impl Config {
         let mut json = serde_json::to_value(self)
             .map_err(|error| Failure::run(format!("the configuration has no text: {error}")))?;
         if let (Some(detectors), Ok(complete)) = (json.get_mut("detectors"), self.detect()) {
+            let complete = complete.with_rules(Rules::default()); // they have files of their own
             *detectors = serde_json::from_str(&complete.canonical()).unwrap_or_default();
         }
         hide_secrets(&mut json);

@@ -5,6 +5,7 @@
 //!             ├─ feed ── a file to a running process
 //!             ├─ replay ─ the engine over a file or over what is stored
 //!             ├─ backtest many sets of parameters over what is stored
+//!             ├─ rules ── users' rules: checked, listed, tested
 //!             └─ query ── SQL and end of day
 //! ```
 
@@ -30,6 +31,7 @@ mod query;
 mod recovery;
 mod reference;
 mod replay;
+mod rules;
 mod shards;
 mod shared;
 mod simulate;
@@ -69,6 +71,7 @@ fn run(command: Command) -> Result<(), Failure> {
             config.set_detectors(&args.detector, &args.set)?;
             print(&config.show()?)
         }
+        Command::Rules(command) => print(&rules::run(&command)?),
         Command::Measure(command) => measure::run(&command),
         Command::Reference(args) => print(&reference::page(args.page)?),
     }

@@ -73,6 +73,10 @@ enum Command {
         oneshot::Sender<Result<Published, PublishError>>,
     ),
     Clear(oneshot::Sender<Result<u64, PublishError>>),
+    Configure(
+        Box<DetectConfig>,
+        oneshot::Sender<Result<u64, PublishError>>,
+    ),
     Sync(oneshot::Sender<Result<u64, PublishError>>),
     Retain(Retention),
     Checkpoint,
@@ -114,6 +118,14 @@ impl Pipeline {
     pub(crate) async fn clear(&self) -> Result<u64, PublishError> {
         let (reply, answer) = oneshot::channel();
         self.send(Command::Clear(reply), answer).await
+    }
+
+    /// Puts a configuration of the detectors in force from here on; its sequence number, or that of
+    /// the last frame when it was in force already.
+    pub(crate) async fn configure(&self, config: DetectConfig) -> Result<u64, PublishError> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Command::Configure(Box::new(config), reply), answer)
+            .await
     }
 
     /// Forces everything published so far to stable storage, whatever the policy; its last sequence

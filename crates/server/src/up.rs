@@ -23,7 +23,7 @@ use crate::pipeline::{self, Spawned};
 use crate::recovery::{self, JOURNAL_DIR, Recovered};
 use crate::shared::Shared;
 use crate::sql_runtime::SqlRuntime;
-use crate::{api, clock};
+use crate::{api, clock, rules};
 
 /// How long open requests may take to end after SIGTERM.
 const DRAIN: Duration = Duration::from_secs(10);
@@ -69,6 +69,8 @@ pub(crate) async fn run(args: &UpArgs) -> Result<(), Failure> {
     gate.open(api::router(shared.clone()));
     shared.metrics.ready.set(1);
     let saving = tokio::spawn(save_windows(shared.clone(), config.checkpoint.interval));
+    let rules = rules::watch(shared.clone(), config.rules.dir.clone(), detect.clone());
+    let rules = tokio::spawn(rules);
     let session = tokio::spawn(watch_session(
         shared,
         config.rolls_at()?,
@@ -93,7 +95,7 @@ pub(crate) async fn run(args: &UpArgs) -> Result<(), Failure> {
         server.abort();
     }
     // With the last handle the queue ends, and with it the thread.
-    drop((saving.await, session.await));
+    drop((saving.await, session.await, rules.await));
     match tokio::time::timeout(DRAIN, dead).await {
         Ok(result) => result?,
         Err(_) => return Err(Failure::run("the pipeline did not end in time")),

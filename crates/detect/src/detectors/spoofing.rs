@@ -15,7 +15,7 @@ use crate::config::ConfigError;
 use crate::detector::{Built, Detector, Findings, ParamMap, Registration, Rows, Spot};
 use crate::kdb_cache::{EntityCache, Floors};
 use crate::reference::Reference;
-use crate::window::{Kept, SavedWindow, Windows};
+use crate::window::{AT_ONCE, Coming, Kept, SavedWindow, Windows};
 
 #[path = "spoofing/params.rs"]
 mod params;
@@ -45,10 +45,6 @@ fn build(set: u32, params: &ParamMap, _: &Arc<Reference>) -> Built {
     Ok(Box::new(Spoofing::new(set, Params::read(params)?)))
 }
 
-/// Cancels that go through the windows together: enough that their loads overlap, few enough that
-/// what was loaded for them is still in the nearest cache when it is used.
-const CANCELS_AT_ONCE: usize = 512;
-
 /// Parameters, and the number under which what they find is told.
 #[derive(Debug, Clone)]
 struct Set {
@@ -74,7 +70,7 @@ struct Spoofing {
     /// The instrument seen last, where they come one after another.
     instrument: Option<u32>,
     /// Cancels at hand, and the rows of all cancels of the batch. Kept for their memory.
-    cancels: Vec<Cancel>,
+    cancels: Vec<Coming>,
     rows: Vec<u32>,
 }
 
@@ -95,16 +91,6 @@ struct Caches {
     floors: Floors,
     #[serde(skip)]
     places: HashMap<u64, u32, FixedState>,
-}
-
-/// A cancel of the batch at hand.
-#[derive(Clone, Copy)]
-struct Cancel {
-    row: usize,
-    entity: u64,
-    /// Of its entity; found after all are listed.
-    place: u32,
-    kept: Kept,
 }
 
 impl Caches {
@@ -163,7 +149,7 @@ impl Sets {
     fn judge(
         &self,
         rows: &Rows<'_>,
-        cancel: &Cancel,
+        cancel: &Coming,
         (quantity, count): (i128, u64),
         evidence: impl Fn(usize) -> Vec<u64>,
         findings: &mut dyn Findings,
@@ -207,7 +193,7 @@ impl Spoofing {
         let (sets, entity) = (&self.sets, self.sets.common().entity);
         match &mut self.measured {
             Measured::Windows(windows) => {
-                for some in cancels.chunks(CANCELS_AT_ONCE) {
+                for some in cancels.chunks(AT_ONCE) {
                     list_cancels(some, rows, entity, &mut self.cancels);
                     let some = (self.cancels.as_mut_slice(), sets);
                     self.overflows += apply_windows(windows, some, rows, findings);
@@ -235,7 +221,7 @@ impl Spoofing {
 }
 
 /// Lists the cancels in some rows of a batch and their entities.
-fn list_cancels(of: &[u32], rows: &Rows<'_>, entity: Entity, cancels: &mut Vec<Cancel>) {
+fn list_cancels(of: &[u32], rows: &Rows<'_>, entity: Entity, cancels: &mut Vec<Coming>) {
     cancels.clear();
     let by_side = u64::from(entity == Entity::SymTraderSide);
     let orders = rows.orders;
@@ -255,7 +241,7 @@ fn list_cancels(of: &[u32], rows: &Rows<'_>, entity: Entity, cancels: &mut Vec<C
                 .map_or(0, |quantity| quantity.units()),
             seq: orders.seq(row),
         };
-        cancels.push(Cancel {
+        cancels.push(Coming {
             row,
             entity,
             place: 0,
@@ -264,48 +250,26 @@ fn list_cancels(of: &[u32], rows: &Rows<'_>, entity: Entity, cancels: &mut Vec<C
     }
 }
 
-/// Reads something for each of the cancels: these reads do not wait for each other.
-#[inline]
-fn touch(cancels: &[Cancel], read: impl Fn(&Cancel) -> u64) {
-    std::hint::black_box(cancels.iter().fold(0, |all, cancel| all ^ read(cancel)));
-}
-
 /// Measures each cancel over the cancels that came before it; how many rows left full windows.
 fn apply_windows(
     windows: &mut Windows,
-    (cancels, sets): (&mut [Cancel], &Sets),
+    (cancels, sets): (&mut [Coming], &Sets),
     rows: &Rows<'_>,
     findings: &mut dyn Findings,
 ) -> u64 {
-    touch(cancels, |cancel| windows.touch_key(cancel.entity));
-    for cancel in &mut *cancels {
-        cancel.place = windows.guess(cancel.entity);
-    }
-    for cancel in &mut *cancels {
-        cancel.place = windows.place(cancel.entity, cancel.place);
-    }
-    touch(cancels, |cancel| {
-        windows
-            .touch(cancel.place, cancel.kept.time)
-            .cast_unsigned()
-    });
-    let mut overflows = 0;
-    for cancel in &*cancels {
-        let total = windows.push(cancel.place, cancel.kept);
+    windows.push_all(cancels, KEPT_MAX, |windows, cancel, total| {
         let sum = (total.quantity, total.count);
         if sets.may_exceed(sum) {
             let evidence = |max| windows.evidence(cancel.place, total, max);
             sets.judge(rows, cancel, sum, evidence, findings);
         }
-        overflows += u64::from(windows.limit(cancel.place, KEPT_MAX));
-    }
-    overflows
+    })
 }
 
 /// Measures each cancel over the cache with the whole bucket in it, as the reference does.
 fn apply_caches(
     all: &mut Caches,
-    (cancels, sets): (&mut [Cancel], &Sets),
+    (cancels, sets): (&mut [Coming], &Sets),
     rows: &Rows<'_>,
     findings: &mut dyn Findings,
 ) -> u64 {
@@ -356,7 +320,7 @@ impl Detector for Spoofing {
 
     fn apply(&mut self, rows: &Rows<'_>, findings: &mut dyn Findings) {
         let mut cancels = std::mem::take(&mut self.rows);
-        rows.of_type(EventType::Cancelled, &mut cancels);
+        rows.of_types(EventTypes::of(&[EventType::Cancelled]), &mut cancels);
         if rows.by_instrument {
             for of_one in rows.by_sym(&cancels) {
                 self.change_instrument(of_one, rows);

@@ -64,7 +64,7 @@ impl Line {
         Ok(Self {
             set: alert.set,
             seq: order.seq,
-            rank: rank.unwrap_or_default(),
+            rank: rank.unwrap_or(usize::MAX), // a rule's, behind them
             hits: alert.hits,
             entity: format!("{} {}", order.sym, order.trader),
             alert: json,

@@ -48,6 +48,11 @@ enum Staged {
         oneshot::Sender<Result<Published, PublishError>>,
     ),
     Clear(FrameMark, oneshot::Sender<Result<u64, PublishError>>),
+    Config(
+        FrameMark,
+        Box<DetectConfig>,
+        oneshot::Sender<Result<u64, PublishError>>,
+    ),
 }
 
 impl Worker {
@@ -126,6 +131,21 @@ impl Worker {
                     Err(error) => drop(reply.send(Err(append_error(error)))),
                 }
                 1
+            }
+            Command::Configure(config, reply) => {
+                // One on the way in this group may be another: then it is written again.
+                let alone = !group
+                    .iter()
+                    .any(|staged| matches!(staged, Staged::Config(..)));
+                if alone && self.fold.config_seen() == Some(&*config) {
+                    drop(reply.send(Ok(self.fold.last().last_seq())));
+                    return 0;
+                }
+                match self.append_config(&config) {
+                    Ok(mark) => group.push(Staged::Config(mark, config, reply)),
+                    Err(error) => drop(reply.send(Err(append_error(error)))),
+                }
+                self.encoded.len()
             }
             Command::Sync(reply) => {
                 let synced = self.journal.sync().map(|()| *self.published.borrow());
@@ -210,7 +230,9 @@ impl Worker {
             for staged in group {
                 match staged {
                     Staged::Bucket(_, _, reply) => drop(reply.send(Err(refused.clone()))),
-                    Staged::Clear(_, reply) => drop(reply.send(Err(refused.clone()))),
+                    Staged::Clear(_, reply) | Staged::Config(_, _, reply) => {
+                        drop(reply.send(Err(refused.clone())));
+                    }
                 }
             }
             return match error {
@@ -234,6 +256,10 @@ impl Worker {
                 }
                 Staged::Clear(mark, reply) => {
                     self.fold.clear(mark);
+                    let _ = reply.send(Ok(mark.seq));
+                }
+                Staged::Config(mark, config, reply) => {
+                    self.fold.config(mark, &config).map_err(Failure::run)?;
                     let _ = reply.send(Ok(mark.seq));
                 }
             }
@@ -262,27 +288,25 @@ impl Worker {
         }
     }
 
-    pub(super) fn write_config(&mut self, config: &DetectConfig) -> Result<(), Failure> {
+    fn append_config(&mut self, config: &DetectConfig) -> Result<FrameMark, AppendError> {
         self.encoded.clear();
-        encode_config(
-            &DetectorConfig {
-                json: config.canonical(),
-            },
-            &mut self.encoded,
-        );
-        let now = clock::now().nanos();
-        let seq = self
-            .journal
-            .append(frame_kind::DETECTOR_CONFIG, 1, now, &self.encoded)
-            .map_err(Failure::run)?;
+        let json = config.canonical();
+        encode_config(&DetectorConfig { json }, &mut self.encoded);
+        let time = clock::now().nanos();
+        let kind = frame_kind::DETECTOR_CONFIG;
+        let seq = self.journal.append(kind, 1, time, &self.encoded)?;
+        Ok(FrameMark {
+            seq,
+            count: 1,
+            time,
+        })
+    }
+
+    pub(super) fn write_config(&mut self, config: &DetectConfig) -> Result<(), Failure> {
+        let mark = self.append_config(config).map_err(Failure::run)?;
         match self.journal.commit() {
             Ok(()) => {
                 self.published.send_replace(self.journal.durable_seq());
-                let mark = FrameMark {
-                    seq,
-                    count: 1,
-                    time: now,
-                };
                 self.fold.config(mark, config).map_err(Failure::run)
             }
             // A repetition is not worth stopping for: the next segment has another.
