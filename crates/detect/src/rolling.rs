@@ -59,6 +59,21 @@ impl<S: Sums> Rolling<S> {
         self.total.add(what);
         self.total
     }
+
+    /// When the oldest slice began, in nanoseconds; `None` before the first.
+    pub(crate) fn begins(&self) -> Option<i64> {
+        let (number, _) = self.slices.front()?;
+        Some(number.saturating_mul(self.length))
+    }
+
+    /// The sum over the slices that began at `time` or later.
+    pub(crate) fn since(&self, time: i64) -> S {
+        let mut sum = S::default();
+        let slices = self.slices.iter().rev();
+        let later = slices.take_while(|slice| slice.0.saturating_mul(self.length) >= time);
+        later.for_each(|(_, one)| sum.add(one));
+        sum
+    }
 }
 
 /// For how long a sum over `window` can matter, in nanoseconds.
@@ -161,6 +176,7 @@ mod tests {
             "the slice of 9 is the 30th before"
         );
         assert_eq!(rolling.add(310, window, &8), 14, "it is gone");
+        assert_eq!((rolling.begins(), rolling.since(20)), (Some(10), 12));
         assert_eq!(rolling.add(10_000, window, &16), 16);
         assert_eq!(rolling.slices.len(), 1);
         let other = TimeSpan::from_nanos(600);

@@ -161,10 +161,11 @@ impl Watch for FleetingOrders {
         version: 1,
         title: "Many orders cancelled within milliseconds, hardly any executed",
         rule: "At the cancel of an order that may wait (not by the end of the session, in a halt or by \
-            the venue; a move to another price is a cancel and a new order): within window the trader cancelled at least orders such orders in the \
-            instrument, the median of their lives, from entry to cancel, is at most life, and of the \
-            quantity that was cancelled or executed at most executed_share executed. Told when it begins and whenever the orders have doubled; auctions count. False \
-            positives: a fast market maker who follows another venue's price.",
+            the venue; a move to another price is a cancel and a new order): within window the trader \
+            cancelled at least orders such orders in the instrument, the median of their lives, from \
+            entry to cancel, is at most life, and of the quantity that was cancelled or executed at most \
+            executed_share executed. Told when it begins and whenever the orders have doubled; auctions \
+            count. False positives: a fast market maker who follows another venue's price.",
         source: "EU 2016/522 Annex II (orders with no intention of executing them)",
         params: Params::PARAMS,
         needs: &[Need::Trader],

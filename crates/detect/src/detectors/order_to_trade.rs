@@ -200,12 +200,13 @@ impl Watch for OrderToTrade {
         version: 1,
         title: "Many orders, or much quantity ordered, for what is traded",
         rule: "At an order (new, amended or cancelled; each counts as one, with its quantity; not what the \
-            venue cancels itself): over the window or over the trading day the trader sent at least orders \
+            venue cancels itself, and nothing in a call phase, in which nobody can trade): over the \
+            window or over the trading day the trader sent at least orders \
             of them in the instrument, and orders / trades - 1 is at least number, or quantity ordered / \
             quantity traded - 1 is at least quantity. No trade counts as one by number and is not judged \
             by quantity. The window is cut into thirty slices, the current and the thirty before it \
             count. The day begins when the instrument's class opens, or at midnight UTC. Told when it \
-            begins and whenever the orders have doubled; auctions count. False positives: market makers \
+            begins and whenever the orders have doubled. False positives: market makers \
             (give them a profile), and whoever quotes an instrument in which nobody trades.",
         source: "EU 2017/566 (RTS 9), Article 3",
         params: Params::PARAMS,
@@ -226,7 +227,8 @@ impl Watch for OrderToTrade {
             .with(Flags::HALT)
             .with(Flags::SNAPSHOT);
         let trades = step.kind == EventType::Filled;
-        if params.exempt || (!trades && step.flags.has(by_venue)) {
+        let call = step.flags.has(Flags::AUCTION.with(Flags::CLOSED));
+        if params.exempt || call || (!trades && step.flags.has(by_venue)) {
             return;
         }
         let kept = kept(params.window).max(DAY);

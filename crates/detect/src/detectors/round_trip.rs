@@ -105,7 +105,7 @@ impl RoundTrip {
         &mut self,
         (step, trade): (&Step<'_>, &Trade),
         side: Side,
-        (with, window): (&Volume, TimeSpan),
+        (with, begins, window): (&Volume, i64, TimeSpan),
         params: &Profiles<Params>,
         found: &mut Found<'_>,
     ) {
@@ -115,6 +115,14 @@ impl RoundTrip {
         let volume = Volume::of(side, trade.quantity);
         let all = state.volume.add(step.time, window, &volume);
         let least = i128::from(params.lots) * i128::from(step.lot());
+        if all.bought < least
+            || all.sold < least
+            || !at_least(with.gross(), params.counterparty_share, least * 2)
+        {
+            return;
+        }
+        // What he did before he first traded with the other is no part of it.
+        let all = state.volume.since(begins);
         if all.bought < least
             || all.sold < least
             || !at_most(all.net(), params.net_share, all.gross())
@@ -181,14 +189,14 @@ impl Watch for RoundTrip {
         id: "round_trip",
         version: 1,
         title: "An owner buys and sells as much, almost all of it with the same other owner",
-        rule: "At an execution whose two sides are known and of different owners: within window one of them \
-            bought at least lots in the instrument and sold at least lots, what remains is at most \
-            net_share of both together, and at least counterparty_share of both together was with the \
-            owner on the other side. The window is cut into thirty slices, the current and the thirty \
-            before it count. Left out: declared crosses and auctions. Told once, and \
-            again whenever the executions have doubled, or after it did not hold for the window. False \
-            positives: two market makers who alone trade an instrument; a broker whose \
-            clients are all one owner.",
+        rule: "At an execution whose two sides are known and of different owners: since the first one \
+            between the two within window, one of them bought at least lots in the instrument and sold \
+            at least lots, what remains is at most net_share of both together, and at least \
+            counterparty_share of both together was with the other. The window is cut into thirty slices, \
+            the current and the thirty before it count, from the slice of that first one on. Left out: \
+            declared crosses and auctions. Told once, and again whenever the executions have doubled, or \
+            after it did not hold for the window. False positives: two market makers who alone trade \
+            an instrument; whoever buys of one maker and soon sells as much to him.",
         source: "EU 2016/522 Annex II (wash trades)",
         params: Params::PARAMS,
         needs: &[Need::Trader, Need::Executions],
@@ -215,8 +223,10 @@ impl Watch for RoundTrip {
             .push(trade.buy.seq.max(trade.sell.seq), EVIDENCE);
         let volume = Volume::of(Side::Buy, trade.quantity);
         let with = both.volume.add(step.time, window, &volume);
+        let begins = both.volume.begins().unwrap_or(step.time);
         for side in [Side::Buy, Side::Sell] {
-            self.judge((step, &trade), side, (&with, window), params, found);
+            let met = (&with, begins, window);
+            self.judge((step, &trade), side, met, params, found);
         }
     }
 

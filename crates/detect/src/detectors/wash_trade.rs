@@ -26,6 +26,8 @@ params! {
     struct Params {
         /// A wash trade is of at least so many lots.
         lots: u64 = "1",
+        /// Its two orders came in, or to that price, within so long of each other.
+        entered_within: TimeSpan = "5s",
         /// It is at least the so-manieth of the owner's in the instrument on the day.
         count: u64 = "1",
         /// Those of the day come to at least so much money.
@@ -105,6 +107,12 @@ impl Washes {
     }
 }
 
+/// How long after one order the other came in, in nanoseconds; `None` when that is not known.
+fn apart(trade: &Trade) -> Option<i64> {
+    let (buy, sell) = (trade.buy.order?, trade.sell.order?);
+    Some(buy.placed.saturating_sub(sell.placed).saturating_abs())
+}
+
 /// The least quantity of a wash trade, in units.
 fn least(step: &Step<'_>, params: &Params) -> i128 {
     i128::from(params.lots) * i128::from(step.lot())
@@ -124,12 +132,13 @@ impl Watch for WashTrade {
         title: "An execution whose buyer and seller are the same owner",
         rule: "At the row that tells an execution's second side: its buyer and its seller are the same \
             owner (the same account, linked accounts, or without accounts the same trader), it is of at \
-            least lots, and it is at least wash trade number count of the owner's in the \
-            instrument on the trading day, which come to at least notional. Left out: auctions, unless \
-            auctions is set, and crosses declared to the venue between accounts that are linked: they \
-            may have different beneficial owners. Every such execution is told. \
-            False positives: two strategies of one firm that meet by chance; linked accounts that are \
-            managed apart.",
+            least lots, its orders, where they are known, came in within entered_within of each other \
+            (who meets an order that has long been there may have met it by chance), and it is at \
+            least wash trade number count of the owner's in the instrument on the trading day, which \
+            come to at least notional. Left out: auctions, unless auctions is set, and crosses declared \
+            to the venue between accounts that are linked: they may have different beneficial owners. \
+            Every such execution is told. False positives: two strategies of one firm that meet by \
+            chance; linked accounts that are managed apart.",
         source: "EU 2016/522 Annex II (wash trades); US CEA 4c(a); FINRA 5210.02",
         params: Params::PARAMS,
         needs: &[Need::Trader, Need::Executions],
@@ -149,6 +158,7 @@ impl Watch for WashTrade {
         if (flags.has(Flags::AUCTION) && !params.auctions)
             || (flags.has(Flags::CROSS) && step.names().is_group(owner))
             || i128::from(trade.quantity) < least(step, params)
+            || apart(&trade).is_some_and(|apart| apart > params.entered_within.nanos())
         {
             return;
         }
