@@ -224,17 +224,30 @@ const fn ended(reason: CancelReason) -> Flags {
 
 /// The row of what happens to one order.
 fn row(event: &EventKind) -> Option<Row> {
-    let (event_type, order, owner, side, price, quantity, display, flags) = match *event {
-        EventKind::Accepted(new) => (
-            EventType::New,
-            new.order,
-            new.owner,
-            new.side,
-            new.price(),
-            new.quantity,
-            new.display,
-            marks(&new),
-        ),
+    let row = |event_type, order, owner, side, price, quantity| Row {
+        event_type,
+        order,
+        owner,
+        side,
+        price,
+        quantity,
+        display: None,
+        flags: Flags::NONE,
+        executed: false,
+    };
+    match *event {
+        EventKind::Accepted(new) => Some(Row {
+            display: new.display,
+            flags: marks(&new),
+            ..row(
+                EventType::New,
+                new.order,
+                new.owner,
+                new.side,
+                new.price(),
+                new.quantity,
+            )
+        }),
         EventKind::Amended {
             order,
             owner,
@@ -243,19 +256,10 @@ fn row(event: &EventKind) -> Option<Row> {
             leaves,
             displayed,
             ..
-        } => {
-            let display = (displayed < leaves).then_some(displayed);
-            (
-                EventType::Amended,
-                order,
-                owner,
-                side,
-                price,
-                leaves,
-                display,
-                Flags::NONE,
-            )
-        }
+        } => Some(Row {
+            display: (displayed < leaves).then_some(displayed),
+            ..row(EventType::Amended, order, owner, side, price, leaves)
+        }),
         EventKind::Cancelled {
             order,
             owner,
@@ -263,37 +267,17 @@ fn row(event: &EventKind) -> Option<Row> {
             price,
             leaves,
             reason,
-        } => {
-            let flags = ended(reason);
-            (
-                EventType::Cancelled,
-                order,
-                owner,
-                side,
-                price,
-                leaves,
-                None,
-                flags,
-            )
-        }
+        } => Some(Row {
+            flags: ended(reason),
+            ..row(EventType::Cancelled, order, owner, side, price, leaves)
+        }),
         EventKind::Executed { .. }
         | EventKind::Crossed(_)
         | EventKind::Refused { .. }
         | EventKind::Rested { .. }
         | EventKind::Uncrossed { .. }
-        | EventKind::PhaseBegan(_) => return None,
-    };
-    Some(Row {
-        event_type,
-        order,
-        owner,
-        side,
-        price,
-        quantity,
-        display,
-        flags,
-        executed: false,
-    })
+        | EventKind::PhaseBegan(_) => None,
+    }
 }
 
 fn name(text: &mut String, prefix: &str, number: u64) {

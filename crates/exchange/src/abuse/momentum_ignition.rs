@@ -9,7 +9,9 @@ use crate::script::{Cast, Desk, MILLI, MINUTE, SECOND, Ticket, When, away, gain}
 pub(crate) const CAST: Cast = Cast::Active;
 pub(crate) const WHEN: When = When::Any(45 * MINUTE);
 
-/// What the detector's defaults ask for: a move of so many standard deviations over the burst.
+/// What the detector's defaults ask for: share of the burst's volume in hundredths, and a move of so many
+/// standard deviations over it.
+const SHARE: i64 = 30;
 const SIGMAS: i64 = 4;
 const BURST: i64 = 5 * SECOND;
 /// How many times the own volume the followers' is.
@@ -84,7 +86,9 @@ async fn attempt(desk: &Desk) -> bool {
     let moved = gain(side, start.middle2(), top.middle2()) / 2;
     let better = gain(side, paid, got) > 0;
     let reversed = sold * 10 >= own * 8 && better;
-    let carried_out = reversed && followed >= own * FOLLOWED && moved >= needed.min(aim);
+    let share = own * 100 / (top.volume - start.volume).max(1);
+    let burst_made_it = share >= SHARE && moved >= needed.min(aim);
+    let carried_out = burst_made_it && reversed && followed >= own * FOLLOWED;
     let orders = [burst, out].concat();
     let how = format!("side={side} moved={moved} own={own} followed={followed} reversed={sold}");
     desk.label(carried_out, from, &orders, &how);

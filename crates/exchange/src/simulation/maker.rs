@@ -34,7 +34,7 @@ pub(super) struct Maker {
     /// Ticks from a level to the next.
     step: i64,
     /// Lots of a quote.
-    size: u64,
+    size: i64,
     /// How far he is off what it is worth, in parts of a tick.
     error: i64,
     /// His quotes: levels of bids, then of asks.
@@ -47,7 +47,7 @@ impl Maker {
         Self {
             half_spread: draws.between(PARTS * 3 / 4, PARTS * 3 / 2),
             step: draws.between(1, 2),
-            size: draws.between(3, 7) as u64,
+            size: draws.between(3, 7),
             error: 0,
             quotes: [None; 2 * LEVELS],
             shown: None,
@@ -116,7 +116,7 @@ impl Maker {
             middle.div_euclid(PARTS) - STALE,
             middle.div_euclid(PARTS) + STALE,
         );
-        let lots = draws.size(4 * self.size);
+        let lots = draws.size(4 * self.size.unsigned_abs());
         if ask < low {
             Some(hand.take(scene, Side::Buy, lots, low))
         } else if bid > high {
@@ -166,9 +166,11 @@ impl Maker {
             }
             commands.push(Command::Cancel(order.order));
         }
-        // Quotes are of about one size: those of a maker do not dwarf each other.
-        let unit = self.size.cast_signed() * (2 + level as i64);
-        let lots = draws.between(unit * 2 / 3, unit * 4 / 3).unsigned_abs();
+        let lots = draws.between(
+            self.size * (2 + level as i64),
+            2 * self.size * (2 + level as i64),
+        );
+        let lots = lots.unsigned_abs();
         let new = NewOrder {
             post_only: true,
             ..hand.limit(scene, side, lots, ticks)
@@ -193,7 +195,7 @@ impl Maker {
         };
         let new = NewOrder {
             post_only: true,
-            ..hand.limit(scene, side, draws.size(self.size / 2), ticks)
+            ..hand.limit(scene, side, draws.size(self.size.unsigned_abs() / 2), ticks)
         };
         self.shown = Some(new.order);
         commands.push(Command::New(new));

@@ -120,12 +120,14 @@ pub(crate) fn stuffing(session: &Session, own: &[Row]) -> bool {
     let messages: Vec<&Row> = own.iter().filter(|row| row.is_message()).collect();
     messages.windows(250).any(|window| {
         let (first, last) = (window[0].time, window[249].time);
-        let all = session
-            .within(first, last)
-            .iter()
-            .filter(|row| row.is_message())
-            .count();
-        last - first <= SECOND && 500 >= all
+        let all = || {
+            session
+                .within(first, last)
+                .iter()
+                .filter(|row| row.is_message())
+                .count()
+        };
+        last - first <= SECOND && all() <= 500
     })
 }
 
@@ -148,7 +150,13 @@ pub(crate) fn fleeting(own: &[Row]) -> bool {
             .clone()
             .filter(|row| matches!(row.act, Act::New { .. }))
             .count();
-        let fills = window.clone().filter(|row| row.traded() > 0).count();
+        let mut filled: Vec<OrderKey> = window
+            .clone()
+            .filter(|row| row.traded() > 0)
+            .map(|row| row.order)
+            .collect();
+        filled.dedup();
+        let fills = filled.len();
         let mut lives: Vec<i64> = window
             .filter_map(|row| {
                 if let Act::Cancelled { lived, .. } = row.act {
@@ -300,7 +308,7 @@ fn ignition(session: &Session, account: u32, from: i64) -> bool {
         });
         let sold: i64 = out.clone().map(Row::traded).sum();
         let got: i64 = out.filter_map(|row| Some(price(row)? * row.traded())).sum();
-        mine * 10 >= volume(burst) * 3
+        mine * 10 >= volume(session.within(from, end)) * 3
             && followed >= 2 * mine
             && sold * 10 >= mine * 8
             && sign * (got * mine - paid * sold) > 0
