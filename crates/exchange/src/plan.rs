@@ -140,6 +140,7 @@ fn patterns(name: &str) -> Result<Vec<Pattern>, PlanError> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 

@@ -59,7 +59,13 @@ fn events_show_what_is_labelled() {
 
 #[test]
 fn labels_name_orders_that_are_in_the_events() {
-    let session = played(4, "all=1,near:all=1");
+    let session = Session::run(Scenario {
+        seed: 4,
+        instruments: 2,
+        trading: TimeSpan::from_secs(3 * 3_600),
+        plan: Plan::parse("all=1,near:all=1").unwrap(),
+        ..Scenario::default()
+    });
     let orders = session.orders();
     let stops = session.tape.last().unwrap().0;
     let mut seen: BTreeSet<OrderKey> = BTreeSet::new();
@@ -75,7 +81,13 @@ fn labels_name_orders_that_are_in_the_events() {
         assert_eq!(line.split(',').count(), columns, "{line}");
     }
     assert!(session.labels.is_sorted_by_key(|label| label.from));
-    assert!(session.labels.len() >= 20, "{}", session.labels.len());
+    let instruments: BTreeSet<_> = session
+        .labels
+        .iter()
+        .map(|label| label.instrument)
+        .collect();
+    assert_eq!(instruments.len(), 2);
+    assert!(session.labels.len() >= 40, "{}", session.labels.len());
 }
 
 #[test]

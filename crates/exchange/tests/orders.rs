@@ -6,9 +6,9 @@ mod support;
 use support::story::{Story, buy, fok, iceberg, ioc, market, sell};
 use support::{pieces, price, rules};
 use tapewatch_exchange::{
-    Command, EventKind, Exchange, Instrument, NewOrder, Phase, Refusal, SelfMatch,
+    Command, Cross, EventKind, Exchange, Instrument, NewOrder, Phase, Refusal, Rules, SelfMatch,
 };
-use tapewatch_model::{OrderKey, Side};
+use tapewatch_model::{OrderKey, Price, Quantity, Side};
 
 #[test]
 fn a_limit_order_takes_the_best_price_then_the_oldest_and_rests() {
@@ -256,4 +256,67 @@ fn markets_do_not_touch_each_other() {
     };
     assert_eq!(events.first().unwrap().kind, refused);
     assert!(exchange.begin(nowhere, Phase::Closed, &mut events).is_err());
+}
+
+#[test]
+fn a_cross_is_declared_at_the_best_prices_or_between_them() {
+    let rules = Rules::new(
+        Price::from_units(10_000_000),
+        Quantity::from_whole(1).unwrap(),
+        None,
+        16,
+    );
+    let mut exchange = Exchange::default();
+    let one = exchange.list(rules.unwrap()).unwrap();
+    let mut events = Vec::new();
+    let cross = |ticks: i64| {
+        Command::Cross(Cross {
+            buy: OrderKey(8),
+            buyer: 1,
+            sell: OrderKey(9),
+            seller: 2,
+            price: Price::from_units(ticks * 10_000_000),
+            quantity: Quantity::from_whole(5).unwrap(),
+        })
+    };
+    let mut last = |exchange: &mut Exchange, command| {
+        exchange.submit(one, command, &mut events);
+        events.last().unwrap().kind
+    };
+    let refused = |reason| EventKind::Refused {
+        order: OrderKey(8),
+        reason,
+    };
+    exchange
+        .begin(one, Phase::OpeningCall, &mut Vec::new())
+        .unwrap();
+    assert_eq!(last(&mut exchange, cross(100)), refused(Refusal::CallPhase));
+    exchange
+        .begin(one, Phase::Continuous, &mut Vec::new())
+        .unwrap();
+    let limit = |order, side, ticks: i64| {
+        let (quantity, price) = (
+            Quantity::from_whole(5).unwrap(),
+            Price::from_units(ticks * 10_000_000),
+        );
+        Command::New(NewOrder::limit(OrderKey(order), 3, side, quantity, price))
+    };
+    last(&mut exchange, limit(1, Side::Buy, 99));
+    last(&mut exchange, limit(2, Side::Sell, 101));
+    assert_eq!(last(&mut exchange, cross(98)), refused(Refusal::CrossPrice));
+    assert_eq!(
+        last(&mut exchange, cross(102)),
+        refused(Refusal::CrossPrice)
+    );
+    for ticks in 99..=101 {
+        assert!(matches!(
+            last(&mut exchange, cross(ticks)),
+            EventKind::Crossed(_)
+        ));
+    }
+    assert_eq!(
+        exchange.market(one).unwrap().book().len(),
+        2,
+        "no order has traded with it"
+    );
 }

@@ -4,7 +4,7 @@
 
 use tapewatch_model::Side;
 
-use crate::script::{Cast, Desk, MILLI, MINUTE, SECOND, Ticket, When, away, gain};
+use crate::script::{Cast, Desk, MINUTE, SECOND, Ticket, When, away, gain};
 
 pub(crate) const CAST: Cast = Cast::Active;
 pub(crate) const WHEN: When = When::Any(45 * MINUTE);
