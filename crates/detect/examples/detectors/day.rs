@@ -29,6 +29,8 @@ pub(crate) struct Truth {
 pub(crate) struct Days {
     pub(crate) batches: Vec<OrderBatch>,
     pub(crate) truth: Vec<Truth>,
+    /// Patterns that were tried and came to nothing: an alert on one is neither right nor wrong.
+    pub(crate) attempts: Vec<Truth>,
     tables: Vec<Value>,
     pub(crate) seeds: Vec<u64>,
     /// Instrument and order id of a row, by its sequence number.
@@ -40,6 +42,7 @@ impl Days {
         let mut days = Self {
             batches: Vec::new(),
             truth: Vec::new(),
+            attempts: Vec::new(),
             tables: Vec::new(),
             seeds: seeds.to_vec(),
             ids: Vec::new(),
@@ -78,6 +81,9 @@ impl Days {
         let labels = simulation.labels();
         self.truth
             .extend(labels.iter().map(|label| truth(&simulation, label)));
+        let attempts = simulation.attempts();
+        let attempts = attempts.iter().map(|label| truth(&simulation, label));
+        self.attempts.extend(attempts);
         Ok(())
     }
 

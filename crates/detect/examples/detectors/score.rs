@@ -2,13 +2,13 @@
 //!
 //! Invariant: an alert is of a label when it is of its instrument and rests on one of its orders, or
 //! is of one of its traders while it was played. It is true when one such label is of an abuse of the
-//! detector's own kind, of others when one is of another kind, and else false. A label is found when
-//! a true alert is of it.
+//! detector's own kind; of others when one is of another kind, or of a pattern that was tried and came
+//! to nothing; and else false. A label is found when a true alert is of it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use tapewatch_detect::detectors;
-use tapewatch_model::Hit;
+use tapewatch_model::{Hit, Time};
 
 use crate::day::{Days, Truth};
 
@@ -30,11 +30,10 @@ pub(crate) struct Score {
     pub(crate) detector: &'static str,
     pub(crate) injected: u64,
     pub(crate) found: u64,
-    /// Alerts that are true, false, of other kinds of abuse, and of near misses.
+    /// Alerts that are true, false, and of other patterns.
     pub(crate) hits: u64,
     pub(crate) wrong: u64,
     pub(crate) other: u64,
-    pub(crate) near: u64,
     /// Near misses that were played, and those that were flagged.
     pub(crate) near_misses: u64,
     pub(crate) near_flagged: u64,
@@ -82,92 +81,82 @@ pub(crate) fn per_million(rows: u64, hits: &[Hit]) -> PerMillion {
     PerMillion { rows, alerts }
 }
 
+/// The scores of all detectors; says each alert and each miss of the one named.
 pub(crate) fn scores(days: &Days, hits: &[Hit], verbose: Option<&str>) -> Vec<Score> {
     let alerts = alerts(days, hits);
-    let mut scores = Vec::new();
-    for info in detectors() {
-        let of_kind = |truth: &&Truth| truth.kind == info.id;
-        let played = days.truth.iter().filter(of_kind);
-        let mut score = Score {
-            detector: info.id,
-            ..Score::default()
-        };
-        let mut first: BTreeMap<usize, i64> = BTreeMap::new();
-        let mut flagged: BTreeSet<usize> = BTreeSet::new();
-        for alert in alerts.iter().filter(|alert| alert.detector == info.id) {
-            let labels: Vec<usize> = labels_of(alert, &days.truth);
-            let true_ones = labels.iter().filter(|&&at| is_abuse(days, at, info.id));
-            let mut is_true = false;
-            for at in true_ones {
-                is_true = true;
-                first
-                    .entry(*at)
-                    .and_modify(|time| *time = (*time).min(alert.first))
-                    .or_insert(alert.first);
-            }
-            let misses: Vec<usize> = labels
-                .iter()
-                .copied()
-                .filter(|&at| days.truth[at].near_miss.is_some())
-                .collect();
-            flagged.extend(misses.iter().filter(|&&at| days.truth[at].kind == info.id));
-            if is_true {
-                score.hits += 1;
-            } else if labels.iter().any(|&at| days.truth[at].near_miss.is_none()) {
-                score.other += 1;
-            } else {
-                score.wrong += 1;
-                score.near += u64::from(!misses.is_empty());
-                if verbose == Some(info.id) {
-                    println!("false: {}", alert.text);
-                }
-            }
-        }
-        for (at, truth) in days
-            .truth
-            .iter()
-            .enumerate()
-            .filter(|(_, truth)| truth.kind == info.id)
-        {
-            if truth.near_miss.is_none() && !first.contains_key(&at) && verbose == Some(info.id) {
-                println!(
-                    "missed: {} {:?} {} {}",
-                    truth.sym,
-                    truth.traders,
-                    tapewatch_model::Time::from_nanos(truth.from),
-                    truth.variation
-                );
-            }
-        }
-        score.injected = played
-            .clone()
-            .filter(|truth| truth.near_miss.is_none())
-            .count() as u64;
-        score.near_misses = played.filter(|truth| truth.near_miss.is_some()).count() as u64;
-        score.near_flagged = flagged.len() as u64;
-        score.found = first.len() as u64;
-        score.delays = first
-            .iter()
-            .map(|(at, time)| time - days.truth[*at].from)
-            .collect();
-        score.delays.sort_unstable();
-        scores.push(score);
-    }
-    scores
+    let of = |info: &tapewatch_detect::DetectorInfo| {
+        let alerts = alerts.iter().filter(|alert| alert.detector == info.id);
+        score(info.id, alerts, days, verbose == Some(info.id))
+    };
+    detectors().map(of).collect()
 }
 
-fn is_abuse(days: &Days, at: usize, kind: &str) -> bool {
-    let truth = &days.truth[at];
-    truth.kind == kind && truth.near_miss.is_none()
+fn score<'a>(
+    id: &'static str,
+    alerts: impl Iterator<Item = &'a Alert>,
+    days: &Days,
+    verbose: bool,
+) -> Score {
+    let mut score = Score {
+        detector: id,
+        ..Score::default()
+    };
+    let mut first: BTreeMap<usize, i64> = BTreeMap::new();
+    let mut flagged: BTreeSet<usize> = BTreeSet::new();
+    for alert in alerts {
+        let labels = labels_of(alert, &days.truth);
+        let abuse = |at: &usize| days.truth[*at].near_miss.is_none();
+        let own = |at: &usize| days.truth[*at].kind == id;
+        flagged.extend(labels.iter().filter(|at| own(at) && !abuse(at)));
+        let found: Vec<usize> = labels
+            .iter()
+            .copied()
+            .filter(|at| own(at) && abuse(at))
+            .collect();
+        for at in &found {
+            let time = first.entry(*at).or_insert(alert.first);
+            *time = (*time).min(alert.first);
+        }
+        let word = if !found.is_empty() {
+            score.hits += 1;
+            "true"
+        } else if labels.iter().any(abuse) || !labels_of(alert, &days.attempts).is_empty() {
+            score.other += 1;
+            "other"
+        } else {
+            score.wrong += 1;
+            "false"
+        };
+        if verbose {
+            println!("{word}: {}", alert.text);
+        }
+    }
+    for (at, truth) in days
+        .truth
+        .iter()
+        .enumerate()
+        .filter(|(_, truth)| truth.kind == id)
+    {
+        let abuse = truth.near_miss.is_none();
+        score.injected += u64::from(abuse);
+        score.near_misses += u64::from(!abuse);
+        if verbose && abuse && !first.contains_key(&at) {
+            let (from, traders) = (Time::from_nanos(truth.from), truth.traders.join(" "));
+            println!("missed: {} {traders} {from} {}", truth.sym, truth.variation);
+        }
+    }
+    score.near_flagged = flagged.len() as u64;
+    score.found = first.len() as u64;
+    let delays = first.iter().map(|(at, time)| time - days.truth[*at].from);
+    score.delays = delays.collect();
+    score.delays.sort_unstable();
+    score
 }
 
 /// The labels that an alert is of.
 fn labels_of(alert: &Alert, truth: &[Truth]) -> Vec<usize> {
-    let sym: u32 = alert
-        .sym
-        .strip_prefix("SIM")
-        .and_then(|sym| sym.parse().ok())
-        .unwrap_or(0);
+    let sym = alert.sym.strip_prefix("SIM");
+    let sym: u32 = sym.and_then(|sym| sym.parse().ok()).unwrap_or(0);
     let of = |truth: &Truth| {
         let rests = || {
             let mut ids = truth.orders.iter().filter_map(|id| id.parse().ok());
@@ -177,7 +166,8 @@ fn labels_of(alert: &Alert, truth: &[Truth]) -> Vec<usize> {
             && alert.last >= truth.from
             && alert.first <= truth.to;
         // Order ids come again on other days.
-        let same_day = alert.first - truth.from < 86_400_000_000_000 && truth.from <= alert.last;
+        let date = |time: i64| Time::from_nanos(time).date();
+        let same_day = date(alert.first) == date(truth.from) && truth.from <= alert.last;
         truth.sym == alert.sym && same_day && (meanwhile || rests())
     };
     let all = truth.iter().enumerate();
@@ -191,17 +181,16 @@ fn alerts(days: &Days, hits: &[Hit]) -> Vec<Alert> {
     for hit in hits {
         let time = hit.order.time.nanos();
         let orders = hit.evidence.iter().filter_map(|seq| days.order_of(*seq));
-        let alert = alerts
-            .entry((hit.detector, *hit.alert_id.bytes()))
-            .or_insert_with(|| Alert {
-                detector: hit.detector,
-                sym: hit.order.sym.clone(),
-                trader: hit.order.trader.clone(),
-                first: time,
-                last: time,
-                orders: BTreeSet::new(),
-                text: format!("{} {}", hit.order.time, hit.text),
-            });
+        let key = (hit.detector, *hit.alert_id.bytes());
+        let alert = alerts.entry(key).or_insert_with(|| Alert {
+            detector: hit.detector,
+            sym: hit.order.sym.clone(),
+            trader: hit.order.trader.clone(),
+            first: time,
+            last: time,
+            orders: BTreeSet::new(),
+            text: format!("{} {}", hit.order.time, hit.text),
+        });
         alert.last = alert.last.max(time);
         alert.orders.extend(orders);
     }
