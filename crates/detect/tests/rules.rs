@@ -78,7 +78,12 @@ fn what_is_wrong_is_told_with_line_and_column() {
             "[\"canceled\", \"lost\"]",
             "\"lost\" is no event type",
         ),
-        (WINDOW, "cancels = 3", "cancels = nan", "cancels"),
+        (
+            WINDOW,
+            "cancels = 3",
+            "cancels = nan",
+            "unknown name \"nan\"",
+        ),
         (
             WINDOW,
             "cancels = 3",
