@@ -184,7 +184,7 @@ fn time_of_day(text: &str) -> Result<Option<i64>, &str> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
 mod tests {
     use super::*;
 
