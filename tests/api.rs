@@ -126,7 +126,7 @@ fn orders_come_in_as_json_csv_and_twice_sent_buckets() {
 #[test]
 fn a_bucket_sent_again_is_taken_once() {
     use tapewatch_model::{
-        Bucket, EventType, Origin, Price, Quantity, RowRef, Side, Time, encode_bucket,
+        Bucket, Details, EventType, Origin, Price, Quantity, RowRef, Side, Time, encode_bucket,
     };
     let (_dir, mut server) = server();
     let origin = Origin {
@@ -146,6 +146,7 @@ fn a_bucket_sent_again_is_taken_once() {
         order_id: b"O",
         price: Price::from_units(1),
         quantity: Quantity::from_whole(1).unwrap(),
+        details: Details::default(),
     };
     bucket.orders.push(&row).unwrap();
     let mut send = |server: &Server, batch: u64| {

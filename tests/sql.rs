@@ -12,7 +12,7 @@ use std::fs;
 use std::process::Stdio;
 
 use serde_json::json;
-use support::{Server, run, tapewatch, write_orders};
+use support::{Server, assert_same, run, tables, tapewatch, write_orders};
 
 #[test]
 fn every_format_with_and_without_a_process() {
@@ -177,6 +177,130 @@ fn replay_over_history_and_today_gives_the_live_hits() {
             && out.lines().count() > 5
     );
     server.kill();
+}
+
+/// The reference's orders with all that a source may tell.
+const TOLD: &str = "\
+time,sym,eventType,trader,side,orderID,price,quantity,account,execID,displayQty,flags
+2015-04-17D12:00:00,SNDL,new,Spoofer,S,O10,1.25,1000,ACC-1,,100,
+2015-04-17D12:00:01,SNDL,new,Spoofer,S,O11,1.25,1100,ACC-1,,,post_only
+2015-04-17D12:00:02,SNDL,new,,B,M1,,70,,,,market anonymous
+2015-04-17D12:00:02,SNDL,filled,,B,M1,1.25,70,,E1,,aggressor anonymous
+2015-04-17D12:00:02,SNDL,filled,Spoofer,S,O10,1.25,70,ACC-1,E1,0,passive
+2015-04-17D12:00:04,SNDL,new,Spoofer,S,O12,1.25,2200,,,,
+2015-04-17D12:00:05,SNDL,cancelled,Spoofer,S,O10,1.25,930,ACC-1,,,
+2015-04-17D12:00:05,SNDL,new,Spoofer,S,O13,1.23,1300,,,,
+2015-04-17D12:00:10,SNDL,cancelled,Spoofer,S,O12,1.25,2200,,,,
+2015-04-17D12:00:11,SNDL,cancelled,Spoofer,S,O11,1.25,1100,ACC-1,,,expired
+2015-04-17D12:00:20,SNDL,cancelled,Spoofer,S,O13,1.23,1300,\"ACC, 2\",X9,0.5,halt expired
+";
+
+/// What not every source tells is the same in the journal, today, in the history and in a replay.
+#[test]
+fn what_a_source_tells_is_never_lost() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("told.csv");
+    fs::write(&file, TOLD).unwrap();
+    let mut server = Server::start(dir.path(), &[]);
+    let (code, _, error) = server.feed(&file, &["--strict", "--rows-per-bucket", "3"]);
+    assert_eq!(code, 0, "{error}");
+    let (status, answer) = server.post_json(
+        "/api/v1/orders",
+        &json!([{
+            "time": "2015-04-17T12:00:21Z", "sym": "SNDL", "event_type": "new", "side": "B", "quantity": 1,
+            "display_quantity": "0.25", "account": "A", "exec_id": "E", "flags": "anonymous market",
+        }]),
+    );
+    assert_eq!(status, 200, "{answer}");
+    for (bad, column) in [
+        (json!({ "flags": "anonymous" }), "price"),
+        (json!({ "flags": "market" }), "trader"),
+        (json!({ "flags": "fast", "price": 1 }), "flags"),
+    ] {
+        let mut row = json!({ "time": "2015-04-17T12:00:21Z", "sym": "A", "event_type": "new", "side": "B", "quantity": 1 });
+        row.as_object_mut()
+            .unwrap()
+            .extend(bad.as_object().unwrap().clone());
+        let (status, answer) = server.post_json("/api/v1/orders", &json!([row]));
+        let message = answer["error"]["message"].as_str().unwrap_or_default();
+        assert!(
+            status == 400 && message.contains(&format!("column {column}")),
+            "{answer}"
+        );
+    }
+    let rows = server.get_json("/api/v1/orders")["rows"].clone();
+    assert_eq!(
+        (rows[4]["display_quantity"].as_str(), &rows[4]["flags"]),
+        (Some("0"), &json!("passive"))
+    );
+    assert_eq!(
+        (&rows[11]["trader"], &rows[11]["display_quantity"]),
+        (&json!(""), &json!("0.25"))
+    );
+    assert!(
+        rows[5].get("account").is_none() && rows[5].get("flags").is_none(),
+        "{rows}"
+    );
+    let alerts = server.get_json("/api/v1/alerts")["rows"].clone();
+    assert_eq!(
+        (&alerts[0]["account"], &alerts[0]["flags"]),
+        (&json!("ACC, 2"), &json!("halt expired"))
+    );
+
+    let told = "select account, exec_id, display_quantity, flags from orders order by seq";
+    let csv = server.csv(told).replace('\r', "");
+    let expected = TOLD
+        .lines()
+        .skip(1)
+        .map(|line| line.splitn(9, ',').last().unwrap().replace('\\', ""));
+    let words = ",E1,,aggressor anonymous";
+    assert!(csv.contains(words), "{csv}");
+    let mut lines: Vec<String> = expected.collect();
+    lines.insert(0, "account,exec_id,display_quantity,flags".to_owned());
+    lines.push("A,E,0.25,market anonymous".to_owned());
+    assert_eq!(csv.lines().collect::<Vec<_>>(), lines);
+
+    let all = tables(&server);
+    server.kill();
+    server.restart();
+    assert_same(&tables(&server), &all, "after a crash");
+    assert_eq!(run(&mut server.command(&["eod"])).0, 0);
+    assert_same(&tables(&server), &all, "in the history");
+    server.kill();
+    server.restart();
+    assert_same(&tables(&server), &all, "in the history, after a crash");
+    assert_eq!(server.get_json("/api/v1/alerts")["rows"], alerts);
+
+    // Stored rows are replayed, and exported ones are fed, as they were.
+    let data = dir.path().join("data");
+    let stored = [
+        "replay",
+        "--from",
+        "2015-04-17",
+        "--to",
+        "2015-04-18",
+        "--data",
+    ];
+    let (code, hits, error) = run(tapewatch().args(stored).arg(&data));
+    assert_eq!(code, 0, "{error}");
+    let hit: serde_json::Value = serde_json::from_str(hits.lines().next().unwrap()).unwrap();
+    assert_eq!(
+        (&hit["account"], &hit["display_quantity"]),
+        (&json!("ACC, 2"), &json!("0.5"))
+    );
+    let export = dir.path().join("orders.parquet");
+    let query = "select * from orders order by seq";
+    let mut sql = server.command(&["sql", query, "--format", "parquet"]);
+    assert_eq!(run(sql.arg("--output").arg(&export)).0, 0);
+    let other = tempfile::tempdir().unwrap();
+    let second = Server::start(other.path(), &[]);
+    let (code, _, error) = run(second
+        .command(&["feed", "parquet"])
+        .arg(&export)
+        .arg("--strict"));
+    assert_eq!(code, 0, "{error}");
+    let query = "select * exclude (seq) from orders order by seq";
+    assert_eq!(second.csv(query), server.csv(query));
 }
 
 #[test]

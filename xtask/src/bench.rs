@@ -6,6 +6,7 @@
 mod cases;
 mod data;
 mod engines;
+mod market;
 mod once;
 mod report;
 mod spread;
@@ -32,6 +33,9 @@ const DEFAULT_LIVE_SECONDS: u64 = 60;
 
 /// Builds, generates, prepares, measures, and writes the results.
 pub(crate) fn run(mut args: Args) -> Outcome<()> {
+    if args.flag("market") {
+        return market::run(args);
+    }
     let rows = args.number("--rows")?.unwrap_or(FULL_ROWS);
     let runs = args.number("--runs")?.unwrap_or(DEFAULT_RUNS);
     let live_seconds = args

@@ -54,8 +54,10 @@ const COMMANDS: &[Command] = &[
     },
     Command {
         name: "bench",
-        usage: "[--rows N] [--runs N] [--live-seconds N]",
+        usage: "[market] [--rows N] [--runs N] [--live-seconds N] [--real FILE]",
         about: "side by side with DuckDB and Polars on the same file; writes bench/RESULTS.md\n\
+                market            instead, the simulated market beside a real one; writes docs/use/simulated-market.md\n\
+                --real FILE       with market: the real one's market-by-order file\n\
                 --rows N          rows of the generated file (default: 10000000)\n\
                 --runs N          runs of each, interleaved (default: 5)\n\
                 --live-seconds N  how long the live path is measured (default: 60)",

@@ -5,12 +5,18 @@
 //! reads a clock or sleeps: [`pace`] says when a bucket is due, the caller waits.
 
 mod csv;
+mod dbn;
+mod lobster;
+mod open_orders;
 pub mod pace;
+mod row_numbers;
 mod strict;
 mod thresholds;
 // <new connector>
 
+pub use self::dbn::DbnOrders;
 pub use csv::{CsvOrders, ROW_BYTES_MAX};
+pub use lobster::{LobsterOptions, LobsterOrders};
 pub use pace::{Bucketer, Due, Pace, Speed, SpeedError};
 pub use strict::first_error;
 pub use thresholds::{SpoofingThresholds, read_thresholds};

@@ -1,17 +1,22 @@
 //! How many events a second one core judges: the rule alone, the rule and the interning of texts
 //! before it, users' rules, and a backtest of 1 and of 49 sets, over a generated part of a day in
-//! memory.
+//! memory; and each detector, and all of them, over a flow that trades.
 //!
 //! Invariant: the same events in every run, as dense in time as a day of ten million.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
+#[path = "../tests/support/flow.rs"]
+mod flow;
+
 use std::hint::black_box;
 
 use criterion::{BatchSize, Criterion, SamplingMode, Throughput};
-use tapewatch_detect::{Backtest, DetectConfig, Engine, Rules, Shard};
+use tapewatch_detect::{Backtest, DetectConfig, Engine, Rules, Shard, detectors};
 use tapewatch_model::{Details, EventType, OrderBatch, Price, Quantity, RowRef, Side, Time};
 
 const ROWS: usize = 4_000_000;
+/// Of the flow that trades.
+const FLOW_ROWS: usize = 500_000;
 const BATCH_ROWS: usize = 8_192;
 const TRADERS: usize = 5_000;
 /// One burst of cancels, whose fifth is a hit, in so many events: as many hits as the day of ten
@@ -153,8 +158,61 @@ fn sets(side: u32) -> Vec<DetectConfig> {
     pairs.map(set).collect()
 }
 
+/// A flow that trades, as one source gives it.
+fn traded() -> Vec<OrderBatch> {
+    let shape = flow::Shape {
+        syms: 100,
+        traders: 500,
+        step: 6_000_000,
+        odd: false,
+    };
+    let mut batches: Vec<OrderBatch> = Vec::new();
+    for orders in flow::flow(20_240_105, FLOW_ROWS, shape).chunks(BATCH_ROWS) {
+        let before = batches.last().cloned().unwrap_or_default();
+        let mut batch = OrderBatch::following(&before, orders.len());
+        for order in orders {
+            batch.push(&order.as_row().as_bytes()).unwrap();
+        }
+        batch.number_from(orders[0].seq);
+        batches.push(batch);
+    }
+    batches
+}
+
+/// Each detector alone, its market included, then all together.
+fn detectors_over_a_market(criterion: &mut Criterion) {
+    let batches = traded();
+    let rows: usize = batches.iter().map(OrderBatch::len).sum();
+    let mut group = criterion.benchmark_group("detectors");
+    group
+        .throughput(Throughput::Elements(rows as u64))
+        .sampling_mode(SamplingMode::Flat)
+        .sample_size(10);
+    let ids = detectors().map(|detector| detector.id);
+    for id in ids.chain(["all"]) {
+        let mut config = DetectConfig::default();
+        match id {
+            "all" => config.all().unwrap(),
+            id => config.only(&[id.to_owned()]).unwrap(),
+        }
+        group.bench_function(id, |bencher| {
+            let setup = || Engine::new(&config, Shard::WHOLE).unwrap();
+            let apply = |mut engine: Engine| {
+                let mut hits = Vec::new();
+                for orders in &batches {
+                    engine.apply(orders, &mut hits);
+                }
+                (engine, black_box(hits))
+            };
+            bencher.iter_batched(setup, apply, BatchSize::PerIteration);
+        });
+    }
+    group.finish();
+}
+
 fn main() {
     let mut criterion = Criterion::default().configure_from_args();
+    detectors_over_a_market(&mut criterion);
     let day = Day::generated();
     let batches = day.batches();
     let mut group = criterion.benchmark_group("engine");

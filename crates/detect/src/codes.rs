@@ -57,6 +57,11 @@ impl<'a> Names<'a> {
         self.owners.name(number)
     }
 
+    /// Whether an owner is a group that accounts or traders are linked to.
+    pub(crate) fn is_group(self, number: u32) -> bool {
+        self.owners.is_group(number)
+    }
+
     /// The class of an instrument and the client group of an owner, by number; 0 for none.
     #[inline]
     pub(crate) fn class_and_group(self, sym: u32, owner: u32) -> (u16, u16) {

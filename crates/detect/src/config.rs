@@ -11,6 +11,7 @@ use tapewatch_model::Id;
 use crate::reference::Reference;
 use crate::registry::REGISTRY;
 use crate::rules::Rules;
+use crate::suppress::Suppressions;
 
 /// Why a configuration is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -41,11 +42,15 @@ pub enum ConfigError {
 pub struct DetectConfig {
     detectors: Map<String, Value>,
     reference: Arc<Reference>,
+    suppressions: Suppressions,
     rules: Rules,
 }
 
 /// The keys of the reference tables and of the rules among the detectors' names.
 const REFERENCE: &str = "reference";
+/// The key of the suppressions among them.
+const SUPPRESS: &str = "suppress";
+/// The key of the users' rules among them.
 const RULES: &str = "rules";
 
 impl Default for DetectConfig {
@@ -55,6 +60,7 @@ impl Default for DetectConfig {
         Self::from_json(&Value::Object(Map::new())).unwrap_or(Self {
             detectors: Map::new(),
             reference: Arc::default(),
+            suppressions: Suppressions::default(),
             rules: Rules::default(),
         })
     }
@@ -62,8 +68,8 @@ impl Default for DetectConfig {
 
 impl DetectConfig {
     /// Reads `{"spoofing": {"lookback": "10s"}}`: what is not named keeps its default, and
-    /// `"enabled"` switches a detector on or off; the key `reference` holds the reference tables, the
-    /// key `rules` the users' rules, by name.
+    /// `"enabled"` switches a detector on or off; the key `reference` holds the reference tables,
+    /// `suppress` the suppressions, `rules` the users' rules, by name.
     ///
     /// # Errors
     /// [`ConfigError`] names the detector and the parameter.
@@ -72,16 +78,17 @@ impl DetectConfig {
             let form = "the detectors' configuration must be a table, one entry a detector";
             return Err(ConfigError::Form(form.to_owned()));
         };
-        for name in given
-            .keys()
-            .filter(|name| *name != REFERENCE && *name != RULES)
-        {
+        let tables = [REFERENCE, SUPPRESS, RULES];
+        let names = given.keys().filter(|name| !tables.contains(&name.as_str()));
+        for name in names {
             known(name)?;
         }
         let rules = given.get(RULES).map(Rules::from_json).transpose();
         let rules = rules.map_err(ConfigError::Form)?.unwrap_or_default();
         let reference = given.get(REFERENCE).map(Reference::from_json);
         let reference = Arc::new(reference.transpose()?.unwrap_or_default());
+        let suppressions = given.get(SUPPRESS).map(Suppressions::from_json);
+        let suppressions = suppressions.transpose()?.unwrap_or_default();
         let mut detectors = Map::new();
         for registration in REGISTRY {
             let id = registration.info.id;
@@ -108,6 +115,7 @@ impl DetectConfig {
         Ok(Self {
             detectors,
             reference,
+            suppressions,
             rules,
         })
     }
@@ -167,7 +175,8 @@ impl DetectConfig {
             known(name)?;
         }
         let mut all = self.with_disabled();
-        all.retain(|name, _| names.contains(name) || name == REFERENCE);
+        let kept = [REFERENCE, SUPPRESS];
+        all.retain(|name, _| names.contains(name) || kept.contains(&name.as_str()));
         let mut rules = self.rules.clone();
         rules.retain(|name| names.iter().any(|wanted| wanted == name));
         for registration in REGISTRY {
@@ -203,6 +212,14 @@ impl DetectConfig {
             let tables = serde_json::to_value(self.reference.as_ref());
             all.insert(REFERENCE.to_owned(), tables.unwrap_or_default()); // tables have a JSON form
         }
+        if !self.suppressions.is_empty() {
+            all.insert(SUPPRESS.to_owned(), self.suppressions.to_json());
+        }
+    }
+
+    /// The suppressions.
+    pub(crate) fn suppressions(&self) -> &Suppressions {
+        &self.suppressions
     }
 
     /// The reference tables.
@@ -343,6 +360,43 @@ mod tests {
             DetectConfig::from_canonical(&other.canonical()).unwrap(),
             other
         );
+    }
+
+    #[test]
+    fn tables_and_suppressions_are_kept_in_every_form() {
+        let mut config = DetectConfig::from_json(&json(
+            r#"{"reference":{"linked":{"A":"B"}},"layering":{"enabled":true},
+                "suppress":[{"sym":"X","until":"2024-01-05T00:00:00Z","reason":"test desk"}]}"#,
+        ))
+        .unwrap();
+        let canonical = config.canonical();
+        assert_eq!(DetectConfig::from_canonical(&canonical).unwrap(), config);
+        config.set("layering.levels=4").unwrap();
+        config.only(&["layering".to_owned()]).unwrap();
+        assert!(config.params("spoofing").is_none());
+        assert!(!config.reference().is_empty() && !config.suppressions().is_empty());
+        config.all().unwrap();
+        assert_eq!(config.params("layering").unwrap()["levels"], 4);
+        assert!(config.params("spoofing").is_some() && !config.suppressions().is_empty());
+        for (text, expected) in [
+            (
+                r#"{"suppress":[{"until":"2024-01-05T00:00:00Z","reason":"x"}]}"#,
+                "name a detector",
+            ),
+            (
+                r#"{"suppress":[{"sym":"X","reason":"x"}]}"#,
+                "entry 1: missing field `until`",
+            ),
+            (
+                r#"{"suppress":[{"sym":"X","until":"2024-01-05T00:00:00Z","reason":" "}]}"#,
+                "the reason must be told",
+            ),
+        ] {
+            let error = DetectConfig::from_json(&json(text))
+                .unwrap_err()
+                .to_string();
+            assert!(error.contains(expected), "{text}: {error}");
+        }
     }
 
     #[test]

@@ -15,6 +15,7 @@ use crate::markets::Markets;
 use crate::registry::{REGISTRY, rank};
 use crate::rules::runner;
 use crate::shard::Shard;
+use crate::suppress::Suppressions;
 
 /// What the engine counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -164,13 +165,14 @@ impl Engine {
         let Some(rows) = self.codes.rows_of(orders, false) else {
             return;
         };
+        let suppressions = self.config.suppressions();
         let first_hit = hits.len();
         for running in self
             .running
             .iter_mut()
             .filter(|one| !one.detector.by_step())
         {
-            let (detector, mut found) = running.finding(&rows, hits);
+            let (detector, mut found) = running.finding(suppressions, &rows, hits);
             detector.apply(&rows, &mut found);
         }
         if self.running.iter().any(|one| one.detector.by_step()) {
@@ -179,7 +181,7 @@ impl Engine {
                     continue;
                 };
                 for running in self.running.iter_mut().filter(|one| one.detector.by_step()) {
-                    let (detector, mut found) = running.finding(&rows, hits);
+                    let (detector, mut found) = running.finding(suppressions, &rows, hits);
                     detector.step(&step, &mut found);
                 }
             }
@@ -214,12 +216,14 @@ impl Running {
     /// The detector, and what makes hits of what it finds.
     fn finding<'a>(
         &'a mut self,
+        suppressions: &'a Suppressions,
         rows: &'a Rows<'a>,
         hits: &'a mut Vec<Hit>,
     ) -> (&'a mut dyn Detector, Found<'a>) {
         let found = Found {
             signature: self.signature,
             open: &mut self.open,
+            suppressions,
             rows,
             hits,
         };
@@ -231,6 +235,7 @@ impl Running {
 struct Found<'a> {
     signature: Signature,
     open: &'a mut OpenAlerts,
+    suppressions: &'a Suppressions,
     rows: &'a Rows<'a>,
     hits: &'a mut Vec<Hit>,
 }
@@ -244,6 +249,8 @@ impl Findings for Found<'_> {
         let hit = hit(self.signature, self.rows, &spot, finding);
         self.hits.extend(hit.map(|mut hit| {
             hit.hit_id = hit.content_id();
+            let reason = self.suppressions.reason(&hit);
+            hit.suppressed = reason.unwrap_or_default().to_owned();
             self.open.join(spot.set, spot.entity, &mut hit);
             hit
         }));
@@ -272,5 +279,6 @@ pub(crate) fn hit(
         evidence: finding.evidence,
         evidence_total: finding.evidence_total,
         text: finding.text,
+        suppressed: String::new(),
     })
 }

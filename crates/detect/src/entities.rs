@@ -4,8 +4,11 @@
 //! say, so that letting go changes no answer, whatever the other instruments do. A key is the
 //! instrument in its high half and who it is in its low half.
 
+use std::hash::Hash;
+
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::step::Step;
@@ -13,23 +16,80 @@ use crate::step::Step;
 /// Entities looked at for letting go, each time that one is asked for.
 const SWEPT: usize = 2;
 
+/// Who an entity is within an instrument: by the engine's number, or a [`Pair`].
+pub(crate) trait Who: Copy {
+    /// Names it among those of all instruments.
+    type Key: Copy + Eq + Hash + Serialize + DeserializeOwned + 'static;
+
+    /// Its name in the instrument with this number.
+    fn key(self, sym: u32) -> Self::Key;
+
+    /// The number of a name's instrument.
+    fn sym(key: Self::Key) -> u32;
+}
+
+impl Who for u32 {
+    type Key = u64;
+
+    #[inline]
+    fn key(self, sym: u32) -> u64 {
+        key(sym, self)
+    }
+
+    #[inline]
+    fn sym(key: u64) -> u32 {
+        (key >> 32) as u32
+    }
+}
+
+/// Two of them, whichever is told first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Pair {
+    less: u32,
+    more: u32,
+}
+
+impl Pair {
+    pub(crate) fn of(one: u32, other: u32) -> Self {
+        Self {
+            less: one.min(other),
+            more: one.max(other),
+        }
+    }
+}
+
+impl Who for Pair {
+    type Key = u128;
+
+    #[inline]
+    fn key(self, sym: u32) -> u128 {
+        u128::from(sym) << 64 | u128::from(key(self.less, self.more))
+    }
+
+    #[inline]
+    fn sym(key: u128) -> u32 {
+        (key >> 64) as u32
+    }
+}
+
 /// The states, by entity.
-#[derive(Debug, Clone)]
-pub(crate) struct Entities<S> {
-    places: HashMap<u64, u32, FixedState>,
-    slots: Vec<Slot<S>>,
+#[derive(Clone)]
+pub(crate) struct Entities<S, W: Who = u32> {
+    places: HashMap<W::Key, u32, FixedState>,
+    slots: Vec<Slot<S, W::Key>>,
     hand: usize,
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
-struct Slot<S> {
-    key: u64,
-    /// When it was last asked for.
+#[derive(Clone, Serialize, Deserialize)]
+struct Slot<S, K> {
+    key: K,
+    /// When it was last asked for, and for how long it matters from then on.
     last: i64,
+    kept: i64,
     state: S,
 }
 
-impl<S> Default for Entities<S> {
+impl<S, W: Who> Default for Entities<S, W> {
     fn default() -> Self {
         Self {
             places: HashMap::default(),
@@ -45,48 +105,55 @@ pub(crate) fn key(sym: u32, who: u32) -> u64 {
     u64::from(sym) << 32 | u64::from(who)
 }
 
-impl<S: Default> Entities<S> {
-    /// The state of someone in the step's instrument, empty when there is none. States that were
-    /// not asked for within `kept` nanoseconds may be let go.
+impl<S: Default, W: Who> Entities<S, W> {
+    /// The state of someone in the step's instrument, empty when there is none. It may be let go
+    /// when it is not asked for within `kept` nanoseconds.
     #[inline]
-    pub(crate) fn get(&mut self, step: &Step<'_>, who: u32, kept: i64) -> &mut S {
-        self.sweep(step, kept);
-        let key = key(step.sym, who);
+    pub(crate) fn get(&mut self, step: &Step<'_>, who: W, kept: i64) -> &mut S {
+        self.sweep(step);
+        let key = who.key(step.sym);
         let next = self.slots.len() as u32;
         let place = *self.places.entry(key).or_insert(next) as usize;
         if place == next as usize {
             self.slots.push(Slot {
                 key,
                 last: step.time,
+                kept,
                 state: S::default(),
             });
         }
         match self.slots.get_mut(place) {
             Some(slot) => {
                 slot.last = step.time;
+                slot.kept = kept;
                 &mut slot.state
             }
             None => unreachable!("a place is that of a slot"),
         }
     }
 
-    /// The state of someone in the step's instrument, if there is one.
+    /// The state of someone in the step's instrument, if there is one; kept as [`Self::get`] does.
     #[inline]
-    pub(crate) fn find(&mut self, step: &Step<'_>, who: u32) -> Option<&mut S> {
-        let place = *self.places.get(&key(step.sym, who))?;
+    pub(crate) fn find(&mut self, step: &Step<'_>, who: W, kept: i64) -> Option<&mut S> {
+        if self.slots.is_empty() {
+            return None;
+        }
+        self.sweep(step);
+        let place = *self.places.get(&who.key(step.sym))?;
         let slot = self.slots.get_mut(place as usize)?;
         slot.last = step.time;
+        slot.kept = kept;
         Some(&mut slot.state)
     }
 
-    fn sweep(&mut self, step: &Step<'_>, kept: i64) {
+    fn sweep(&mut self, step: &Step<'_>) {
         for _ in 0..SWEPT {
             let Some(slot) = self.slots.get(self.hand) else {
                 self.hand = 0;
                 return;
             };
-            let now = step.markets.now((slot.key >> 32) as u32);
-            if now.is_some_and(|now| now.saturating_sub(slot.last) <= kept) {
+            let now = step.markets.now(W::sym(slot.key));
+            if now.is_some_and(|now| now.saturating_sub(slot.last) <= slot.kept) {
                 self.hand += 1;
                 continue;
             }
@@ -104,16 +171,16 @@ impl<S: Default> Entities<S> {
     }
 }
 
-impl<S: Serialize> Serialize for Entities<S> {
+impl<S: Serialize, W: Who> Serialize for Entities<S, W> {
     fn serialize<Z: Serializer>(&self, serializer: Z) -> Result<Z::Ok, Z::Error> {
         self.slots.serialize(serializer)
     }
 }
 
-impl<'de, S: Deserialize<'de>> Deserialize<'de> for Entities<S> {
+impl<'de, S: Deserialize<'de>, W: Who> Deserialize<'de> for Entities<S, W> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let slots = Vec::<Slot<S>>::deserialize(deserializer)?;
-        let places: HashMap<u64, u32, FixedState> =
+        let slots = Vec::<Slot<S, W::Key>>::deserialize(deserializer)?;
+        let places: HashMap<W::Key, u32, FixedState> =
             slots.iter().map(|slot| slot.key).zip(0..).collect();
         if places.len() != slots.len() {
             return Err(serde::de::Error::custom("an entity is there twice"));

@@ -6,18 +6,21 @@
 //! crossed only where the source's is, before an auction. Everything in it is limited: what is
 //! beyond is passed over and counted.
 
+mod order;
+mod presence;
 mod prints;
 mod pulse;
 mod saved;
+mod sizes;
 
-use std::hash::BuildHasher;
-
-use foldhash::fast::FixedState;
 use tapewatch_model::{Book, BookOrder, EventType, Flags, OrderKey, Price, Quantity, Side};
 
-pub(crate) use prints::{Print, Prints};
+pub(crate) use order::{Held, Incoming, OrderName, Party, Seen, Trade, exec_number};
+pub(crate) use presence::Presences;
+pub(crate) use prints::{Print, Prints, Traded};
 pub(crate) use pulse::Pulse;
 pub(crate) use saved::SavedMarket;
+pub(crate) use sizes::Sizes;
 
 /// Orders that a book holds; beyond, new ones are passed over and counted.
 const ORDERS_MAX: u32 = 131_072;
@@ -27,147 +30,6 @@ const ASIDE_MAX: usize = 256;
 const ASIDE_KEPT: i64 = 1_000_000_000;
 /// For how long after an auction or a halt prices say little.
 const UNCALM: i64 = 60_000_000_000;
-
-/// What is known of an order.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Held {
-    /// The engine's number of the trader.
-    pub(crate) trader: u32,
-    /// The engine's number of the owner.
-    pub(crate) owner: u32,
-    /// When it came in (nanoseconds), under which sequence number.
-    pub(crate) entered: i64,
-    pub(crate) entered_seq: u64,
-    /// Its side and its limit now, in units; the limit of an order at any price is 0.
-    pub(crate) side: Side,
-    pub(crate) price: i64,
-    /// All of it, what has traded of it and what is open, shown or not; in units.
-    pub(crate) quantity: i64,
-    pub(crate) traded: i64,
-    pub(crate) leaves: i64,
-    /// What is shown of it at a time; 0 when all is.
-    pub(crate) display: i64,
-    /// Marks of the row that brought it.
-    pub(crate) flags: Flags,
-    /// Twice the middle of the book just before it came in, in units of price; 0 when there was none.
-    pub(crate) mid2: i64,
-    /// Tells it from another whose key is the same.
-    pub(crate) check: u32,
-}
-
-impl Held {
-    /// What can be seen of it.
-    pub(crate) fn shown(&self) -> i64 {
-        match self.display {
-            0 => self.leaves,
-            display => self.leaves.min(display),
-        }
-    }
-
-    /// Whether it waits in the book when it does not trade at once.
-    fn can_rest(&self) -> bool {
-        let never = Flags::MARKET.with(Flags::IOC).with(Flags::FOK);
-        !self.flags.has(never)
-    }
-}
-
-/// A row as a market takes it in.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Incoming {
-    pub(crate) seq: u64,
-    pub(crate) time: i64,
-    pub(crate) kind: EventType,
-    pub(crate) side: Side,
-    pub(crate) price: i64,
-    pub(crate) quantity: i64,
-    pub(crate) display: i64,
-    pub(crate) flags: Flags,
-    pub(crate) trader: u32,
-    pub(crate) owner: u32,
-    /// Of the order; 0 when the row names none.
-    pub(crate) order: OrderName,
-    /// Of the execution; 0 when the row names none.
-    pub(crate) exec: u64,
-}
-
-/// An order's id, as a number and a second one to tell it from others with the same.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct OrderName {
-    pub(crate) key: u64,
-    check: u32,
-}
-
-impl OrderName {
-    pub(crate) fn of(text: &[u8]) -> Self {
-        if text.is_empty() {
-            return Self::default();
-        }
-        let key = hash(text);
-        let check = (key ^ text.len() as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        let last = text
-            .last_chunk::<4>()
-            .map_or(0, |last| u32::from_le_bytes(*last));
-        Self {
-            key: key.max(1),
-            check: (check >> 32) as u32 ^ last,
-        }
-    }
-}
-
-/// The number of an execution's name; 0 of none.
-pub(crate) fn exec_number(text: &[u8]) -> u64 {
-    if text.is_empty() {
-        0
-    } else {
-        hash(text).max(1)
-    }
-}
-
-fn hash(text: &[u8]) -> u64 {
-    FixedState::default().hash_one(text)
-}
-
-/// One side of an execution.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Party {
-    pub(crate) trader: u32,
-    pub(crate) owner: u32,
-    pub(crate) seq: u64,
-    /// The order as it was before; `None` when the source did not tell of it.
-    pub(crate) order: Option<Held>,
-}
-
-/// An execution whose two sides are known.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Trade {
-    pub(crate) buy: Party,
-    pub(crate) sell: Party,
-    pub(crate) price: i64,
-    pub(crate) quantity: i64,
-    /// Whose order came to the other; `None` in an auction, or where that is not known.
-    pub(crate) aggressor: Option<Side>,
-    pub(crate) flags: Flags,
-}
-
-impl Trade {
-    pub(crate) fn party(&self, side: Side) -> &Party {
-        match side {
-            Side::Buy => &self.buy,
-            Side::Sell => &self.sell,
-        }
-    }
-}
-
-/// What a row meant to its market.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Seen {
-    /// The order as it was before; of a new one, as it came in.
-    pub(crate) order: Option<Held>,
-    /// At the row that tells an execution's second side: both.
-    pub(crate) trade: Option<Trade>,
-    /// Of an execution: the side of the order that came in, where that is known.
-    pub(crate) aggressor: Option<Side>,
-}
 
 /// The first side of an execution.
 #[derive(Debug, Clone, Copy)]
@@ -188,6 +50,7 @@ struct Aside {
 #[derive(Debug, Clone)]
 pub(crate) struct Market {
     book: Book<Held>,
+    presence: Presences,
     /// Oldest first.
     aside: Vec<Aside>,
     now: i64,
@@ -195,6 +58,7 @@ pub(crate) struct Market {
     mid2: i64,
     prints: Prints,
     pulse: Pulse,
+    sizes: Sizes,
     open: Option<OpenExecution>,
     /// When a row last was of an auction or a halt.
     uncalm: i64,
@@ -205,11 +69,13 @@ impl Default for Market {
     fn default() -> Self {
         Self {
             book: Book::with_limit(ORDERS_MAX),
+            presence: Presences::default(),
             aside: Vec::new(),
             now: i64::MIN,
             mid2: 0,
             prints: Prints::default(),
             pulse: Pulse::default(),
+            sizes: Sizes::default(),
             open: None,
             uncalm: i64::MIN,
             overflows: 0,
@@ -221,6 +87,11 @@ impl Market {
     /// The orders that rest, in displayed quantities.
     pub(crate) fn book(&self) -> &Book<Held> {
         &self.book
+    }
+
+    /// What traders have in the book and put there of late.
+    pub(crate) fn presence(&self) -> &Presences {
+        &self.presence
     }
 
     /// The latest time of its rows.
@@ -241,6 +112,11 @@ impl Market {
     /// Middles and messages by the second.
     pub(crate) fn pulse(&self) -> &Pulse {
         &self.pulse
+    }
+
+    /// How large its orders are.
+    pub(crate) fn sizes(&self) -> &Sizes {
+        &self.sizes
     }
 
     /// Whether no auction and no halt was within the last 60 s.
@@ -313,8 +189,9 @@ impl Market {
             quantity,
             extra: held,
         };
-        if self.book.add(order).is_err() {
-            self.overflows += 1;
+        match self.book.add(order) {
+            Ok(()) => self.presence.enters(self.now, &held),
+            Err(_) => self.overflows += 1,
         }
     }
 
@@ -324,6 +201,7 @@ impl Market {
             owner: row.owner,
             entered: self.now,
             entered_seq: row.seq,
+            placed: self.now,
             side: row.side,
             price: row.price,
             quantity: row.quantity,
@@ -334,6 +212,9 @@ impl Market {
             mid2: self.mid2,
             check: row.order.check,
         };
+        if !row.flags.has(Flags::SNAPSHOT) {
+            self.sizes.push(row.quantity);
+        }
         if row.order.key != 0 {
             self.place(row.order.key, held, row.flags);
         }
@@ -384,11 +265,13 @@ impl Market {
                 if let Some(mut order) = self.book.get_mut(key) {
                     *order.extra_mut() = after;
                 }
+                self.presence.leaves(&before, before.leaves - after.leaves);
                 self.book.modify(key, Price::from_units(after.price), shown);
             }
             _ => {
                 self.remove(row.order);
-                self.place(row.order.key, after, row.flags);
+                let placed = self.now;
+                self.place(row.order.key, Held { placed, ..after }, row.flags);
             }
         }
         Seen {
@@ -409,8 +292,9 @@ impl Market {
 
     fn remove(&mut self, name: OrderName) -> Option<Held> {
         let held = self.find(name)?;
-        if self.book.remove(OrderKey(name.key)).is_none() {
-            self.aside.retain(|aside| aside.key != name.key);
+        match self.book.remove(OrderKey(name.key)) {
+            Some(order) => self.presence.leaves(&held, order.extra.leaves),
+            None => self.aside.retain(|aside| aside.key != name.key),
         }
         Some(held)
     }
@@ -437,7 +321,10 @@ impl Market {
         let trade = self.pair(row, party, aggressor);
         // Both sides tell the same print: the first one counts it.
         let counts = match row.exec {
-            0 => !row.flags.has(Flags::AGGRESSOR),
+            0 => {
+                let auctioned = row.flags.has(Flags::AUCTION) && row.side == Side::Sell;
+                !row.flags.has(Flags::AGGRESSOR) && !auctioned
+            }
             _ => trade.is_none(),
         };
         if counts {
@@ -513,6 +400,7 @@ impl Market {
             // The next part of an iceberg goes to the back; of nothing, the order goes.
             order.requeue(Quantity::from_units(after.shown()).unwrap_or_default());
         }
+        self.presence.leaves(&before, before.leaves - after.leaves);
     }
 
     fn note_middle(&mut self) {

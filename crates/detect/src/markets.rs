@@ -40,7 +40,7 @@ impl Markets {
     /// Takes a row of the batch in; `None` when its instrument belongs to another shard.
     #[inline]
     pub(crate) fn step<'a>(&'a mut self, rows: &'a Rows<'a>, row: usize) -> Option<Step<'a>> {
-        let (incoming, sym) = incoming(rows, row)?;
+        let (incoming, sym, desk) = incoming(rows, row)?;
         if rows.by_instrument && self.at != Some(sym) {
             self.markets.clear();
             self.at = Some(sym);
@@ -61,6 +61,7 @@ impl Markets {
             sym,
             trader: incoming.trader,
             owner: incoming.owner,
+            desk,
             kind: incoming.kind,
             side: incoming.side,
             price: incoming.price,
@@ -95,14 +96,16 @@ impl Markets {
     }
 }
 
-/// A row as its market takes it in, and the engine's number of its instrument.
+/// A row as its market takes it in, and the engine's numbers of its instrument and its desk.
 #[inline]
-fn incoming(rows: &Rows<'_>, row: usize) -> Option<(Incoming, u32)> {
+fn incoming(rows: &Rows<'_>, row: usize) -> Option<(Incoming, u32, u32)> {
     let orders = rows.orders;
     let sym = *orders.sym_codes().get(row)?;
     let sym = (*rows.syms.get(sym as usize)?)?;
     let trader_code = *orders.trader_codes().get(row)? as usize;
     let trader = rows.traders.get(trader_code).copied().unwrap_or(NOBODY);
+    let desk = rows.trader_owners.get(trader_code).copied();
+    let desk = desk.unwrap_or(NOBODY);
     let exec = orders.exec_ids().and_then(|ids| ids.bytes_at(row));
     let display = orders.displays().get(row).copied().flatten();
     let incoming = Incoming {
@@ -119,5 +122,5 @@ fn incoming(rows: &Rows<'_>, row: usize) -> Option<(Incoming, u32)> {
         order: OrderName::of(orders.order_ids().bytes_at(row)?),
         exec: exec.map_or(0, exec_number),
     };
-    Some((incoming, sym))
+    Some((incoming, sym, desk))
 }

@@ -103,6 +103,12 @@ impl Owners {
             .unwrap_or("someone unnamed")
     }
 
+    /// Whether an owner is a group that accounts or traders are linked to.
+    pub(crate) fn is_group(&self, number: u32) -> bool {
+        let text = self.texts.get(number);
+        text.is_some_and(|text| text.starts_with(GROUP))
+    }
+
     #[inline]
     pub(crate) fn class_and_group(&self, sym: u32, owner: u32) -> (u16, u16) {
         let class = self.classes.get(sym as usize).copied();

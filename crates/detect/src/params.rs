@@ -143,6 +143,22 @@ impl<P: ParamSet> Profiles<P> {
         self.find(step.class, step.group)
     }
 
+    /// The parameters for the instrument of a step and another owner than the step's.
+    #[inline]
+    pub(crate) fn of_owner(&self, step: &Step<'_>, owner: u32) -> &P {
+        if self.others.is_empty() {
+            return &self.usual;
+        }
+        let (class, group) = step.names().class_and_group(step.sym, owner);
+        self.find(class, group)
+    }
+
+    /// The parameters for the instrument of a step, whoever it is: where two owners are concerned.
+    #[inline]
+    pub(crate) fn of_class(&self, step: &Step<'_>) -> &P {
+        self.find(step.class, 0)
+    }
+
     fn find(&self, class: u16, group: u16) -> &P {
         let mut others = self.others.iter();
         let fits = |other: &&(u16, u16, P)| {
@@ -151,11 +167,6 @@ impl<P: ParamSet> Profiles<P> {
         others
             .find(fits)
             .map_or(&self.usual, |(_, _, params)| params)
-    }
-
-    /// All of them.
-    pub(crate) fn all(&self) -> impl Iterator<Item = &P> {
-        std::iter::once(&self.usual).chain(self.others.iter().map(|(_, _, params)| params))
     }
 
     /// Reads complete parameters. A class or a group that the tables do not have fits nobody.
@@ -266,6 +277,18 @@ fn read<P: ParamSet>(detector: &'static str, params: &ParamMap) -> Result<P, Con
 pub(crate) fn ratio(part: i128, whole: i128) -> Decimal {
     let scaled = part.saturating_mul(1_000_000_000);
     Decimal::from_units(scaled.checked_div(whole).unwrap_or(0))
+}
+
+/// What a quantity costs at a price, both in units, in units of a [`Decimal`]; the rest is cut.
+#[inline]
+pub(crate) fn money(price: i64, quantity: i64) -> i128 {
+    i128::from(price) * i128::from(quantity) / 100_000_000
+}
+
+/// Whether `part` is at most so much of `whole`.
+#[inline]
+pub(crate) fn at_most(part: i128, share: Decimal, whole: i128) -> bool {
+    part.saturating_mul(1_000_000_000) <= whole.saturating_mul(share.units())
 }
 
 /// Whether `part` is at least so much of `whole`.

@@ -1,18 +1,21 @@
 //! Orders that press on one side of a book while their owner trades on the other: what bait-and-switch
 //! spoofing and layering have in common.
 //!
-//! Invariant: per trader and instrument at most [`ORDERS_MAX`] orders of his of the last seconds and
-//! [`LURES_MAX`] executions that may have been lured are kept.
+//! Invariant: per trader and instrument at most [`LURES_MAX`] executions that may have been lured are
+//! kept, each with at most [`ORDERS_MAX`] orders, and only until their time is over.
 
 use serde::{Deserialize, Serialize};
-use tapewatch_model::{Decimal, EventType, Measure, Side, TimeSpan};
+use tapewatch_model::{BookOrder, Decimal, EventType, Measure, Side, TimeSpan};
 
 use crate::detector::Finding;
+use crate::entities::Entities;
 use crate::market::Held;
 use crate::params::{at_least, ratio};
 use crate::step::{Step, finding};
 
 const ORDERS_MAX: usize = 256;
+/// Orders of the book that are searched for the trader's, best prices first.
+const SEARCHED_MAX: usize = 4_096;
 const LURES_MAX: usize = 4;
 /// Price levels of which the shown quantity counts as the book's.
 const LEVELS: usize = 5;
@@ -27,18 +30,8 @@ pub(crate) struct Rule {
     pub(crate) multiple: Decimal,
     pub(crate) cancelled: Decimal,
     pub(crate) executed: Decimal,
+    pub(crate) fresh: Decimal,
     pub(crate) levels: u64,
-}
-
-/// An order of the trader's.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
-struct Own {
-    key: u64,
-    side: Side,
-    price: i64,
-    leaves: i64,
-    entered: i64,
-    seq: u64,
 }
 
 /// An execution on one side while orders pressed on the other.
@@ -68,78 +61,121 @@ struct Lure {
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(crate) struct Pressure {
     /// Oldest first.
-    own: Vec<Own>,
     lures: Vec<Lure>,
 }
 
 /// What pressed, at the event that completes the pattern.
 pub(crate) struct Pressed(Lure);
 
+/// The traders of whom something is kept.
+pub(crate) type Traders = Entities<Pressure>;
+
+/// Applies a row of a trader's; what completes the pattern at it.
+pub(crate) fn apply(
+    traders: &mut Traders,
+    step: &Step<'_>,
+    trader: u32,
+    rule: &Rule,
+) -> Option<Pressed> {
+    let held = step.order?;
+    let kept = rule.cancel_within.nanos();
+    match step.kind {
+        EventType::New => None,
+        EventType::Amended => {
+            let moved = held.price != step.price;
+            let less = if moved {
+                held.leaves
+            } else {
+                held.leaves - step.quantity
+            };
+            let lures = traders.find(step, trader, kept)?;
+            lures.cancelled(step, trader, rule, less.max(0))
+        }
+        EventType::Cancelled => {
+            let lures = traders.find(step, trader, kept)?;
+            lures.cancelled(step, trader, rule, held.leaves)
+        }
+        EventType::Filled => {
+            if let Some(lures) = traders.find(step, trader, kept) {
+                lures.executed(step);
+            }
+            if let Some(lure) = lure(step, trader, rule, &held) {
+                traders.get(step, trader, kept).push(lure);
+            }
+            None
+        }
+    }
+}
+
+/// What presses on the other side of an execution, when it is enough.
+fn lure(step: &Step<'_>, trader: u32, rule: &Rule, held: &Held) -> Option<Lure> {
+    let side = held.side.opposite();
+    // Most have nothing there: the rest need not be looked at.
+    let presence = step.market.presence();
+    let all = i128::from(presence.resting(trader, side));
+    if all == 0 {
+        return None;
+    }
+    // Who quotes both sides may have just taken this one away to put it elsewhere.
+    let left = presence
+        .resting(trader, held.side)
+        .saturating_add(step.quantity);
+    let genuine = i128::from(left.max(presence.placed(trader, held.side, step.time)));
+    if !at_least(all, rule.multiple, genuine) {
+        return None;
+    }
+    let depth = step.market.depth(side, LEVELS);
+    if !at_least(all, rule.share, depth) {
+        return None;
+    }
+    let from = step.time.saturating_sub(rule.window.nanos());
+    if held.placed < from {
+        return None;
+    }
+    let mut own: Vec<BookOrder<Held>> = Vec::new();
+    let orders = step.market.book().orders(side).take(SEARCHED_MAX);
+    own.extend(orders.filter(|order| order.extra.trader == trader && order.extra.placed >= from));
+    let latest = own.iter().map(|order| order.extra.placed).max()?;
+    own.retain(|order| order.extra.placed >= latest.saturating_sub(rule.placed_within.nanos()));
+    own.truncate(ORDERS_MAX);
+    let pressing: i128 = own.iter().map(|order| i128::from(order.extra.leaves)).sum();
+    let mut prices: Vec<_> = own.iter().map(|order| order.price).collect();
+    prices.dedup();
+    let levels = prices.len() as u64;
+    // Who quotes all the time puts much more there than what presses at a moment.
+    let placed = i128::from(presence.placed(trader, side, step.time));
+    let enough = at_least(pressing, rule.multiple, genuine)
+        && at_least(pressing, rule.share, depth)
+        && at_least(pressing, rule.fresh, placed)
+        && levels >= rule.levels;
+    let first = own.iter().map(|order| order.extra.placed).min()?;
+    enough.then(|| Lure {
+        time: step.time,
+        side,
+        filled: step.quantity,
+        fill_seq: step.seq,
+        mid2: step.market.pulse().mid2_before(first).unwrap_or_default(),
+        pressing,
+        levels,
+        depth,
+        genuine,
+        keys: own.iter().map(|order| order.key.0).collect(),
+        seqs: own.iter().map(|order| order.extra.entered_seq).collect(),
+        cancelled: 0,
+        executed: 0,
+    })
+}
+
 impl Pressure {
-    /// Whether there is nothing that the trader's next cancel or execution could complete: only a new
-    /// order could matter.
-    fn is_idle(&self) -> bool {
-        self.own.is_empty() && self.lures.is_empty()
+    fn push(&mut self, lure: Lure) {
+        if self.lures.len() >= LURES_MAX {
+            self.lures.remove(0);
+        }
+        self.lures.push(lure);
     }
 
-    /// Applies a row of the trader's; what completes the pattern at it.
-    pub(crate) fn apply(&mut self, step: &Step<'_>, rule: &Rule) -> Option<Pressed> {
-        if step.kind != EventType::New && self.is_idle() {
-            return None;
-        }
-        let (key, held) = (step.key, step.order?);
-        match step.kind {
-            EventType::New => self.enter(key, &held, rule, step),
-            EventType::Amended => {
-                let moved = held.price != step.price;
-                let less = if moved {
-                    held.leaves
-                } else {
-                    held.leaves - step.quantity
-                };
-                let pressed = self.cancelled(step, rule, key, less.max(0));
-                let after = Held {
-                    price: step.price,
-                    leaves: step.quantity,
-                    ..held
-                };
-                self.own.retain(|own| own.key != key);
-                let entered = if moved { step.time } else { held.entered };
-                self.enter(key, &Held { entered, ..after }, rule, step);
-                return pressed;
-            }
-            EventType::Cancelled => {
-                self.own.retain(|own| own.key != key);
-                return self.cancelled(step, rule, key, held.leaves);
-            }
-            EventType::Filled => self.filled(step, rule, &held),
-        }
-        None
-    }
-
-    fn enter(&mut self, key: u64, held: &Held, rule: &Rule, step: &Step<'_>) {
-        let oldest = step.time.saturating_sub(rule.window.nanos());
-        if self.own.len() >= ORDERS_MAX || self.own.first().is_some_and(|own| own.entered < oldest)
-        {
-            self.own.retain(|own| own.entered >= oldest);
-        }
-        if self.own.len() >= ORDERS_MAX {
-            self.own.remove(0);
-        }
-        if held.leaves > 0 && key != 0 && held.entered >= oldest {
-            self.own.push(Own {
-                key,
-                side: held.side,
-                price: held.price,
-                leaves: held.leaves,
-                entered: held.entered,
-                seq: step.seq,
-            });
-        }
-    }
-
-    /// An execution of the trader's: takes note when his orders press on the other side.
-    fn filled(&mut self, step: &Step<'_>, rule: &Rule, held: &Held) {
+    /// An execution of the trader's.
+    fn executed(&mut self, step: &Step<'_>) {
         for lure in self
             .lures
             .iter_mut()
@@ -147,93 +183,39 @@ impl Pressure {
         {
             lure.executed += i128::from(step.quantity);
         }
-        if let Some(own) = self.own.iter_mut().find(|own| own.key == step.key) {
-            own.leaves -= step.quantity;
-        }
-        self.own.retain(|own| own.leaves > 0);
-        let since = step.time.saturating_sub(rule.cancel_within.nanos());
-        self.lures.retain(|lure| lure.time >= since);
-        let Some(lure) = self.lure(step, rule, held) else {
-            return;
-        };
-        if self.lures.len() >= LURES_MAX {
-            self.lures.remove(0);
-        }
-        self.lures.push(lure);
-    }
-
-    /// What presses on the other side of an execution, when it is enough.
-    fn lure(&self, step: &Step<'_>, rule: &Rule, held: &Held) -> Option<Lure> {
-        let side = held.side.opposite();
-        let from = step.time.saturating_sub(rule.window.nanos());
-        let on_side = || {
-            let own = self.own.iter();
-            own.filter(move |own| own.side == side && own.entered >= from)
-        };
-        let latest = on_side().map(|own| own.entered).max()?;
-        let from = latest.saturating_sub(rule.placed_within.nanos());
-        let orders = || on_side().filter(move |own| own.entered >= from);
-        let pressing: i128 = orders().map(|own| i128::from(own.leaves)).sum();
-        // What is left of the executed order after it, and what of it traded.
-        let others = self.own.iter().filter(|own| own.side == held.side);
-        let others: i128 = others.map(|own| i128::from(own.leaves)).sum();
-        let genuine = others + i128::from(step.quantity);
-        if !at_least(pressing, rule.multiple, genuine) {
-            return None;
-        }
-        let depth = step.market.depth(side, LEVELS);
-        if !at_least(pressing, rule.share, depth) {
-            return None;
-        }
-        let mut prices: Vec<i64> = orders().map(|own| own.price).collect();
-        prices.sort_unstable();
-        prices.dedup();
-        let levels = prices.len() as u64;
-        if levels < rule.levels {
-            return None;
-        }
-        let first = orders().map(|own| own.entered).min()?;
-        Some(Lure {
-            time: step.time,
-            side,
-            filled: step.quantity,
-            fill_seq: step.seq,
-            mid2: step.market.pulse().mid2_before(first).unwrap_or_default(),
-            pressing,
-            levels,
-            depth,
-            genuine,
-            keys: orders().map(|own| own.key).collect(),
-            seqs: orders().map(|own| own.seq).collect(),
-            cancelled: 0,
-            executed: 0,
-        })
     }
 
     /// So much of an order is gone unfilled: whether that completes a lure.
     fn cancelled(
         &mut self,
         step: &Step<'_>,
+        trader: u32,
         rule: &Rule,
-        key: u64,
         quantity: i64,
     ) -> Option<Pressed> {
         let since = step.time.saturating_sub(rule.cancel_within.nanos());
         self.lures.retain(|lure| lure.time >= since);
         let mut complete = None;
         for (at, lure) in self.lures.iter_mut().enumerate() {
-            if !lure.keys.contains(&key) {
+            if !lure.keys.contains(&step.key) {
                 continue;
             }
             lure.cancelled += i128::from(quantity);
             lure.seqs.push(step.seq);
             let enough = at_least(lure.cancelled, rule.cancelled, lure.pressing);
-            let honest = lure.executed > 0 && !at_most(lure.executed, rule.executed, lure.pressing);
-            if enough && !honest && complete.is_none() {
+            let honest = !at_most(lure.executed, rule.executed, lure.pressing);
+            // Moved elsewhere is not taken away.
+            let left = i128::from(step.market.presence().resting(trader, lure.side));
+            let moved = left > lure.pressing - lure.cancelled.min(lure.pressing)
+                && at_least(left, rule.cancelled, lure.pressing);
+            if enough && !honest && !moved && complete.is_none() {
                 complete = Some(at);
             }
         }
-        complete.map(|at| Pressed(self.lures.remove(at)))
+        let complete = complete.map(|at| Pressed(self.lures.remove(at)))?;
+        // One pattern, told once.
+        self.lures.retain(|lure| !lure.keys.contains(&step.key));
+        Some(complete)
     }
 }
 

@@ -10,10 +10,10 @@ use serde_json::Value;
 use tapewatch_model::{Price, Quantity, Time};
 
 use crate::config::ConfigError;
+use crate::step::DAY;
 
 /// Most entries of all tables together.
 const ENTRIES_MAX: usize = 1_000_000;
-const DAY: i64 = 86_400_000_000_000;
 
 /// What the instruments of a class have in common.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -85,7 +85,7 @@ pub(crate) struct Reference {
     /// The client group of an owner, which thresholds may name.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) clients: BTreeMap<String, String>,
-    /// In order of time.
+    /// In order of instrument and time.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) news: Vec<News>,
 }
@@ -122,7 +122,7 @@ impl Reference {
             }
         }
         read.news
-            .sort_by(|a, b| (a.time, &a.sym, &a.headline).cmp(&(b.time, &b.sym, &b.headline)));
+            .sort_by(|a, b| (&a.sym, a.time, &a.headline).cmp(&(&b.sym, b.time, &b.headline)));
         Ok(read)
     }
 
@@ -141,6 +141,13 @@ impl Reference {
     pub(crate) fn class_named(&self, name: &str) -> Option<u16> {
         let number = number(self.classes.keys(), Some(&name.to_owned()));
         (number > 0).then_some(number)
+    }
+
+    /// The news of an instrument, in order of time.
+    pub(crate) fn news_of(&self, sym: &str) -> &[News] {
+        let from = self.news.partition_point(|news| news.sym.as_str() < sym);
+        let to = self.news.partition_point(|news| news.sym.as_str() <= sym);
+        self.news.get(from..to).unwrap_or_default()
     }
 
     /// The names of the client groups, in order.
@@ -170,7 +177,7 @@ fn number<'a>(names: impl Iterator<Item = &'a String>, name: Option<&String>) ->
 }
 
 /// Nanoseconds from midnight; `None` of an empty text.
-fn time_of_day(text: &str) -> Result<Option<i64>, &str> {
+pub(crate) fn time_of_day(text: &str) -> Result<Option<i64>, &str> {
     if text.is_empty() {
         return Ok(None);
     }
@@ -198,11 +205,24 @@ mod tests {
             r#"{"classes":{"equity":{"open":"08:00:00","close":"16:30:00"},"future":{"tick":"0.25"}},
                 "instruments":{"SIM0":"equity","ES":"future"},
                 "linked":{"A1":"house"},"clients":{"house":"makers","T9":"funds"},
-                "news":[{"time":"2024-01-05T10:00:00Z","sym":"SIM0","headline":"b"}]}"#,
+                "news":[{"time":"2024-01-05T10:00:00Z","sym":"SIM0","headline":"b"},
+                    {"time":"2024-01-05T09:00:00Z","sym":"SIM0","headline":"c"},
+                    {"time":"2024-01-05T09:30:00Z","sym":"ES","headline":"a"}]}"#,
         )
         .unwrap();
         assert_eq!(tables.class_number("ES"), 2);
         assert_eq!(tables.class_number("OTHER"), 0);
+        let news = |sym| -> Vec<_> {
+            tables
+                .news_of(sym)
+                .iter()
+                .map(|news| &*news.headline)
+                .collect()
+        };
+        assert_eq!(
+            (news("SIM0"), news("ES"), news("A")),
+            (vec!["c", "b"], vec!["a"], vec![])
+        );
         let equity = &tables.classes["equity"];
         assert_eq!(
             equity.closes(DAY + 5),

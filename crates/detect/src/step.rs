@@ -9,6 +9,9 @@ use crate::detector::{Finding, Findings, NOBODY, Rows, Spot};
 use crate::market::{Held, Market, Trade};
 use crate::markets::Markets;
 
+/// A day, in nanoseconds.
+pub(crate) const DAY: i64 = 86_400_000_000_000;
+
 /// A row.
 pub(crate) struct Step<'a> {
     pub(crate) rows: &'a Rows<'a>,
@@ -23,6 +26,9 @@ pub(crate) struct Step<'a> {
     /// The engine's number of the owner (the group of linked accounts, the account, or else the
     /// trader), or [`NOBODY`].
     pub(crate) owner: u32,
+    /// The engine's number of whom the trader belongs to as an owner (the group that he is linked to,
+    /// or himself), whosever the account is; or [`NOBODY`].
+    pub(crate) desk: u32,
     pub(crate) kind: EventType,
     pub(crate) side: Side,
     /// In units of price and quantity.
@@ -66,6 +72,25 @@ impl<'a> Step<'a> {
         self.kind == EventType::Filled && self.aggressor == Some(self.side)
     }
 
+    /// When the trading day of the row began, in nanoseconds: when the class of the instrument opens,
+    /// or else at midnight UTC.
+    pub(crate) fn day(&self) -> i64 {
+        let class = self.names().class(self.class);
+        let opens = class.and_then(|class| class.opens(self.time));
+        let begins = opens.unwrap_or_else(|| self.time - self.time.rem_euclid(DAY));
+        if begins <= self.time {
+            begins
+        } else {
+            begins.saturating_sub(DAY)
+        }
+    }
+
+    /// The least quantity that trades in the instrument, in units.
+    pub(crate) fn lot(&self) -> i64 {
+        let class = self.names().class(self.class);
+        class.map_or(0, |class| class.lot.units())
+    }
+
     /// Texts of the engine's numbers.
     pub(crate) fn names(&self) -> Names<'a> {
         self.rows.names
@@ -74,6 +99,11 @@ impl<'a> Step<'a> {
     /// The instrument.
     pub(crate) fn sym_name(&self) -> &'a str {
         self.names().sym(self.sym)
+    }
+
+    /// An owner, in a sentence.
+    pub(crate) fn owner_name(&self, owner: u32) -> &'a str {
+        self.names().owner(owner)
     }
 
     /// The trader, in a sentence.

@@ -11,7 +11,7 @@ use std::hint::black_box;
 
 use criterion::{BatchSize, Criterion, SamplingMode, Throughput};
 use flow::Flow;
-use tapewatch_exchange::{Agents, Event, EventKind, Exchange, Scenario, Simulation};
+use tapewatch_exchange::{Event, EventKind, Exchange, Scenario, Simulation};
 use tapewatch_model::{Book, BookOrder, OrderKey, Price, Priority, Quantity, Side, Time, TimeSpan};
 
 const COMMANDS: usize = 2_000_000;
@@ -97,7 +97,7 @@ fn session() -> Vec<Event> {
         call: TimeSpan::from_secs(300),
         trading: TimeSpan::from_secs(3_600),
         instruments: 2,
-        agents: Agents::default(),
+        ..Scenario::default()
     })
     .unwrap();
     let mut events = Vec::new();

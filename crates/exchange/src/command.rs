@@ -13,6 +13,25 @@ pub enum Command {
     Amend(Amend),
     /// The end of an order that rests.
     Cancel(OrderKey),
+    /// A trade that its two sides have agreed upon, and declare.
+    Cross(Cross),
+}
+
+/// A declared cross (FIX `NewOrderCross`): both sides trade with each other and with nobody else.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cross {
+    /// The buying order, which never rests.
+    pub buy: OrderKey,
+    /// Whose it is.
+    pub buyer: u32,
+    /// The selling order, which never rests.
+    pub sell: OrderKey,
+    /// Whose it is.
+    pub seller: u32,
+    /// At which price; no worse for either than the best that waits.
+    pub price: Price,
+    /// How much.
+    pub quantity: Quantity,
 }
 
 /// A new order (FIX `NewOrderSingle`).
@@ -168,6 +187,9 @@ pub enum Refusal {
     /// The market holds as many orders as it may.
     #[error("the market holds as many orders as it may")]
     Full,
+    /// A declared cross at a price at which others would have traded first.
+    #[error("a cross is at the best prices or between them")]
+    CrossPrice,
     /// It is post-only and would trade at once.
     #[error("the order is post-only and would trade at once")]
     WouldTrade,

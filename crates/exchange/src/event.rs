@@ -6,7 +6,7 @@
 
 use tapewatch_model::{Decimal, OrderKey, Price, Priority, Quantity, Side};
 
-use crate::command::{NewOrder, Refusal};
+use crate::command::{Cross, NewOrder, Refusal};
 use crate::exchange::Instrument;
 use crate::market::Phase;
 
@@ -55,6 +55,8 @@ pub enum EventKind {
         /// How much.
         quantity: Quantity,
     },
+    /// Two orders traded that were declared as a cross; no book has seen them.
+    Crossed(Cross),
     /// An order joined the back of the queue of its price: a new one, one that was amended, or the
     /// next part of an iceberg.
     Rested {

@@ -109,6 +109,7 @@ impl Command {
             Self::New(new) => new.order,
             Self::Amend(amend) => amend.order,
             Self::Cancel(order) => *order,
+            Self::Cross(cross) => cross.buy,
         }
     }
 }

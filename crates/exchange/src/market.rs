@@ -5,7 +5,7 @@
 
 use tapewatch_model::{Book, BookOrder, OrderKey, Price, Priority, Quantity, Side};
 
-use crate::command::{Amend, Command, NewOrder, OrderType, Refusal, TimeInForce};
+use crate::command::{Amend, Command, Cross, NewOrder, OrderType, Refusal, TimeInForce};
 use crate::event::{CancelReason, Event, EventKind};
 use crate::exchange::Instrument;
 use crate::held::{Incoming, Resting, Terms, leaves, resting, sum, too_many_parts};
@@ -22,13 +22,15 @@ pub enum Phase {
     Continuous,
     /// It collects them; its end is the closing auction.
     ClosingCall,
+    /// Trading was stopped: it collects them, its end is an auction.
+    Halted,
 }
 
 impl Phase {
     /// Whether orders are collected for an auction.
     #[must_use]
     pub const fn is_call(self) -> bool {
-        matches!(self, Self::OpeningCall | Self::ClosingCall)
+        matches!(self, Self::OpeningCall | Self::ClosingCall | Self::Halted)
     }
 }
 
@@ -106,6 +108,7 @@ impl Market {
             Command::New(new) => self.new_order(&new, events),
             Command::Amend(amend) => self.amend(amend, events),
             Command::Cancel(order) => self.cancel(order, events),
+            Command::Cross(cross) => self.cross(cross, events),
         };
         if let Err(reason) = done {
             let order = command.order();
@@ -275,6 +278,29 @@ impl Market {
         let removed = removed.or_else(|| self.markets.remove(order));
         let removed = removed.ok_or(Refusal::UnknownOrder)?;
         self.tell_cancelled(events, &removed, CancelReason::Requested);
+        Ok(())
+    }
+
+    fn cross(&self, cross: Cross, events: &mut Vec<Event>) -> Result<(), Refusal> {
+        if !self.rules.in_lots(cross.quantity) {
+            return Err(Refusal::Lot);
+        }
+        if !self.rules.on_tick(cross.price) {
+            return Err(Refusal::Tick);
+        }
+        if self.phase.is_call() {
+            return Err(Refusal::CallPhase);
+        }
+        let keys = [cross.buy, cross.sell];
+        if cross.buy == cross.sell || keys.iter().any(|key| self.limits.contains(*key)) {
+            return Err(Refusal::DuplicateOrder);
+        }
+        let best = |side| self.limits.best_price(side);
+        let below = best(Side::Buy).is_some_and(|bid| cross.price < bid);
+        if below || best(Side::Sell).is_some_and(|ask| cross.price > ask) {
+            return Err(Refusal::CrossPrice);
+        }
+        self.tell(events, EventKind::Crossed(cross));
         Ok(())
     }
 

@@ -1,65 +1,83 @@
 //! A session that agents trade, event by event in time.
 //!
 //! Invariant: what happens is a function of the scenario. Things happen in order of time; at the same
-//! time, phases before prices before agents, each in order of their numbers. Nothing waits in memory
-//! but one wake for each agent.
+//! time, phases before news before prices before those who trade, each in order of their numbers.
+//! Nothing waits in memory but one look and one line for each of them.
 
 mod agent;
+mod crowd;
 mod draws;
 mod institution;
+mod line;
 mod maker;
+mod news;
 mod noise;
+mod pulse;
 mod scenario;
+mod stage;
+mod tables;
 mod trend;
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-use tapewatch_model::{Price, Quantity, Time, TimeSpan};
+use tapewatch_model::{Price, Quantity, Side, Time};
 
+use crate::accounts::Accounts;
 use crate::command::Command;
-use crate::event::{Event, EventKind, Party};
+use crate::event::{Event, EventKind};
 use crate::exchange::{Exchange, Instrument};
+use crate::label::Label;
 use crate::market::Phase;
 use crate::rules::Rules;
+use crate::script::Script;
 use agent::{Agent, Hand, Kind, Scene};
-use draws::Draws;
-use institution::Institution;
-use maker::Maker;
-use noise::Noise;
+pub(crate) use crowd::Crowd;
+pub(crate) use draws::Draws;
+pub(crate) use line::{Line, after};
+pub use news::News;
+pub(crate) use pulse::{PARTS, Pulse};
 pub use scenario::{Agents, Scenario, ScenarioError};
-use trend::Trend;
 
 const TICK: Price = Price::from_units(10_000_000);
 /// Orders that wait in one market.
 const ORDERS_MAX: u32 = 1 << 16;
-/// Parts of a tick in which worth is kept.
-const PARTS: i64 = 64;
 const WORTH_MOVES_EVERY: i64 = 1_000_000_000;
+/// How long after a fill a maker looks, on average.
+const REACTS_AFTER: i64 = 2_000_000;
+
+/// Streams of random numbers: an agent's has its number; these have the instrument's, and these bits.
+const PULSE_STREAM: u64 = 1 << 32;
+const NEWS_STREAM: u64 = 2 << 32;
+const SCRIPT_STREAM: u64 = 1 << 62;
 
 /// Who is next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Who {
     Phase(u8),
+    Resume(u32),
+    News(u32),
     Worth(u32),
+    Arrival(u32),
     Agent(u32),
-}
-
-/// What an instrument is worth: a walk with news.
-#[derive(Debug, Clone)]
-struct Worth {
-    parts: i64,
-    draws: Draws,
+    Script(u32),
 }
 
 /// A session on its way.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Simulation {
     scenario: Scenario,
     exchange: Exchange,
     lot: Quantity,
-    worths: Vec<Worth>,
+    accounts: Accounts,
+    /// One an instrument.
+    pulses: Vec<Pulse>,
+    news: Vec<News>,
+    /// By number; the numbers of scripts follow those of agents.
     agents: Vec<Agent>,
+    scripts: Vec<Script>,
+    labels: Vec<Label>,
+    attempts: Vec<Label>,
     wakes: BinaryHeap<Reverse<(Time, Who)>>,
     commands: Vec<Command>,
 }
@@ -76,13 +94,32 @@ impl Simulation {
             scenario,
             exchange: Exchange::default(),
             lot,
-            worths: Vec::new(),
+            accounts: Accounts::default(),
+            pulses: Vec::new(),
+            news: Vec::new(),
             agents: Vec::new(),
+            scripts: Vec::new(),
+            labels: Vec::new(),
+            attempts: Vec::new(),
             wakes: BinaryHeap::new(),
             commands: Vec::new(),
         };
+        let mut crowds = Vec::new();
         for number in 0..scenario.instruments {
-            simulation.list(number);
+            let instrument = simulation.list(number);
+            simulation.announce(instrument);
+            crowds.push(simulation.populate(instrument));
+        }
+        simulation
+            .news
+            .sort_by_key(|news| (news.time, news.instrument));
+        for (number, news) in (0..).zip(&simulation.news) {
+            simulation
+                .wakes
+                .push(Reverse((news.time, Who::News(number))));
+        }
+        for (number, crowd) in (0..).zip(&crowds) {
+            simulation.cast(Instrument(number), crowd);
         }
         let starts = [
             scenario.start,
@@ -102,19 +139,49 @@ impl Simulation {
         &self.exchange
     }
 
+    /// Who stands behind the codes in the events.
+    #[must_use]
+    pub const fn accounts(&self) -> &Accounts {
+        &self.accounts
+    }
+
+    /// The news of the session, in order of time: known from its start to whoever asks here, and to no
+    /// honest trader.
+    #[must_use]
+    pub fn news(&self) -> &[News] {
+        &self.news
+    }
+
+    /// What was carried out of the plan so far, in order of its beginning.
+    #[must_use]
+    pub fn labels(&self) -> Vec<Label> {
+        sorted(&self.labels)
+    }
+
+    /// What of the plan was tried so far and came to nothing that a detector should find it by, in order
+    /// of its beginning: to find it is neither right nor wrong.
+    #[must_use]
+    pub fn attempts(&self) -> Vec<Label> {
+        sorted(&self.attempts)
+    }
+
     /// Does what happens next, adds its events to `events` and says when it happened; `None` when the
-    /// session is over. Many wakes pass without an event.
+    /// session is over. Many steps pass without an event.
     pub fn next(&mut self, events: &mut Vec<Event>) -> Option<Time> {
         let Reverse((now, who)) = self.wakes.pop()?;
         match who {
-            Who::Phase(phase) => self.begin(phase, events),
+            Who::Phase(phase) => self.begin(now, phase, events),
+            Who::Resume(number) => self.resume(now, Instrument(number), events),
+            Who::News(number) => self.break_news(number),
             Who::Worth(number) => self.move_worth(now, number),
-            Who::Agent(number) => self.wake(now, number, events),
+            Who::Arrival(number) => self.arrive(now, number, events),
+            Who::Agent(number) => self.look(now, number),
+            Who::Script(number) => self.play(now, number, events),
         }
         Some(now)
     }
 
-    fn begin(&mut self, phase: u8, events: &mut Vec<Event>) {
+    fn begin(&mut self, now: Time, phase: u8, events: &mut Vec<Event>) {
         let first = events.len();
         let phase = match phase {
             0 => Phase::OpeningCall,
@@ -123,87 +190,161 @@ impl Simulation {
             _ => Phase::Closed,
         };
         self.exchange.begin_all(phase, events);
-        self.note(events.get(first..).unwrap_or_default());
+        self.note(now, events.get(first..).unwrap_or_default());
         if phase == Phase::Closed {
             self.wakes.clear();
         }
     }
 
     fn move_worth(&mut self, now: Time, number: u32) {
-        let Some(worth) = self.worths.get_mut(number as usize) else {
+        let Some(pulse) = self.pulses.get_mut(number as usize) else {
             return;
         };
-        let draws = &mut worth.draws;
-        let mut step = draws.below(2 * 32 + 1) as i64 - 32;
-        if draws.chance(2) {
-            step = draws.below(2 * 10 + 1) as i64 * PARTS - 10 * PARTS;
-        }
-        worth.parts = (worth.parts + step).max(100 * PARTS);
-        let wait = draws.wait(WORTH_MOVES_EVERY);
-        self.sleep(now, wait, Who::Worth(number));
+        let market = self.exchange.market(Instrument(number));
+        let middle = market.and_then(|market| {
+            let best = |side| market.book().best_price(side);
+            let (bid, ask) = (best(Side::Buy)?, best(Side::Sell)?);
+            let continuous = market.phase() == Phase::Continuous;
+            continuous.then(|| (bid.units() + ask.units()) * (PARTS / 2) / TICK.units())
+        });
+        pulse.step(middle);
+        let wait = pulse.draws.wait(WORTH_MOVES_EVERY);
+        self.wake(now, wait, Who::Worth(number));
     }
 
-    fn wake(&mut self, now: Time, number: u32, events: &mut Vec<Event>) {
+    fn break_news(&mut self, number: u32) {
+        if let Some(news) = self.news.get(number as usize)
+            && let Some(pulse) = self.pulses.get_mut(news.instrument.0 as usize)
+        {
+            pulse.jump(news.parts);
+        }
+    }
+
+    /// An agent looks, and sends.
+    fn look(&mut self, now: Time, number: u32) {
         let Some(agent) = self.agents.get_mut(number as usize) else {
             return;
         };
         let instrument = agent.instrument;
-        let (Some(market), Some(worth)) = (
+        let (Some(market), Some(pulse)) = (
             self.exchange.market(instrument),
-            self.worths.get(instrument.0 as usize),
+            self.pulses.get(instrument.0 as usize),
         ) else {
             return;
         };
+        if agent.looks != now {
+            return;
+        }
         let scene = Scene {
             market,
-            worth: worth.parts / PARTS,
+            fair: pulse.fair(),
+            sigma: pulse.sigma(),
         };
         self.commands.clear();
-        let mean = agent.act(&scene, &mut self.commands);
-        let mean = mean.saturating_mul(1_000) / self.scenario.busy(now);
-        let wait = agent.draws.wait(mean);
-        let first = events.len();
+        let mean = i128::from(agent.act(&scene, &mut self.commands));
+        let busy = i128::from(self.scenario.busy(now)) * i128::from(pulse.heat());
+        let busy = (busy * i128::from(self.scenario.pace)).max(1);
+        let wait = agent.draws.wait((mean * 100_000_000 / busy) as i64);
+        let mut arrives = None;
         for command in &self.commands {
-            self.exchange.submit(instrument, *command, events);
+            let first = agent.line.send(now, &mut agent.draws, instrument, *command);
+            arrives = arrives.or(first);
         }
-        self.note(events.get(first..).unwrap_or_default());
-        self.sleep(now, wait, Who::Agent(number));
+        let free = agent.line.busy_until().unwrap_or(now);
+        agent.looks = after(now, wait.max(1)).max(after(free, 1));
+        let looks = agent.looks;
+        if let Some(arrives) = arrives {
+            self.wakes.push(Reverse((arrives, Who::Arrival(number))));
+        }
+        self.wakes.push(Reverse((looks, Who::Agent(number))));
     }
 
-    fn sleep(&mut self, now: Time, wait: i64, who: Who) {
+    /// A command of an agent or a script reaches the venue.
+    fn arrive(&mut self, now: Time, number: u32, events: &mut Vec<Event>) {
+        let of_script = (number as usize).wrapping_sub(self.agents.len());
+        let line = match self.agents.get_mut(number as usize) {
+            Some(agent) => &mut agent.line,
+            None => match self.scripts.get_mut(of_script) {
+                Some(script) => &mut script.line,
+                None => return,
+            },
+        };
+        let (command, next) = line.arrive();
+        if let Some(next) = next {
+            self.wakes.push(Reverse((next, Who::Arrival(number))));
+        }
+        if let Some((instrument, command)) = command {
+            let first = events.len();
+            self.exchange.submit(instrument, command, events);
+            self.note(now, events.get(first..).unwrap_or_default());
+        }
+    }
+
+    fn wake(&mut self, now: Time, wait: i64, who: Who) {
         // Nobody does two things at once.
-        let wait = TimeSpan::from_nanos(wait.max(1));
-        self.wakes.push(Reverse((now.saturating_add(wait), who)));
+        self.wakes.push(Reverse((after(now, wait.max(1)), who)));
     }
 
-    /// Tells agents what they bought and sold.
-    fn note(&mut self, events: &[Event]) {
+    /// Tells those whom it concerns what happened.
+    fn note(&mut self, now: Time, events: &[Event]) {
         for event in events {
-            if let EventKind::Executed {
-                buy,
-                sell,
-                quantity,
-                ..
-            } = event.kind
-            {
-                let lots = quantity.units() / self.lot.units().max(1);
-                let mut add = |party: Party, lots: i64| {
-                    if let Some(agent) = self.agents.get_mut(party.owner as usize) {
-                        agent.hand.position = agent.hand.position.saturating_add(lots);
+            match event.kind {
+                EventKind::Executed {
+                    buy,
+                    sell,
+                    aggressor,
+                    quantity,
+                    ..
+                } => {
+                    let lots = quantity.units() / self.lot.units().max(1);
+                    let taker = match aggressor {
+                        Some(Side::Buy) => buy.order,
+                        _ => sell.order,
+                    };
+                    let taker = self.agents.get((taker.0 >> 32) as usize);
+                    let maker = taker.is_some_and(|agent| matches!(agent.kind, Kind::Maker(_)));
+                    if let Some(pulse) = self.pulses.get_mut(event.instrument.0 as usize) {
+                        pulse.traded(aggressor, lots, !maker);
                     }
-                };
-                add(buy, lots);
-                add(sell, -lots);
+                    self.note_fill(now, buy.order, lots);
+                    self.note_fill(now, sell.order, -lots);
+                    self.note_scripts(now, [buy.order, sell.order], event);
+                }
+                EventKind::Crossed(cross) => self.note_scripts(now, [cross.buy; 2], event),
+                EventKind::Accepted(new) => self.note_scripts(now, [new.order; 2], event),
+                EventKind::Refused { order, .. } | EventKind::Cancelled { order, .. } => {
+                    self.note_scripts(now, [order; 2], event);
+                }
+                EventKind::Rested { .. }
+                | EventKind::Amended { .. }
+                | EventKind::Uncrossed { .. }
+                | EventKind::PhaseBegan(_) => {}
             }
         }
     }
 
-    /// Lists one instrument and lets its agents in.
-    fn list(&mut self, number: u32) {
-        let seed = self.scenario.seed;
-        // Agents have the streams below.
-        let mut draws = Draws::new(seed, 1 << 32 | u64::from(number));
-        let ticks = 2_000 + draws.below(20_000) as i64;
+    /// An agent has bought or sold; makers look soon after.
+    fn note_fill(&mut self, now: Time, order: tapewatch_model::OrderKey, lots: i64) {
+        let number = (order.0 >> 32) as u32;
+        let Some(agent) = self.agents.get_mut(number as usize) else {
+            return;
+        };
+        agent.hand.position = agent.hand.position.saturating_add(lots);
+        if !matches!(agent.kind, Kind::Maker(_)) {
+            return;
+        }
+        let free = agent.line.busy_until().unwrap_or(now);
+        let soon = after(now, agent.draws.wait(REACTS_AFTER).max(1)).max(after(free, 1));
+        if soon < agent.looks {
+            agent.looks = soon;
+            self.wakes.push(Reverse((soon, Who::Agent(number))));
+        }
+    }
+
+    /// Lists one instrument.
+    fn list(&mut self, number: u32) -> Instrument {
+        let mut draws = Draws::new(self.scenario.seed, PULSE_STREAM | u64::from(number));
+        let ticks = draws.between(8_000, 20_000);
         let reference = Price::from_units(ticks * TICK.units());
         let rules = Rules::new(TICK, self.lot, Some(reference), ORDERS_MAX);
         let listed = rules.ok().map(|rules| self.exchange.list(rules));
@@ -212,51 +353,41 @@ impl Simulation {
                 "a reference price of whole ticks, and as many instruments as were checked"
             );
         };
-        let parts = ticks * PARTS;
-        self.worths.push(Worth { parts, draws });
-        self.sleep(self.scenario.start, 1, Who::Worth(number));
-        let agents = self.scenario.agents;
-        let maker = |draws: &mut Draws| {
-            let half_spread = 1 + draws.below(3) as i64;
-            Kind::Maker(Maker { half_spread })
-        };
-        let trend = |follows: bool| {
-            move |draws: &mut Draws| {
-                Kind::Trend(Trend {
-                    follows,
-                    threshold: 5 + draws.below(8) as i64,
-                    memory: 4 + draws.below(3) as u32,
-                    mean: None,
-                })
-            }
-        };
-        self.enlist(instrument, agents.makers, maker);
-        self.enlist(instrument, agents.noise, |_| Kind::Noise(Noise));
-        self.enlist(instrument, agents.momentum, trend(true));
-        self.enlist(instrument, agents.reversion, trend(false));
-        self.enlist(instrument, agents.institutions, |_| {
-            Kind::Institution(Institution::default())
-        });
+        self.pulses.push(Pulse::new(draws, ticks));
+        self.wake(self.scenario.start, 1, Who::Worth(number));
+        instrument
     }
 
+    /// Lets one agent in and says his account.
     fn enlist(
         &mut self,
         instrument: Instrument,
-        count: u32,
-        mut kind: impl FnMut(&mut Draws) -> Kind,
-    ) {
-        for _ in 0..count {
-            let owner = self.agents.len() as u32;
-            let mut draws = Draws::new(self.scenario.seed, u64::from(owner));
-            let kind = kind(&mut draws);
-            let first = draws.below(self.scenario.call.nanos().unsigned_abs());
-            self.agents.push(Agent {
-                instrument,
-                draws,
-                hand: Hand::new(owner),
-                kind,
-            });
-            self.sleep(self.scenario.start, first as i64, Who::Agent(owner));
-        }
+        latency: i64,
+        kind: impl FnOnce(&mut Draws) -> Kind,
+    ) -> u32 {
+        let number = self.agents.len() as u32;
+        let account = self.accounts.open();
+        let mut draws = Draws::new(self.scenario.seed, u64::from(number));
+        let kind = kind(&mut draws);
+        let first = draws.below(self.scenario.call.nanos().unsigned_abs());
+        let line = Line::new(draws.between(latency / 2, latency * 2));
+        let looks = after(self.scenario.start, first.max(1) as i64);
+        self.agents.push(Agent {
+            instrument,
+            draws,
+            hand: Hand::new(number, account),
+            kind,
+            line,
+            away: false,
+            looks,
+        });
+        self.wakes.push(Reverse((looks, Who::Agent(number))));
+        account
     }
+}
+
+fn sorted(labels: &[Label]) -> Vec<Label> {
+    let mut labels = labels.to_vec();
+    labels.sort_by_key(|label| (label.from, label.instrument, label.pattern, label.to));
+    labels
 }

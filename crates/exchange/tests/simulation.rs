@@ -1,9 +1,11 @@
 //! A simulated session: the same for the same seed, and believable in the large.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use tapewatch_exchange::{Agents, Event, EventKind, Instrument, Phase, Scenario, Simulation, Tape};
+use tapewatch_exchange::{
+    CancelReason, Event, EventKind, Instrument, Phase, Scenario, Simulation, Tape,
+};
 use tapewatch_model::{EventType, Side, Time, TimeSpan};
 
 fn scenario(seed: u64, instruments: u32, minutes: i64) -> Scenario {
@@ -13,7 +15,7 @@ fn scenario(seed: u64, instruments: u32, minutes: i64) -> Scenario {
         call: TimeSpan::from_secs(300),
         trading: TimeSpan::from_secs(minutes * 60),
         instruments,
-        agents: Agents::default(),
+        ..Scenario::default()
     }
 }
 
@@ -51,62 +53,124 @@ fn instruments_do_not_depend_on_how_many_there_are() {
     assert!(of_first(1) == of_first(3));
 }
 
-#[test]
-fn a_session_is_believable() {
-    let (mut looks, mut spreads, mut depth) = (0_i64, 0, 0);
-    let tape = run(scenario(1, 1, 120), |simulation| {
+/// What a session looks like in the large.
+#[derive(Default)]
+struct Large {
+    looks: i64,
+    spreads: BTreeMap<i64, i64>,
+    /// Lots at the first ten prices of bids.
+    depth: [i64; 10],
+    lives: Vec<i64>,
+    sizes: Vec<i64>,
+    /// Events of the first, a middle and the last quarter of an hour.
+    quarters: [usize; 3],
+    owners: BTreeSet<u32>,
+}
+
+impl Large {
+    fn look(&mut self, simulation: &Simulation) {
         let market = simulation.exchange().market(Instrument(0)).unwrap();
         let book = market.book();
         let best = |side| {
             book.best_price(side)
                 .map(|price| price.units() / 10_000_000)
         };
-        let (bid, ask) = (best(Side::Buy), best(Side::Sell));
-        if market.phase() == Phase::Continuous
-            && let (Some(bid), Some(ask)) = (bid, ask)
+        if let (Phase::Continuous, Some(bid), Some(ask)) =
+            (market.phase(), best(Side::Buy), best(Side::Sell))
         {
-            looks += 1;
-            spreads += ask - bid;
-            depth += book.levels(Side::Buy).count() as i64;
+            self.looks += 1;
+            *self.spreads.entry(ask - bid).or_default() += 1;
+            for (at, level) in self.depth.iter_mut().zip(book.levels(Side::Buy)) {
+                *at += (level.quantity.units() / 1_000_000_000) as i64;
+            }
         }
-    });
+    }
+
+    fn read(&mut self, tape: &[(Time, Event)], opens: i64) {
+        let mut born = BTreeMap::new();
+        let minute = 60_000_000_000;
+        for (time, event) in tape {
+            let time = time.nanos();
+            for (at, from) in [0, 52, 105].into_iter().enumerate() {
+                let from = opens + from * minute;
+                self.quarters[at] += usize::from((from..from + 15 * minute).contains(&time));
+            }
+            match event.kind {
+                EventKind::Accepted(new) => {
+                    born.insert(new.order, time);
+                    self.owners.insert(new.owner);
+                    self.sizes.push(new.quantity.units() / 100_000_000);
+                }
+                EventKind::Cancelled {
+                    order,
+                    reason: CancelReason::Requested,
+                    ..
+                } => {
+                    self.lives.push(time - born[&order]);
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+fn part(values: &mut [i64], thousandths: usize) -> i64 {
+    values.sort_unstable();
+    values[values.len() * thousandths / 1_000]
+}
+
+#[test]
+fn a_session_is_believable() {
+    let mut large = Large::default();
+    let mut tape = Vec::new();
+    for seed in 1..=3 {
+        let calm = Scenario {
+            news: 0,
+            ..scenario(seed, 1, 120)
+        };
+        let of_seed = run(calm, |simulation| large.look(simulation));
+        large.read(&of_seed, calm.start.nanos() + 300_000_000_000);
+        tape.extend(of_seed);
+    }
     let new = count(&tape, |kind| matches!(kind, EventKind::Accepted(_)));
-    let cancelled = count(&tape, |kind| matches!(kind, EventKind::Cancelled { .. }));
-    let amended = count(&tape, |kind| matches!(kind, EventKind::Amended { .. }));
+    let cancelled = large.lives.len();
     let executed = count(&tape, |kind| matches!(kind, EventKind::Executed { .. }));
     let refused = count(&tape, |kind| matches!(kind, EventKind::Refused { .. }));
     let auctions = count(&tape, |kind| matches!(kind, EventKind::Uncrossed { .. }));
-    println!(
-        "new {new}, cancelled {cancelled}, amended {amended}, executed {executed}, refused {refused}, \
-         spread {:.2} ticks, {:.1} levels a side",
-        spreads as f64 / looks as f64,
-        depth as f64 / looks as f64
-    );
-    assert_eq!(auctions, 2, "one at the open and one at the close");
+    let depth = large.depth.map(|lots| lots / large.looks);
+    println!("new {new}, cancelled {cancelled}, executed {executed}, refused {refused}");
+    println!("depth {depth:?}, spreads {:?}", large.spreads);
+    assert_eq!(auctions, 6, "one at each open and one at each close");
+    assert!(refused * 100 < new, "few are refused: {refused} of {new}");
+    let ratio = cancelled * 100 / new;
     assert!(
-        executed * 20 > new,
-        "some orders trade: {executed} of {new}"
+        (75..98).contains(&ratio),
+        "most are cancelled: {ratio} in a hundred"
     );
+    assert!(executed * 20 > new, "some trade: {executed} of {new}");
+    let narrow: i64 = large.spreads.range(1..=3).map(|(_, looks)| looks).sum();
     assert!(
-        cancelled * 10 > new * 2,
-        "many are cancelled: {cancelled} of {new}"
+        narrow * 100 > 95 * large.looks,
+        "the spread is one to three ticks"
     );
-    assert!(refused * 10 < new, "few are refused: {refused} of {new}");
+    assert!(large.spreads[&2] * 20 > large.looks, "and not always one");
+    let hump = depth[1..5].iter().max().unwrap();
     assert!(
-        (looks..12 * looks).contains(&spreads),
-        "the spread is a few ticks"
+        depth[0] < *hump && depth[9] < *hump && depth[9] > 20,
+        "{depth:?}"
     );
-    assert!(depth > 5 * looks, "the book has depth");
-
-    // The first and the last quarter of an hour beside the middle.
-    let opens = scenario(1, 1, 120).start.nanos() + 300_000_000_000;
-    let quarter = |from: i64| {
-        let minute = 60_000_000_000;
-        let from = opens + from * minute;
-        let within = |time: Time| (from..from + 15 * minute).contains(&time.nanos());
-        tape.iter().filter(|(time, _)| within(*time)).count()
-    };
-    let (first, middle, last) = (quarter(0), quarter(52), quarter(105));
+    let lives = [10, 100, 500, 900].map(|at| part(&mut large.lives, at) / 1_000_000);
+    assert!(
+        lives[0] < 3 && lives[1] < 1_000 && lives[3] > 20_000,
+        "milliseconds {lives:?}"
+    );
+    let sizes = [500, 999].map(|at| part(&mut large.sizes, at));
+    assert!(
+        sizes[1] > 15 * sizes[0],
+        "sizes have a heavy tail: {sizes:?}"
+    );
+    assert!(large.owners.len() >= 60, "{} trade", large.owners.len());
+    let [first, middle, last] = large.quarters;
     assert!(
         first * 2 > middle * 3 && last * 2 > middle * 3,
         "{first}, {middle}, {last}"
@@ -148,6 +212,6 @@ fn what_cannot_be_simulated_is_refused() {
     assert!(
         error
             .to_string()
-            .starts_with("60000 instruments of 55 agents")
+            .starts_with("60000 instruments of 94 agents")
     );
 }

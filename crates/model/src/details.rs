@@ -10,7 +10,7 @@ use std::fmt;
 use serde::{Serialize, Serializer};
 
 use crate::fixed::Quantity;
-use crate::order::RowError;
+use crate::order::{EventType, RowError};
 
 /// The marks of an order event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -117,6 +117,13 @@ impl Flags {
     #[inline]
     pub const fn is_empty(&self) -> bool {
         self.0 == 0
+    }
+
+    /// Whether a source may leave out the price of such an event, which is 0 then: an order at any
+    /// price has none, an execution of it always has.
+    #[must_use]
+    pub const fn need_no_price(self, event_type: EventType) -> bool {
+        self.has(Self::MARKET) && !matches!(event_type, EventType::Filled)
     }
 
     /// The numbers as bits.

@@ -96,6 +96,9 @@ pub struct Hit {
     pub evidence_total: u64,
     /// What happened, in a sentence.
     pub text: String,
+    /// Why it was expected, by the suppressions in force; empty when it was not.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub suppressed: String,
 }
 
 fn nanos<S: Serializer>(span: &TimeSpan, serializer: S) -> Result<S::Ok, S::Error> {
@@ -103,7 +106,8 @@ fn nanos<S: Serializer>(span: &TimeSpan, serializer: S) -> Result<S::Ok, S::Erro
 }
 
 impl Hit {
-    /// The digest of what the hit says: everything but the alert that it is joined to.
+    /// The digest of what the hit says: everything but the alert that it is joined to and whether
+    /// it was expected.
     #[must_use]
     pub fn content_id(&self) -> Id {
         let mut content = Vec::with_capacity(256);

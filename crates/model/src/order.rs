@@ -220,7 +220,7 @@ pub struct Order {
     #[serde(skip_serializing_if = "String::is_empty")]
     pub exec_id: String,
     /// What of it is shown; absent when all is, or it is not told.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(rename = "display_quantity", skip_serializing_if = "Option::is_none")]
     pub display: Option<Quantity>,
     /// Its marks.
     #[serde(skip_serializing_if = "Flags::is_empty")]

@@ -83,6 +83,17 @@ impl TextColumn {
         Ok(())
     }
 
+    /// The texts at these places, in this order; a place that has none is passed over.
+    #[must_use]
+    pub fn picked(&self, places: &[usize]) -> Self {
+        let mut picked = Self::default();
+        for text in places.iter().filter_map(|&place| self.bytes_at(place)) {
+            picked.text.extend_from_slice(text);
+            picked.ends.push(picked.text.len() as u32);
+        }
+        picked
+    }
+
     /// The text at `index`.
     #[must_use]
     pub fn get(&self, index: usize) -> Option<&str> {

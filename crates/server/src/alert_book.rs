@@ -6,7 +6,7 @@
 use std::collections::{BTreeSet, HashMap};
 
 use serde::{Deserialize, Serialize};
-use tapewatch_model::{EventType, Hit, Measure, Price, Quantity, Side, Time};
+use tapewatch_model::{EventType, Hit, Measure, Price, Quantity, Severity, Side, Time};
 use utoipa::ToSchema;
 
 /// Alerts kept in memory.
@@ -41,6 +41,19 @@ pub(crate) struct AlertRow {
     price: Price,
     #[schema(value_type = String)]
     quantity: Quantity,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    account: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    exec_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, nullable = false)]
+    display_quantity: Option<Quantity>,
+    /// Words parted by spaces.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    flags: Option<String>,
     measures: Vec<MeasureRow>,
     lookback_ns: i64,
     /// Sequence numbers of the events that the latest hit rests on; the latest 1000.
@@ -49,6 +62,11 @@ pub(crate) struct AlertRow {
     evidence_total: u64,
     /// What happened, in a sentence.
     text: String,
+    /// How grave its gravest hit is: 0 to 100, from how far measures exceed thresholds.
+    severity: u8,
+    /// Why it was expected, when all its hits were.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    suppressed: Option<String>,
 }
 
 /// A measure beside its threshold, exact decimals as text.
@@ -72,6 +90,8 @@ impl From<Measure> for MeasureRow {
 impl From<Hit> for AlertRow {
     fn from(hit: Hit) -> Self {
         let order = hit.order;
+        let severity = Severity::of_measures(&hit.measures).score();
+        let told = |text: String| Some(text).filter(|text| !text.is_empty());
         Self {
             alert_id: hit.alert_id.to_string(),
             detector: hit.detector.to_owned(),
@@ -88,11 +108,17 @@ impl From<Hit> for AlertRow {
             event_type: order.event_type,
             price: order.price,
             quantity: order.quantity,
+            account: told(order.account),
+            exec_id: told(order.exec_id),
+            display_quantity: order.display,
+            flags: told(order.flags.to_string()),
             measures: hit.measures.into_iter().map(MeasureRow::from).collect(),
             lookback_ns: hit.lookback.nanos(),
             evidence: hit.evidence,
             evidence_total: hit.evidence_total,
             text: hit.text,
+            severity,
+            suppressed: told(hit.suppressed),
         }
     }
 }
@@ -107,7 +133,13 @@ pub(crate) struct AlertBook {
 
 impl AlertBook {
     /// Takes an alert as its latest hit leaves it.
-    pub(crate) fn put(&mut self, row: AlertRow) {
+    pub(crate) fn put(&mut self, mut row: AlertRow) {
+        if let Some(before) = self.alerts.get(&row.alert_id) {
+            row.severity = row.severity.max(before.severity);
+            if before.suppressed.is_none() {
+                row.suppressed = None;
+            }
+        }
         let (id, seq) = (row.alert_id.clone(), row.seq);
         match self.alerts.insert(id.clone(), row) {
             Some(before) => {

@@ -4,6 +4,7 @@
 //! first hits, for any number of threads and however often it was stopped in between. The history is
 //! cut into units of instruments; each is done whole or not at all.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread::{self, ScopedJoinHandle};
@@ -26,8 +27,9 @@ mod output;
 use grid::Grid;
 use output::{Line, Output};
 
-/// Wanted rows of a unit, about: small enough that a stop costs little and that threads end together,
-/// large enough that the row groups that two units of older files share do not count.
+/// Wanted rows of a unit for each event type, about: small enough that a stop costs little, that threads
+/// end together and that the rows of several types are sorted in memory; large enough that the row
+/// groups that two units share do not count.
 const UNIT_ROWS: u64 = 250_000;
 const UNITS_MAX: u64 = 4_096;
 /// Alerts of all sets together; they are sorted in memory.
@@ -49,13 +51,15 @@ pub(crate) fn run(args: &BacktestArgs) -> Result<(), Failure> {
         to,
         events: backtest.events(),
         syms: args.sym.clone(),
+        details: backtest.wants_details(),
     };
     let scan = up::block_on(async {
         let options = Config::default().store_options();
         let store = recovery::orders_only(&args.stored.data, options).await?;
         tokio::task::block_in_place(|| store.order_scan(&request)).map_err(Failure::run)
     })?;
-    Run::new(args, grid, scan)?.run()
+    let kinds = request.events.iter().count() as u64;
+    Run::new(args, grid, scan, kinds.max(1))?.run()
 }
 
 /// A backtest under way.
@@ -75,10 +79,16 @@ struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    fn new(args: &'a BacktestArgs, grid: Grid, scan: OrderScan) -> Result<Self, Failure> {
+    /// A backtest that looks at so many event types.
+    fn new(
+        args: &'a BacktestArgs,
+        grid: Grid,
+        scan: OrderScan,
+        kinds: u64,
+    ) -> Result<Self, Failure> {
         let rows = scan.rows();
         let identity = args.out.as_ref().map(|_| scan.identity());
-        let count = rows.div_ceil(UNIT_ROWS).clamp(2, UNITS_MAX);
+        let count = rows.div_ceil(UNIT_ROWS * kinds).clamp(2, UNITS_MAX);
         let units = scan.units(usize::try_from(count).unwrap_or(2));
         let names: Vec<String> = units.iter().map(ScanUnit::name).collect();
         let output = Output::open(args, &grid, (&names, identity), rows)?;
@@ -190,13 +200,14 @@ impl<'a> Run<'a> {
         if unit.by_instrument() {
             backtest = backtest.by_instrument();
         }
-        let (mut places, mut passed_over) = (Vec::new(), unit.rows());
+        let (mut places, mut passed_over) = (BTreeMap::new(), unit.rows());
         while let Some(orders) = unit.next_batch().map_err(Failure::run)? {
             let rows = orders.len() as u64;
             passed_over = passed_over.saturating_sub(rows);
             let new = backtest.apply(orders);
             self.count(new.len() as u64)?;
-            places.extend(new.iter().filter_map(|alert| unit.place(alert.row)));
+            let place = |alert: &SetAlert| Some((alert.first.order.seq, unit.place(alert.row)?));
+            places.extend(new.iter().filter_map(place));
             self.rows.fetch_add(rows, Ordering::Relaxed);
             self.looked_at.fetch_add(rows, Ordering::Relaxed);
             if self.stop.load(Ordering::Relaxed) {
@@ -205,7 +216,9 @@ impl<'a> Run<'a> {
         }
         self.looked_at.fetch_add(passed_over, Ordering::Relaxed);
         let mut alerts = backtest.into_alerts();
-        // Of all orders the scan leaves out ids and prices; those of the alerts are read now.
+        // The scan may leave out ids and prices; those of the alerts are read now, in their order.
+        let place = |alert: &SetAlert| places.get(&alert.first.order.seq).copied();
+        let places: Vec<_> = alerts.iter().filter_map(place).collect();
         let details = unit.details(&places).map_err(Failure::run)?;
         if details.len() != alerts.len() {
             return Err(Failure::run("the history has fewer rows than it had"));

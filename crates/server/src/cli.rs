@@ -2,21 +2,23 @@
 //!
 //! Invariant: what a flag says goes over environment, file and defaults; every command has examples.
 
+mod feed;
+
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 use serde_json::Value;
-use tapewatch_connect::Speed;
-use tapewatch_connect::pace::BUCKET_ROWS_MAX;
 use tapewatch_detect::DetectConfig;
-use tapewatch_model::{Time, TimeSpan};
+use tapewatch_model::{Date, Price, Time};
 use tapewatch_store::Format;
 
 use crate::config::{LogFormat, Overrides};
 use crate::failure::Failure;
 use crate::{rules, thresholds};
+use feed::bucket_rows;
+pub(crate) use feed::{FeedArgs, FeedCommand};
 
 /// Where a running process is looked for unless `--url` says.
 const DEFAULT_URL: &str = "http://127.0.0.1:9090";
@@ -62,6 +64,13 @@ pub(crate) enum Command {
         goes on with --out where it was."
     )]
     Backtest(BacktestArgs),
+    /// Writes a simulated trading session with labelled abuse
+    #[command(after_help = "Examples:\n  tapewatch simulate --seed 7\n  \
+        tapewatch simulate --seed 7 --abuse spoofing=5,layering=3,near:all=1 --instruments 2 --hours 1 --out parquet\n  \
+        tapewatch simulate --seed 7 --abuse all=2,intensity=high --out journal --dir day && tapewatch up --data day\n\n\
+        Files in --dir: orders.csv, orders.parquet or journal/; labels.csv, the truth; reference.json, the tables \
+        for --reference. The same arguments give the same bytes.")]
+    Simulate(SimulateArgs),
     /// Asks SQL of today and the history
     #[command(
         after_help = "Examples:\n  tapewatch sql \"select * from orderAlerts\"\n  \
@@ -118,17 +127,6 @@ pub(crate) enum RulesCommand {
     },
 }
 
-#[derive(Debug, Subcommand)]
-pub(crate) enum FeedCommand {
-    /// Publishes a CSV file; columns are found by name
-    #[command(after_help = "Examples:\n  tapewatch feed csv orders.csv\n  \
-        tapewatch feed csv orders.csv --rows-per-bucket 2 --interval 1s\n  tapewatch feed csv orders.csv --speed 10x --strict")]
-    Csv(FeedArgs),
-    /// Publishes a Parquet file; columns are found by name
-    #[command(after_help = "Example:\n  tapewatch feed parquet orders.parquet --speed 60x")]
-    Parquet(FeedArgs),
-}
-
 #[derive(Debug, Default, Args)]
 pub(crate) struct UpArgs {
     /// Configuration file (default: tapewatch.toml here, when there is one)
@@ -146,9 +144,15 @@ pub(crate) struct UpArgs {
     /// A detector's parameter; may be repeated
     #[arg(long, value_name = "DETECTOR.PARAMETER=VALUE")]
     pub(crate) set: Vec<String>,
+    /// Detectors that run beside those of the configuration, or `all`; may be repeated
+    #[arg(long, value_name = "NAME")]
+    pub(crate) detector: Vec<String>,
     /// Spoofing thresholds in the reference system's form
     #[arg(long, value_name = "CSV")]
     pub(crate) thresholds: Option<PathBuf>,
+    /// Reference tables: classes of instruments, linked accounts, client groups, news
+    #[arg(long, value_name = "JSON|TOML")]
+    pub(crate) reference: Option<PathBuf>,
     /// Form of the log
     #[arg(long, value_enum)]
     pub(crate) log_format: Option<LogFormat>,
@@ -174,6 +178,9 @@ impl UpArgs {
         if let Some(thresholds) = &self.thresholds {
             overrides.push(("thresholds", text(&thresholds.display())));
         }
+        if let Some(reference) = &self.reference {
+            overrides.push(("reference", text(&reference.display())));
+        }
         if let Some(format) = self.log_format {
             overrides.push((
                 "log.format",
@@ -194,38 +201,51 @@ pub(crate) struct UrlArgs {
     pub(crate) url: String,
 }
 
+/// What is simulated.
 #[derive(Debug, Args)]
-pub(crate) struct FeedArgs {
-    /// The file
-    pub(crate) file: PathBuf,
-    #[command(flatten)]
-    pub(crate) url: UrlArgs,
-    /// Rows that are published together
-    #[arg(long, value_name = "N", default_value = "8192", value_parser = bucket_rows)]
-    pub(crate) rows_per_bucket: NonZeroUsize,
-    /// One bucket every so often, as 1s or 250ms
-    #[arg(long, value_name = "SPAN", value_parser = TimeSpan::parse, conflicts_with = "speed")]
-    pub(crate) interval: Option<TimeSpan>,
-    /// Follow the events' own times, as 1x, 10x or 0.5x
-    #[arg(long, value_name = "FACTOR", conflicts_with = "rows_per_bucket")]
-    pub(crate) speed: Option<Speed>,
-    /// Check the whole file first; stop at the first refused row with exit code 1, publishing nothing
-    #[arg(long)]
-    pub(crate) strict: bool,
-    /// Empty the detectors' windows first
-    #[arg(long)]
-    pub(crate) clear: bool,
-    /// How long to keep trying when the process is away or its disk is full
-    #[arg(long, value_name = "SPAN", default_value = "5m", value_parser = TimeSpan::parse)]
-    pub(crate) retry: TimeSpan,
+pub(crate) struct ScenarioArgs {
+    /// Same seed, same session
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(crate) seed: u64,
+    /// How many instruments trade
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(crate) instruments: u32,
+    /// How long continuous trading is; call phases of five minutes come before and after
+    #[arg(long, value_name = "HOURS", default_value = "6.5")]
+    pub(crate) hours: Price,
+    /// What is played on purpose, for each instrument: names of detectors, near:NAME for what only
+    /// looks like it, all=N, near:all=N, intensity=low|medium|high
+    #[arg(long, value_name = "NAME=COUNT,...", default_value = "")]
+    pub(crate) abuse: String,
+    /// News of each instrument
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(crate) news: u32,
+    /// How busy the market is, as a factor
+    #[arg(long, value_name = "FACTOR", default_value = "1x")]
+    pub(crate) rate: String,
+    /// The day (default 2024-01-05)
+    #[arg(long, value_name = "DATE", value_parser = |text: &str| Date::parse(text.as_bytes()))]
+    pub(crate) date: Option<Date>,
 }
 
-fn bucket_rows(text: &str) -> Result<NonZeroUsize, String> {
-    let rows = text
-        .parse::<NonZeroUsize>()
-        .ok()
-        .filter(|rows| rows.get() <= BUCKET_ROWS_MAX);
-    rows.ok_or_else(|| format!("a bucket has 1 to {BUCKET_ROWS_MAX} rows"))
+#[derive(Debug, Args)]
+pub(crate) struct SimulateArgs {
+    #[command(flatten)]
+    pub(crate) scenario: ScenarioArgs,
+    /// Form of the orders
+    #[arg(long, value_enum, default_value_t = SimulatedFormat::Csv)]
+    pub(crate) out: SimulatedFormat,
+    /// Directory that is made (default simulation-SEED)
+    #[arg(long, value_name = "DIR")]
+    pub(crate) dir: Option<PathBuf>,
+}
+
+/// Forms of simulated orders.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum SimulatedFormat {
+    Csv,
+    Parquet,
+    Journal,
 }
 
 /// Which part of what is stored.
@@ -258,12 +278,15 @@ impl StoredArgs {
 /// The detectors, single parameters aside.
 #[derive(Debug, Args)]
 pub(crate) struct DetectArgs {
-    /// Only this detector or rule; may be repeated
+    /// Only this detector or rule, or `all` detectors; may be repeated
     #[arg(long, value_name = "NAME")]
     pub(crate) detector: Vec<String>,
     /// Spoofing thresholds in the reference system's form
     #[arg(long, value_name = "CSV")]
     pub(crate) thresholds: Option<PathBuf>,
+    /// Reference tables: classes of instruments, linked accounts, client groups, news
+    #[arg(long, value_name = "JSON|TOML")]
+    pub(crate) reference: Option<PathBuf>,
     /// Rules to run beside the detectors: a file, or a folder of .toml files
     #[arg(long, value_name = "PATH")]
     pub(crate) rules: Option<PathBuf>,
@@ -276,10 +299,15 @@ impl DetectArgs {
         if let Some(path) = &self.rules {
             config = config.with_rules(rules::load(path)?);
         }
-        if !self.detector.is_empty() {
+        if self.detector == ["all"] {
+            config.all().map_err(Failure::usage)?;
+        } else if !self.detector.is_empty() {
             config
                 .only(&self.detector)
                 .map_err(|error| Failure::usage(format!("--detector: {error}")))?;
+        }
+        if let Some(file) = &self.reference {
+            config = thresholds::with_tables(config, file)?;
         }
         match &self.thresholds {
             Some(file) => thresholds::with_file(config, file),
@@ -290,7 +318,7 @@ impl DetectArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct ReplayArgs {
-    /// A file of orders, .csv or .parquet; without it, what is stored in --data
+    /// A file of orders: .csv, .parquet, .dbn, .dbn.zst or a LOBSTER *_message_*.csv; without it, what is stored in --data
     #[arg(required_unless_present_any = ["from", "to"], conflicts_with_all = ["from", "to", "data"])]
     pub(crate) file: Option<PathBuf>,
     #[command(flatten)]
@@ -405,6 +433,17 @@ pub(crate) struct SqlArgs {
     /// Read this file of orders into memory and find its hits first, instead of asking a process
     #[arg(long, value_name = "FILE", conflicts_with = "data")]
     pub(crate) file: Option<PathBuf>,
+    /// With --file: a detector that runs beside the usual ones, or `all`; may be repeated
+    #[arg(long, value_name = "NAME", requires = "file", conflicts_with = "data")]
+    pub(crate) detector: Vec<String>,
+    /// With --file: reference tables
+    #[arg(
+        long,
+        value_name = "JSON|TOML",
+        requires = "file",
+        conflicts_with = "data"
+    )]
+    pub(crate) reference: Option<PathBuf>,
     /// With --file: a detector's parameter; may be repeated
     #[arg(
         long,

@@ -43,6 +43,10 @@ pub(crate) const KEYS: &[Key] = &[
         doc: "File with spoofing thresholds in the reference system's form (CSV); over `detectors.spoofing`. Empty: none.",
     },
     Key {
+        name: "reference",
+        doc: "File with reference tables (JSON or TOML): classes of instruments, linked accounts, client groups, news. Empty: none.",
+    },
+    Key {
         name: "log.format",
         doc: "`human` or `json`, one line an event, on standard error.",
     },
@@ -103,6 +107,7 @@ pub(crate) struct Config {
     pub(crate) data: PathBuf,
     pub(crate) listen: SocketAddr,
     pub(crate) thresholds: PathBuf,
+    pub(crate) reference: PathBuf,
     pub(crate) log: LogConfig,
     pub(crate) journal: JournalConfig,
     pub(crate) checkpoint: CheckpointConfig,
@@ -181,6 +186,7 @@ impl Default for Config {
             data: PathBuf::from("tapewatch-data"),
             listen: SocketAddr::from(([127, 0, 0, 1], 9090)),
             thresholds: PathBuf::new(),
+            reference: PathBuf::new(),
             log: LogConfig {
                 format: LogFormat::Human,
                 level: "info".to_owned(),
@@ -289,6 +295,9 @@ impl Config {
         let config = DetectConfig::from_json(&Value::Object(self.detectors.clone()));
         let mut config =
             config.map_err(|error| Failure::usage(format!("configuration: detectors: {error}")))?;
+        if !self.reference.as_os_str().is_empty() {
+            config = crate::thresholds::with_tables(config, &self.reference)?;
+        }
         if !self.rules.dir.as_os_str().is_empty() {
             config = config.with_rules(crate::rules::load(&self.rules.dir)?);
         }
@@ -299,9 +308,20 @@ impl Config {
         }
     }
 
-    /// Lays `--set` assignments over the detectors' parameters.
-    pub(crate) fn set_detectors(&mut self, assignments: &[String]) -> Result<(), Failure> {
+    /// Switches detectors on (`all`: every one) and lays `--set` assignments over their parameters.
+    pub(crate) fn set_detectors(
+        &mut self,
+        names: &[String],
+        assignments: &[String],
+    ) -> Result<(), Failure> {
         let mut detect = self.detect()?;
+        for name in names {
+            let switched = match name.as_str() {
+                "all" => detect.all(),
+                name => detect.set(&format!("{name}.enabled=true")),
+            };
+            switched.map_err(|error| Failure::usage(format!("--detector: {error}")))?;
+        }
         for assignment in assignments {
             detect
                 .set(assignment)

@@ -30,9 +30,11 @@ pub(crate) async fn run(command: &FeedCommand) -> Result<(), Failure> {
     let (args, format) = match command {
         FeedCommand::Csv(args) => (args, FileFormat::Csv),
         FeedCommand::Parquet(args) => (args, FileFormat::Parquet),
+        FeedCommand::Dbn(args) => (args, FileFormat::Dbn),
+        FeedCommand::Lobster(args) => (&args.feed, FileFormat::Lobster(args.options())),
     };
     if args.strict {
-        let mut source = open(&args.file, format)?;
+        let mut source = open(&args.file, &format)?;
         if let Some(letter) = first_error(&mut source).map_err(Failure::run)? {
             return Err(Failure::strict(format!(
                 "{}; nothing was published",
@@ -40,7 +42,7 @@ pub(crate) async fn run(command: &FeedCommand) -> Result<(), Failure> {
             )));
         }
     }
-    let source = open(&args.file, format)?;
+    let source = open(&args.file, &format)?;
     let mut buckets = Bucketer::new(source, pace(args));
     let mut publisher = Publisher::new(&args.url.url, retry(args))?;
     if args.clear {

@@ -34,6 +34,7 @@ mod replay;
 mod rules;
 mod shards;
 mod shared;
+mod simulate;
 mod source;
 mod sql_runtime;
 mod thresholds;
@@ -62,11 +63,12 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Feed(command) => up::block_on(feed::run(&command)),
         Command::Replay(args) => replay::run(&args),
         Command::Backtest(args) => backtest::run(&args),
+        Command::Simulate(args) => simulate::run(&args),
         Command::Sql(args) => up::block_on(query::sql(&args)),
         Command::Eod(args) => up::block_on(query::end_of_day(&args)),
         Command::Config(ConfigCommand::Show(args)) => {
             let mut config = config::Config::load(args.config.as_ref(), args.overrides())?;
-            config.set_detectors(&args.set)?;
+            config.set_detectors(&args.detector, &args.set)?;
             print(&config.show()?)
         }
         Command::Rules(command) => print(&rules::run(&command)?),

@@ -14,7 +14,7 @@ use serde_json::json;
 use tapewatch_connect::{Bucketer, Pace};
 use tapewatch_detect::DetectConfig;
 use tapewatch_journal::{Journal, Retention};
-use tapewatch_model::{Bucket, EventType, Price, Quantity, RowRef, Side, TimeSpan};
+use tapewatch_model::{Bucket, Details, EventType, Price, Quantity, RowRef, Side, TimeSpan};
 use tapewatch_store::Store;
 use tokio::sync::oneshot;
 
@@ -101,7 +101,7 @@ async fn live(args: &LiveArgs) -> Result<serde_json::Value, Failure> {
     let mut rows = 0_u64;
     let mut checkpoint = Instant::now();
     for day in 0.. {
-        let source = open(&args.file, format_of(&args.file)?)?;
+        let source = open(&args.file, &format_of(&args.file)?)?;
         let mut buckets = Bucketer::new(source, Pace::default());
         let mut failed = None;
         let buckets = std::iter::from_fn(|| {
@@ -265,6 +265,7 @@ fn event(number: u64) -> Result<Bucket, Failure> {
         order_id: order_id.as_bytes(),
         price: Price::from_units(1_000_000_000),
         quantity: Quantity::from_whole(if spoofs { 5_000 } else { 1 }).map_err(Failure::run)?,
+        details: Details::default(),
     };
     bucket.orders.push(&row).map_err(Failure::run)?;
     Ok(bucket)

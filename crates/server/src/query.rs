@@ -70,7 +70,10 @@ pub(crate) async fn checked(
 async fn local(args: &SqlArgs) -> Result<Option<Store>, Failure> {
     let mut config = Config::load(None, Vec::new())?;
     if let Some(file) = &args.file {
-        config.set_detectors(&args.set)?;
+        if let Some(tables) = &args.reference {
+            config.reference.clone_from(tables);
+        }
+        config.set_detectors(&args.detector, &args.set)?;
         let store = Store::in_memory(config.store_options()).map_err(Failure::run)?;
         let mut shards = Shards::new(&config.detect()?, 1)?;
         return tokio::task::block_in_place(|| fill(&store, &mut shards, file))
@@ -88,7 +91,7 @@ async fn local(args: &SqlArgs) -> Result<Option<Store>, Failure> {
 
 /// Reads a file of orders into memory, with the hits that it gives.
 fn fill(store: &Store, shards: &mut Shards, file: &Path) -> Result<(), Failure> {
-    let mut source = open(file, format_of(file)?)?;
+    let mut source = open(file, &format_of(file)?)?;
     let mut progress = RowProgress::new("read");
     let (mut before, mut letters, mut hits) = (OrderBatch::default(), Vec::new(), Vec::new());
     let (mut rows, mut refused) = (0, 0);

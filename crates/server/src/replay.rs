@@ -39,7 +39,7 @@ pub(crate) fn run(args: &ReplayArgs) -> Result<(), Failure> {
     let (from, to) = args.stored.times()?;
     match &args.file {
         Some(path) => {
-            let source = open(path, format_of(path)?)?;
+            let source = open(path, &format_of(path)?)?;
             Replay::new(args, config)?.run(source, &path.display().to_string())
         }
         None => up::block_on(async {

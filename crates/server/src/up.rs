@@ -162,7 +162,7 @@ async fn start(
 
 fn load(args: &UpArgs) -> Result<(Config, DetectConfig), Failure> {
     let mut config = Config::load(args.config.as_ref(), args.overrides())?;
-    config.set_detectors(&args.set)?;
+    config.set_detectors(&args.detector, &args.set)?;
     crate::logging::start(&config.log)?;
     let detect = config.detect()?;
     if !config.listen.ip().is_loopback() {

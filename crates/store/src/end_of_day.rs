@@ -146,7 +146,7 @@ impl Store {
             return Ok((history.map(Arc::new), report));
         };
         let history = match history {
-            Some(history) => history,
+            Some(history) => history.with_all_columns(table).await?,
             None => history::create(&self.inner.dir, table).await?,
         };
         let files = rows.write(&history).await?;

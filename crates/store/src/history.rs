@@ -11,7 +11,9 @@ use std::sync::Arc;
 
 use arrow::array::{Array as _, ArrayRef, AsArray as _, BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;
-use arrow::datatypes::{DataType, Date32Type, Int64Type, SchemaRef, TimestampNanosecondType};
+use arrow::datatypes::{
+    DataType, Date32Type, Field, Int64Type, SchemaRef, TimestampNanosecondType,
+};
 use deltalake::datafile::writer::{DeltaWriter, WriterConfig};
 use deltalake::kernel::transaction::{CommitBuilder, CommitProperties};
 use deltalake::kernel::{Action, Add, Transaction};
@@ -24,7 +26,7 @@ use parquet::file::properties::WriterProperties;
 use url::Url;
 
 use crate::recent_orders::Chunk;
-use crate::schema::{PARTITION, Table};
+use crate::schema::{PARTITION, Table, delta_column, disk_name};
 use crate::sorted_orders;
 
 /// Name that the high-water mark is kept under in the Delta log.
@@ -122,10 +124,14 @@ async fn at_version(delta: DeltaTable, table: Table) -> Result<History, HistoryE
     let state = delta.snapshot()?;
     let schema = state.snapshot().arrow_schema();
     for field in table.schema().fields() {
-        let column = crate::schema::disk_name(field);
+        let column = disk_name(field);
         let wanted = disk_type(field.data_type());
-        let found = schema.field_with_name(&column).map(|f| f.data_type());
-        if !found.is_ok_and(|found| found.equals_datatype(wanted)) {
+        // One that may be NULL is added with the next rows, so that a reader writes nothing.
+        let fits = match schema.field_with_name(&column) {
+            Ok(found) => found.data_type().equals_datatype(wanted),
+            Err(_) => field.is_nullable(),
+        };
+        if !fits {
             return Err(HistoryError::Column { column });
         }
     }
@@ -176,6 +182,24 @@ fn date_column(batch: &RecordBatch) -> &[i32] {
 }
 
 impl History {
+    /// The table with all columns of this version: those that a table of an older one lacks are
+    /// added, NULL in all of its rows.
+    pub(crate) async fn with_all_columns(self, table: Table) -> Result<Self, HistoryError> {
+        let schema = self.delta.snapshot()?.snapshot().arrow_schema();
+        let fields = table.schema();
+        let missing = |field: &&Arc<Field>| schema.index_of(&disk_name(field)).is_err();
+        let missing = fields.fields().iter().filter(missing);
+        let missing: Vec<_> = missing.map(|field| delta_column(field)).collect();
+        if missing.is_empty() {
+            return Ok(self);
+        }
+        let delta = self.delta.add_columns().with_fields(missing).await?;
+        let version = delta.version();
+        let history = at_version(delta, table).await?;
+        history.sync_commit(version.unwrap_or_default())?;
+        Ok(history)
+    }
+
     /// Writes the rows, ascending by sequence number, to new data files, one date after another, so
     /// that one file's buffers are all the memory it takes. They become part of the table by
     /// [`Self::commit`].
@@ -200,6 +224,12 @@ impl History {
         let files = written.map_err(|error| HistoryError::Writer(error.to_string()))??;
         self.sync(&files)?;
         Ok(files)
+    }
+
+    fn sync_commit(&self, version: impl std::fmt::Display) -> Result<(), HistoryError> {
+        let log = self.root()?.join("_delta_log");
+        sync(&log.join(format!("{version:020}.json")))?;
+        sync(&log)
     }
 
     /// A commit must not survive a power failure that its files do not.
@@ -276,9 +306,7 @@ impl History {
                 operation,
             )
             .await?;
-        let log = self.root()?.join("_delta_log");
-        sync(&log.join(format!("{:020}.json", committed.version())))?;
-        sync(&log)?;
+        self.sync_commit(committed.version())?;
         let mut delta = self.delta.clone();
         delta.state = Some(committed.snapshot());
         at_version(delta, table).await
@@ -325,7 +353,7 @@ fn to_disk(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, Delta
             .fields()
             .iter()
             .zip(batch.columns())
-            .find(|(ours, _)| crate::schema::disk_name(ours) == *field.name())
+            .find(|(ours, _)| disk_name(ours) == *field.name())
             .map(|(_, column)| column);
         columns.push(match column {
             Some(column) => disk_column(column, field.data_type())?,

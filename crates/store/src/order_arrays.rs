@@ -8,12 +8,12 @@ use std::sync::Arc;
 
 use arrow::array::{
     ArrayRef, Date32Array, Decimal128Array, Int64Array, RecordBatch, RecordBatchOptions,
-    StringArray, TimestampNanosecondArray, new_null_array,
+    StringArray, StringBuilder, TimestampNanosecondArray, new_null_array,
 };
 use arrow::buffer::{Buffer, OffsetBuffer, ScalarBuffer};
 use arrow::datatypes::{DataType, Field, SchemaRef};
 use arrow::error::ArrowError;
-use tapewatch_model::{Interner, OrderBatch};
+use tapewatch_model::{Details, Flags, Interner, OrderBatch};
 
 use crate::schema::{PARTITION, PRICE, QUANTITY, time_type};
 
@@ -52,7 +52,7 @@ fn gather(
 
 fn column<'a>(
     field: &Field,
-    rows: impl ExactSizeIterator<Item = (&'a OrderBatch, usize)>,
+    rows: impl ExactSizeIterator<Item = (&'a OrderBatch, usize)> + Clone,
 ) -> Result<ArrayRef, ArrowError> {
     let count = rows.len();
     let time = |(orders, row): (&OrderBatch, usize)| orders.times().get(row).copied();
@@ -103,9 +103,45 @@ fn column<'a>(
             rows.filter_map(|(orders, row)| orders.quantities().get(row))
                 .map(|quantity| quantity.units()),
         ),
-        // A column that a later version added.
-        _ => new_null_array(field.data_type(), count),
+        _ => details(field, rows),
     })
+}
+
+/// What not every source tells.
+fn details<'a>(
+    field: &Field,
+    rows: impl ExactSizeIterator<Item = (&'a OrderBatch, usize)> + Clone,
+) -> ArrayRef {
+    let none = rows.clone().all(|(orders, _)| !orders.has_details());
+    let count = rows.len();
+    let rows = rows.map(|(orders, row)| orders.details_at(row));
+    match field.name().as_str() {
+        // A column that a later version added has no values either.
+        _ if none => new_null_array(field.data_type(), count),
+        "account" => Arc::new(StringArray::from_iter(rows.map(|row| told(row.account)))),
+        "exec_id" => Arc::new(StringArray::from_iter(rows.map(|row| told(row.exec_id)))),
+        "display_quantity" => {
+            let units = rows.map(|row| Some(i128::from(row.display?.units())));
+            Arc::new(Decimal128Array::from_iter(units).with_data_type(QUANTITY))
+        }
+        "flags" => {
+            let (mut last, mut words) = (Flags::NONE, String::new());
+            let mut column = StringBuilder::with_capacity(count, count);
+            for Details { flags, .. } in rows {
+                if flags != last {
+                    (last, words) = (flags, flags.to_string());
+                }
+                column.append_option(told(&words));
+            }
+            Arc::new(column.finish())
+        }
+        _ => new_null_array(field.data_type(), count),
+    }
+}
+
+/// A text, unless it is empty.
+pub(crate) fn told(text: &str) -> Option<&str> {
+    (!text.is_empty()).then_some(text)
 }
 
 fn known<'a>(dictionary: &'a Interner, codes: &[u32], row: usize) -> Option<&'a [u8]> {

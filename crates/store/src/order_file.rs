@@ -5,6 +5,8 @@
 //! file, from 1, all other rows counted too.
 
 mod columns;
+mod details;
+mod writer;
 
 use std::fs::File;
 use std::path::Path;
@@ -24,6 +26,7 @@ use tapewatch_model::{
 };
 
 use columns::{Codes, Columns};
+pub use writer::OrderFileWriter;
 
 /// Rows that are decoded at once.
 const READ_ROWS: usize = 16_384;
@@ -40,6 +43,18 @@ const NAMES: [&str; 8] = [
     "quantity",
 ];
 
+/// Those that need not be there.
+const OPTIONAL: [&str; 4] = ["account", "exec_id", "display_quantity", "flags"];
+
+/// Where columns are, in a file or in the batches that are read of it.
+#[derive(Debug, Clone, Copy)]
+struct Places {
+    /// Those of [`NAMES`].
+    all: [usize; 8],
+    /// Those of [`OPTIONAL`].
+    some: [Option<usize>; 4],
+}
+
 /// A Parquet file of orders.
 ///
 /// Columns are found by name, whatever their case and underscores, so that `event_type` and the
@@ -48,8 +63,8 @@ const NAMES: [&str; 8] = [
 pub struct ParquetOrders {
     name: String,
     reader: ParquetRecordBatchReader,
-    /// Where each of [`NAMES`] is in the batches that are read.
-    places: [usize; 8],
+    /// Where the columns are in the batches that are read.
+    places: Places,
     /// The batch that is being handed out.
     current: Option<Current>,
     codes: Codes,
@@ -92,14 +107,9 @@ impl ParquetOrders {
             .map_err(|error| fail(format!("is not a Parquet file that can be read: {error}")))?;
         let found = find_columns(metadata.schema()).map_err(fail)?;
         let metadata =
-            as_read(&metadata, found).map_err(|error| fail(format!("cannot be read: {error}")))?;
+            as_read(&metadata, &found).map_err(|error| fail(format!("cannot be read: {error}")))?;
         let total = metadata.metadata().file_metadata().num_rows();
-        let mask = ProjectionMask::roots(metadata.parquet_schema(), found);
-        // A projected batch has the columns in the file's order.
-        let mut places = [0; 8];
-        for (place, &root) in places.iter_mut().zip(&found) {
-            *place = found.iter().filter(|&&other| other < root).count();
-        }
+        let mask = ProjectionMask::roots(metadata.parquet_schema(), found.roots());
         let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file, metadata);
         let reader = builder
             .with_projection(mask)
@@ -109,7 +119,7 @@ impl ParquetOrders {
         Ok(Self {
             name,
             reader,
-            places,
+            places: found.projected(),
             current: None,
             codes: Codes::default(),
             some: Vec::new(),
@@ -147,7 +157,7 @@ impl ParquetOrders {
                 return Ok(false);
             };
             let batch = batch.map_err(|error| fail(format!("cannot be read {after}: {error}")))?;
-            let columns = Columns::of(&batch, self.places)
+            let columns = Columns::of(&batch, &self.places)
                 .map_err(|error| fail(format!("cannot be read {after}: {error}")))?;
             self.current = Some(Current {
                 batch,
@@ -158,45 +168,83 @@ impl ParquetOrders {
     }
 }
 
-/// Where each of [`NAMES`] is in the file.
-fn find_columns(schema: &Schema) -> Result<[usize; 8], String> {
-    let mut found = [0; 8];
-    for (name, place) in NAMES.iter().zip(&mut found) {
-        let same = |(_, field): &(usize, &Arc<Field>)| plain(field.name()) == plain(name);
-        let mut matching = schema.fields().iter().enumerate().filter(same);
-        let Some((index, field)) = matching.next() else {
-            return Err(format!(
-                "has no column {name}; its columns are {}",
-                names(schema)
-            ));
-        };
-        if let Some((_, other)) = matching.next() {
-            return Err(format!(
-                "has two columns for {name}: {} and {}; drop one",
-                field.name(),
-                other.name()
-            ));
-        }
-        columns::check_type(name, field.data_type()).map_err(|wanted| {
-            format!(
-                "column {} is of type {}, wanted {wanted}",
-                field.name(),
-                field.data_type()
-            )
-        })?;
-        *place = index;
+impl Places {
+    /// The places of all columns that are there.
+    fn roots(&self) -> impl Iterator<Item = usize> + use<> {
+        let some = self.some.into_iter().flatten();
+        self.all.into_iter().chain(some)
     }
-    Ok(found)
+
+    /// The same columns in a batch that has no others: it has them in the file's order.
+    fn projected(&self) -> Self {
+        let place = |root| self.roots().filter(|&other| other < root).count();
+        Self {
+            all: self.all.map(place),
+            some: self.some.map(|root| root.map(place)),
+        }
+    }
+
+    /// The name of the column at `root`.
+    fn name(&self, root: usize) -> Option<&'static str> {
+        let all = self.all.iter().zip(NAMES);
+        let all = all.map(|(place, name)| (Some(*place), name));
+        let some = self.some.iter().copied().zip(OPTIONAL);
+        let mut named = all.chain(some);
+        named
+            .find(|(place, _)| *place == Some(root))
+            .map(|(_, name)| name)
+    }
+}
+
+/// Where the columns are in the file.
+fn find_columns(schema: &Schema) -> Result<Places, String> {
+    let mut places = Places {
+        all: [0; 8],
+        some: [None; 4],
+    };
+    for (name, place) in NAMES.iter().zip(&mut places.all) {
+        *place = find_column(schema, name)?.ok_or_else(|| {
+            let names = names(schema);
+            format!("has no column {name}; its columns are {names}")
+        })?;
+    }
+    for (name, place) in OPTIONAL.iter().zip(&mut places.some) {
+        *place = find_column(schema, name)?;
+    }
+    Ok(places)
+}
+
+fn find_column(schema: &Schema, name: &str) -> Result<Option<usize>, String> {
+    let same = |(_, field): &(usize, &Arc<Field>)| plain(field.name()) == plain(name);
+    let mut matching = schema.fields().iter().enumerate().filter(same);
+    let Some((index, field)) = matching.next() else {
+        return Ok(None);
+    };
+    if let Some((_, other)) = matching.next() {
+        return Err(format!(
+            "has two columns for {name}: {} and {}; drop one",
+            field.name(),
+            other.name()
+        ));
+    }
+    columns::check_type(name, field.data_type()).map_err(|wanted| {
+        format!(
+            "column {} is of type {}, wanted {wanted}",
+            field.name(),
+            field.data_type()
+        )
+    })?;
+    Ok(Some(index))
 }
 
 /// The file with its columns as types that are read fast, whatever program wrote it.
 fn as_read(
     metadata: &ArrowReaderMetadata,
-    found: [usize; 8],
+    found: &Places,
 ) -> Result<ArrowReaderMetadata, ParquetError> {
     let as_read = |(index, field): (usize, &Arc<Field>)| {
-        let place = found.iter().position(|&root| root == index);
-        match place.and_then(|place| columns::read_as(NAMES.get(place)?, field.data_type())) {
+        let name = found.name(index);
+        match name.and_then(|name| columns::read_as(name, field.data_type())) {
             Some(kind) => Arc::new(field.as_ref().clone().with_data_type(kind)),
             None => Arc::clone(field),
         }

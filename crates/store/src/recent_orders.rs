@@ -30,6 +30,7 @@ pub(crate) struct RecentOrders {
     open: Arc<OrderBatch>,
     syms: Arc<Interner>,
     traders: Arc<Interner>,
+    accounts: Arc<Interner>,
     sealed_rows: usize,
     sealed_bytes: usize,
 }
@@ -100,14 +101,18 @@ impl Chunk {
 
 /// Bytes on the heap, without the dictionaries that the chunk before counted.
 fn bytes(orders: &OrderBatch, before: Option<&Chunk>) -> usize {
-    let new = |dictionary: fn(&OrderBatch) -> &Arc<Interner>| {
+    let new = |dictionary: fn(&OrderBatch) -> Option<&Arc<Interner>>| {
         let mine = dictionary(orders);
-        match before {
-            Some(before) if Arc::ptr_eq(mine, dictionary(&before.orders)) => 0,
-            _ => mine.heap_bytes(),
+        let known = before.and_then(|before| dictionary(&before.orders));
+        match (mine, known) {
+            (Some(mine), Some(known)) if Arc::ptr_eq(mine, known) => 0,
+            (mine, _) => mine.map_or(0, |mine| mine.heap_bytes()),
         }
     };
-    orders.heap_bytes() + new(OrderBatch::syms) + new(OrderBatch::traders)
+    orders.heap_bytes()
+        + new(|orders| Some(orders.syms()))
+        + new(|orders| Some(orders.traders()))
+        + new(|orders| Some(orders.accounts()?.0))
 }
 
 /// The first of the rows whose sequence number is above `seq`; their end when there is none.
@@ -152,6 +157,7 @@ impl RecentOrders {
 
     fn adopt(&mut self, mut batch: OrderBatch, rows: Range<usize>) {
         batch.recode(&mut self.syms, &mut self.traders);
+        batch.recode_accounts(&mut self.accounts);
         batch.shrink_to_fit();
         self.open = Arc::new(OrderBatch::following(&batch, 0));
         let Some(chunk) = Chunk::of(Arc::new(batch), rows) else {

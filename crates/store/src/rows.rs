@@ -4,12 +4,16 @@
 //! are those of [`Table::schema`].
 
 use arrow::array::{
-    ArrayBuilder, ArrayRef, Date32Builder, Decimal128Builder, Int32Builder, Int64Builder,
-    ListBuilder, RecordBatch, StringBuilder, StructBuilder, TimestampNanosecondBuilder,
+    Array as _, ArrayBuilder, ArrayRef, Date32Builder, Decimal128Array, Decimal128Builder,
+    Int32Builder, Int64Builder, ListBuilder, RecordBatch, StringArray, StringBuilder,
+    StructBuilder, TimestampNanosecondBuilder,
 };
 use arrow::datatypes::DataType;
-use tapewatch_model::{DeadLetter, Details, EventType, Hit, Price, Quantity, RowRef, Side, Time};
+use tapewatch_model::{
+    DeadLetter, Details, EventType, Flags, Hit, Price, Quantity, RowRef, Side, Time,
+};
 
+use crate::order_arrays::told;
 use crate::schema::{MEASURED, PRICE, QUANTITY, Table, element, measure_fields, time_type};
 
 /// Rows of one table that are being collected in Arrow's columns.
@@ -71,6 +75,10 @@ struct EventRows {
     order_id: StringBuilder,
     price: Decimal128Builder,
     quantity: Decimal128Builder,
+    account: StringBuilder,
+    exec_id: StringBuilder,
+    display: Decimal128Builder,
+    flags: StringBuilder,
 }
 
 fn times() -> TimestampNanosecondBuilder {
@@ -94,6 +102,10 @@ impl Default for EventRows {
             order_id: StringBuilder::new(),
             price: decimals(PRICE),
             quantity: decimals(QUANTITY),
+            account: StringBuilder::new(),
+            exec_id: StringBuilder::new(),
+            display: decimals(QUANTITY),
+            flags: StringBuilder::new(),
         }
     }
 }
@@ -110,6 +122,12 @@ impl EventRows {
         self.order_id.append_value(row.order_id);
         self.price.append_value(row.price.units().into());
         self.quantity.append_value(row.quantity.units().into());
+        let details = &row.details;
+        self.account.append_option(told(details.account));
+        self.exec_id.append_option(told(details.exec_id));
+        let display = details.display.map(|display| display.units().into());
+        self.display.append_option(display);
+        self.flags.append_option(told(&details.flags.to_string()));
     }
 }
 
@@ -128,6 +146,7 @@ pub(crate) struct HitRows {
     evidence: ListBuilder<Int64Builder>,
     evidence_total: Int64Builder,
     text: StringBuilder,
+    suppressed: StringBuilder,
 }
 
 impl Default for HitRows {
@@ -153,6 +172,7 @@ impl Default for HitRows {
             evidence: ListBuilder::new(Int64Builder::new()).with_field(element(DataType::Int64)),
             evidence_total: Int64Builder::new(),
             text: StringBuilder::new(),
+            suppressed: StringBuilder::new(),
         }
     }
 }
@@ -190,6 +210,7 @@ impl HitRows {
         self.evidence_total
             .append_value(hit.evidence_total.cast_signed());
         self.text.append_value(&hit.text);
+        self.suppressed.append_option(told(&hit.suppressed));
     }
 }
 
@@ -221,6 +242,11 @@ impl Rows for HitRows {
             &mut self.evidence,
             &mut self.evidence_total,
             &mut self.text,
+            &mut event.account,
+            &mut event.exec_id,
+            &mut event.display,
+            &mut event.flags,
+            &mut self.suppressed,
         ]
     }
 
@@ -303,13 +329,17 @@ impl Rows for LetterRows {
 pub(crate) struct OrderColumns<'a> {
     seq: &'a [i64],
     time: &'a [i64],
-    sym: &'a arrow::array::StringArray,
-    event_type: &'a arrow::array::StringArray,
-    trader: &'a arrow::array::StringArray,
-    side: &'a arrow::array::StringArray,
-    order_id: &'a arrow::array::StringArray,
+    sym: &'a StringArray,
+    event_type: &'a StringArray,
+    trader: &'a StringArray,
+    side: &'a StringArray,
+    order_id: &'a StringArray,
     price: &'a [i128],
     quantity: &'a [i128],
+    account: &'a StringArray,
+    exec_id: &'a StringArray,
+    display: &'a Decimal128Array,
+    flags: &'a StringArray,
 }
 
 impl<'a> OrderColumns<'a> {
@@ -319,13 +349,9 @@ impl<'a> OrderColumns<'a> {
         use arrow::datatypes::{Decimal128Type, TimestampNanosecondType};
         let text = |name| batch.column_by_name(name)?.as_string_opt::<i32>();
         let decimal = |name| {
-            let column = batch.column_by_name(name)?;
-            Some(
-                column
-                    .as_primitive_opt::<Decimal128Type>()?
-                    .values()
-                    .as_ref(),
-            )
+            batch
+                .column_by_name(name)?
+                .as_primitive_opt::<Decimal128Type>()
         };
         Some(Self {
             seq: seqs(batch)?,
@@ -338,8 +364,12 @@ impl<'a> OrderColumns<'a> {
             trader: text("trader")?,
             side: text("side")?,
             order_id: text("order_id")?,
-            price: decimal("price")?,
-            quantity: decimal("quantity")?,
+            price: decimal("price")?.values(),
+            quantity: decimal("quantity")?.values(),
+            account: text("account")?,
+            exec_id: text("exec_id")?,
+            display: decimal("display_quantity")?,
+            flags: text("flags")?,
         })
     }
 
@@ -354,10 +384,31 @@ impl<'a> OrderColumns<'a> {
             side: Side::parse(self.side.value(index).as_bytes())?,
             order_id: self.order_id.value(index),
             price: Price::from_units(i64::try_from(*self.price.get(index)?).ok()?),
-            quantity: Quantity::from_units(i64::try_from(*self.quantity.get(index)?).ok()?).ok()?,
-            details: Details::default(),
+            quantity: quantity(*self.quantity.get(index)?)?,
+            details: Details {
+                account: text_at(self.account, index),
+                exec_id: text_at(self.exec_id, index),
+                display: match self.display.is_valid(index) {
+                    true => Some(quantity(self.display.value(index))?),
+                    false => None,
+                },
+                flags: Flags::parse(text_at(self.flags, index).as_bytes()).ok()?,
+            },
         };
         Some((seq, row))
+    }
+}
+
+fn quantity(units: i128) -> Option<Quantity> {
+    Quantity::from_units(i64::try_from(units).ok()?).ok()
+}
+
+/// Nothing where it is not told.
+fn text_at(texts: &StringArray, index: usize) -> &str {
+    if texts.is_valid(index) {
+        texts.value(index)
+    } else {
+        ""
     }
 }
 

@@ -4,6 +4,7 @@
 //! unit each instrument's rows come ascending by sequence number, each exactly once, those of the
 //! history before those of recent. A unit checks that order and fails rather than break it.
 
+mod full;
 mod identity;
 mod parts;
 mod read;
@@ -31,6 +32,9 @@ pub struct ScanRequest {
     pub events: EventTypes,
     /// Orders of these instruments; empty: of all.
     pub syms: Vec<String>,
+    /// Whether batches have all that the rows say: order ids, prices, and what not every source
+    /// tells. Without it these are empty and zero, and not read.
+    pub details: bool,
 }
 
 impl ScanRequest {

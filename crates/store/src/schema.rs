@@ -2,7 +2,8 @@
 //!
 //! Invariant: the disk has the same columns in the same order as SQL, except that a point in time
 //! is whole nanoseconds there (`time_ns`), because Delta's own timestamps stop at microseconds.
-//! These columns are a promise to every other reader of the Delta tables: they are only added to.
+//! These columns are a promise to every other reader of the Delta tables: they are only added to, at
+//! the end, as columns that may be NULL.
 
 use std::sync::{Arc, LazyLock};
 
@@ -44,16 +45,21 @@ impl Table {
 
     /// Its columns on disk.
     pub(crate) fn delta_columns(self) -> Vec<StructField> {
-        let schema = self.schema();
-        let column = |field: &Arc<Field>| {
-            StructField::new(
-                disk_name(field),
-                delta_type(field.data_type()),
-                field.is_nullable(),
-            )
-        };
-        schema.fields().iter().map(column).collect()
+        self.schema()
+            .fields()
+            .iter()
+            .map(|field| delta_column(field))
+            .collect()
     }
+}
+
+/// A column on disk.
+pub(crate) fn delta_column(field: &Field) -> StructField {
+    StructField::new(
+        disk_name(field),
+        delta_type(field.data_type()),
+        field.is_nullable(),
+    )
 }
 
 /// One value for each table.
@@ -120,6 +126,21 @@ fn field(name: &str, kind: DataType) -> Field {
     Field::new(name, kind, false)
 }
 
+/// What not every source tells, of orders and of the orders of hits: NULL where it is not told.
+/// Behind all other columns, as in tables that were made before there were these.
+pub(crate) const DETAILS: [(&str, DataType); 4] = [
+    ("account", DataType::Utf8),
+    ("exec_id", DataType::Utf8),
+    ("display_quantity", QUANTITY),
+    ("flags", DataType::Utf8),
+];
+
+fn details() -> impl Iterator<Item = Field> {
+    DETAILS
+        .into_iter()
+        .map(|(name, kind)| Field::new(name, kind, true))
+}
+
 /// The columns that orders and hits have in common.
 fn order_event() -> Vec<Field> {
     vec![
@@ -140,6 +161,7 @@ static ORDERS: LazyLock<SchemaRef> = LazyLock::new(|| {
         field(PARTITION, DataType::Date32),
     ];
     fields.extend(order_event());
+    fields.extend(details());
     Arc::new(Schema::new(fields))
 });
 
@@ -167,6 +189,8 @@ static HITS: LazyLock<SchemaRef> = LazyLock::new(|| {
         field("evidence_total", DataType::Int64),
         field("text", DataType::Utf8),
     ]);
+    fields.extend(details());
+    fields.push(Field::new("suppressed", DataType::Utf8, true));
     Arc::new(Schema::new(fields))
 });
 

@@ -3,7 +3,7 @@
 //! Invariant: the files of one end of day have one date each and no event type of an instrument in
 //! common; the rows of a file ascend by event type (in the order of their numbers), then by
 //! instrument, then by sequence number; a row group holds one event type, so that a reader leaves
-//! out what it does not ask for by the statistics.
+//! out what it does not ask for by the statistics. A file has no column that none of its rows fills.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -21,12 +21,12 @@ use parquet::file::metadata::SortingColumn;
 use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterVersion};
 use parquet::schema::types::ColumnPath;
 use serde_json::json;
-use tapewatch_model::{Date, EventType, EventTypes, Interner, Time};
+use tapewatch_model::{Date, Details, EventType, EventTypes, Interner, Time};
 
 use crate::history::HistoryError;
 use crate::order_arrays;
 use crate::recent_orders::Chunk;
-use crate::schema::PARTITION;
+use crate::schema::{DETAILS, PARTITION};
 
 /// Rows of a file, about: near 64 MiB of them.
 const FILE_ROWS: usize = 4 << 20;
@@ -39,9 +39,9 @@ const ID_PAGE_BYTES: usize = 4_096;
 /// Rows that become Arrow columns at once.
 const WRITE_ROWS: usize = 8_192;
 
-/// The columns that every scan reads: differences and codes of few bits, which a compressor makes
+/// The columns that scans read: differences and codes of few bits, which a compressor makes
 /// hardly smaller and a reader wants at once.
-const JUDGED: [&str; 8] = [
+const JUDGED: [&str; 11] = [
     "seq",
     "time_ns",
     "sym",
@@ -50,6 +50,9 @@ const JUDGED: [&str; 8] = [
     "side",
     "quantity",
     "price",
+    "account",
+    "display_quantity",
+    "flags",
 ];
 
 /// Where a row is: the chunk, and the row of its batch.
@@ -108,10 +111,6 @@ pub(crate) fn write(
     schema: &Schema,
     chunks: &[Chunk],
 ) -> Result<Vec<Add>, HistoryError> {
-    // The partition's column is in the path, not in the file.
-    let fields = schema.fields().iter().cloned();
-    let fields = fields.filter(|field| field.name() != PARTITION);
-    let schema: SchemaRef = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
     let syms = Syms::of(chunks);
     let mut files = Vec::new();
     let mut written = 0;
@@ -119,6 +118,7 @@ pub(crate) fn write(
         let sorted = sort(chunks, &syms, date);
         for file in sorted.files(FILE_ROWS) {
             written += file.places.len();
+            let schema = columns(schema, chunks, &file);
             files.push(write_file(root, &schema, chunks, &syms, date, &file)?);
         }
     }
@@ -128,6 +128,39 @@ pub(crate) fn write(
         return Err(HistoryError::Writer(message));
     }
     Ok(files)
+}
+
+/// The columns of a file: not the partition's, which is in its path, and of those that not every
+/// source fills only the ones that one of its rows fills.
+fn columns(schema: &Schema, chunks: &[Chunk], rows: &FileRows<'_>) -> SchemaRef {
+    let mut told = [false; DETAILS.len()];
+    if chunks.iter().any(|chunk| chunk.orders().has_details()) {
+        for place in rows.places {
+            let (orders, row) = place.of(chunks);
+            let Details {
+                account,
+                exec_id,
+                display,
+                flags,
+            } = orders.details_at(row);
+            let tells = [
+                !account.is_empty(),
+                !exec_id.is_empty(),
+                display.is_some(),
+                !flags.is_empty(),
+            ];
+            for (told, tells) in told.iter_mut().zip(tells) {
+                *told |= tells;
+            }
+        }
+    }
+    let untold = |name: &str| {
+        let mut details = DETAILS.iter().zip(told);
+        details.any(|((detail, _), told)| *detail == name && !told)
+    };
+    let fields = schema.fields().iter();
+    let kept = fields.filter(|field| field.name() != PARTITION && !untold(field.name()));
+    Arc::new(Schema::new(kept.cloned().collect::<Vec<_>>()))
 }
 
 /// The instruments by name.
@@ -317,16 +350,20 @@ fn properties(schema: &Schema) -> Result<WriterProperties, DeltaTableError> {
         let column = ColumnPath::from(column);
         properties = properties.set_column_compression(column, Compression::UNCOMPRESSED);
     }
-    // Hardly an id is there twice in a row group, and one is asked for alone.
-    let order_id = ColumnPath::from("order_id");
+    // Hardly an id is there twice in a row group.
+    for column in ["order_id", "exec_id"] {
+        let column = ColumnPath::from(column);
+        properties = properties
+            .set_column_dictionary_enabled(column.clone(), false)
+            .set_column_encoding(column.clone(), Encoding::PLAIN)
+            .set_column_statistics_enabled(column, EnabledStatistics::Chunk);
+    }
     Ok(properties
         // In a row group, which has one event type.
         .set_sorting_columns(Some(vec![ascending("sym")?, ascending("seq")?]))
         .set_write_batch_size(ID_PAGE_BYTES / 16)
-        .set_column_dictionary_enabled(order_id.clone(), false)
-        .set_column_encoding(order_id.clone(), Encoding::PLAIN)
-        .set_column_data_page_size_limit(order_id.clone(), ID_PAGE_BYTES)
-        .set_column_statistics_enabled(order_id, EnabledStatistics::Chunk)
+        // One is asked for alone.
+        .set_column_data_page_size_limit(ColumnPath::from("order_id"), ID_PAGE_BYTES)
         .build())
 }
 

@@ -194,7 +194,8 @@ async fn plain_delta_lake_reads_the_history() {
     assert_eq!(
         columns.join(", "),
         "seq Int64, time_ns Int64, date Date32, sym Utf8, event_type Utf8, trader Utf8, side Utf8, \
-         order_id Utf8, price Decimal128(19, 9), quantity Decimal128(19, 8)"
+         order_id Utf8, price Decimal128(19, 9), quantity Decimal128(19, 8), account Utf8, \
+         exec_id Utf8, display_quantity Decimal128(19, 8), flags Utf8"
     );
     for file in table.get_file_uris().unwrap() {
         let rows = sorted_rows(Path::new(file.trim_start_matches("file://")));
@@ -232,6 +233,43 @@ fn sorted_rows(file: &Path) -> Vec<(EventType, String, i64)> {
         assert!(group.iter().all(|kind| *kind == group[0]), "{group:?}");
     }
     all
+}
+
+/// What no row of a file fills costs nothing there.
+#[tokio::test]
+async fn a_file_has_the_columns_that_its_rows_fill() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path()).await;
+    let rows: Vec<Order> = (0..4).map(|day| order(18 + day, day as i64)).collect();
+    store.append_orders(batch(&rows));
+    store.end_of_day(21).await.unwrap();
+    for (day, told) in [&[][..], &[], &["account"], &["exec_id", "flags"]]
+        .iter()
+        .enumerate()
+    {
+        let dir = dir
+            .path()
+            .join(format!("history/orders/date=2024-01-0{}", 5 + day));
+        let entry = std::fs::read_dir(dir).unwrap().next().unwrap().unwrap();
+        let file = std::fs::File::open(entry.path()).unwrap();
+        let builder = ParquetRecordBatchReaderBuilder::try_new(file).unwrap();
+        let columns = builder
+            .schema()
+            .fields()
+            .iter()
+            .map(|field| field.name().as_str());
+        assert_eq!(columns.skip(9).collect::<Vec<_>>(), *told, "day {day}");
+    }
+    for (filter, rows) in [
+        ("account = 'ACC, 2'", 1),
+        ("account <> 'ACC, 2'", 0),
+        ("exec_id = 'E21' AND flags = 'ioc aggressor'", 1),
+        ("flags LIKE '%aggressor%'", 1),
+        ("account IS NULL AND display_quantity IS NULL", 3),
+        ("coalesce(display_quantity, 5) = 5", 4),
+    ] {
+        check_count(&store, filter, rows).await;
+    }
 }
 
 #[tokio::test]

@@ -3,10 +3,14 @@
 
 mod common;
 
+use std::path::Path;
+
 use common::{csv, dump, hit, open, order};
+use parquet::arrow::ArrowWriter;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReader;
 use proptest::prelude::*;
 use tapewatch_model::Hit;
-use tapewatch_store::HitFileError;
+use tapewatch_store::{HitFileError, Store};
 
 /// Hits of events from 1 on, `hits_at` of them at each.
 fn hits(hits_at: &[usize]) -> Vec<Hit> {
@@ -48,6 +52,20 @@ proptest! {
             assert_eq!(dump(&store).await, expected);
         });
     }
+}
+
+/// A file as an older version wrote it.
+fn without_the_last_column(path: &Path, store: &Store) {
+    store.save_hits(path, 0, 10).unwrap();
+    let file = std::fs::File::open(path).unwrap();
+    let mut reader = ParquetRecordBatchReader::try_new(file, 1_000).unwrap();
+    let batch = reader.next().unwrap().unwrap();
+    let kept: Vec<usize> = (0..batch.num_columns() - 1).collect();
+    let batch = batch.project(&kept).unwrap();
+    let file = std::fs::File::create(path).unwrap();
+    let mut writer = ArrowWriter::try_new(file, batch.schema(), None).unwrap();
+    writer.write(&batch).unwrap();
+    writer.close().unwrap();
 }
 
 #[tokio::test]
@@ -99,6 +117,12 @@ async fn what_does_not_fit_is_refused_whole() {
         let error = store.load_hits(&path).unwrap_err();
         assert!(matches!(error, HitFileError::Content { .. }), "{error:?}");
     }
+    without_the_last_column(&path, &wrong);
+    let error = store.load_hits(&path).unwrap_err().to_string();
+    assert!(
+        error.contains("not those of hits in this version"),
+        "{error}"
+    );
     let missing = store.load_hits(&dir.path().join("missing")).unwrap_err();
     assert!(matches!(missing, HitFileError::Io { .. }), "{missing:?}");
     assert_eq!(dump(&store).await, before);

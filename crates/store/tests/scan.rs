@@ -20,12 +20,18 @@ type BySym = BTreeMap<String, Vec<Order>>;
 fn orders(rows: &[(u8, u8, u8, i64)], first_seq: u64) -> Vec<Order> {
     let order = |(index, &(sym, kind, day, nanos)): (usize, &(u8, u8, u8, i64))| {
         let seq = first_seq + index as u64;
+        // Of the first day nothing more is told.
+        let told = |some: bool| some && day > 0;
+        let anonymous = told(kind / 4 == 1);
         Order {
             seq,
             time: Time::from_nanos(1_704_000_000_000_000_000 + i64::from(day) * DAY + nanos),
             sym: format!("S{sym:02}"),
             event_type: EventType::from_number(1 + kind % 4).unwrap(),
-            trader: format!("T{}", kind / 4),
+            trader: match anonymous {
+                true => String::new(),
+                false => format!("T{}", kind / 4),
+            },
             side: if nanos % 2 == 0 {
                 Side::Buy
             } else {
@@ -34,10 +40,18 @@ fn orders(rows: &[(u8, u8, u8, i64)], first_seq: u64) -> Vec<Order> {
             order_id: format!("O{seq}"),
             price: Price::from_units(nanos - 500),
             quantity: Quantity::from_units(nanos).unwrap(),
-            account: String::new(),
-            exec_id: String::new(),
-            display: None,
-            flags: Flags::NONE,
+            account: match told(nanos % 3 == 0) {
+                true => format!("A{}", nanos % 4),
+                false => String::new(),
+            },
+            exec_id: match told(nanos % 5 == 0) {
+                true => format!("E{seq}"),
+                false => String::new(),
+            },
+            display: told(nanos % 7 == 0).then(|| Quantity::from_units(nanos / 2).unwrap()),
+            flags: Flags::ANONYMOUS
+                .when(anonymous)
+                .with(Flags::IOC.when(told(nanos % 2 == 0))),
         }
     };
     rows.iter().enumerate().map(order).collect()
@@ -54,10 +68,10 @@ fn scanned(store: &Store, request: &ScanRequest, count: usize) -> (BySym, Vec<Ve
             };
             for index in 0..orders.len() {
                 let order = orders.order(index).unwrap();
-                assert_eq!(
-                    (order.order_id.as_str(), order.price),
-                    ("", Price::default())
-                );
+                if !request.details {
+                    let judged = (order.order_id.as_str(), order.price);
+                    assert_eq!(judged, ("", Price::default()));
+                }
                 of_unit.push(order);
                 places.push(unit.place(index).unwrap());
             }
@@ -74,7 +88,11 @@ fn scanned(store: &Store, request: &ScanRequest, count: usize) -> (BySym, Vec<Ve
         let mut details = unit.details(&places).unwrap();
         assert_eq!(details.pop().as_ref(), details.last());
         for (order, details) in of_unit.iter_mut().zip(details.into_iter().rev()) {
-            (order.order_id, order.price) = details;
+            let (order_id, price) = details;
+            if request.details {
+                assert_eq!((&order_id, price), (&order.order_id, order.price));
+            }
+            (order.order_id, order.price) = (order_id, price);
             all.entry(order.sym.clone())
                 .or_default()
                 .push(order.clone());
@@ -94,9 +112,12 @@ fn expected(orders: &[Order], request: &ScanRequest) -> BySym {
             && (request.from <= order.time && order.time < request.to)
             && (request.syms.is_empty() || request.syms.contains(&order.sym));
         if wanted {
-            all.entry(order.sym.clone())
-                .or_default()
-                .push(order.clone());
+            let mut order = order.clone();
+            if !request.details {
+                (order.account, order.exec_id) = Default::default();
+                (order.display, order.flags) = Default::default();
+            }
+            all.entry(order.sym.clone()).or_default().push(order);
         }
     }
     all
@@ -109,9 +130,20 @@ fn requests() -> Vec<ScanRequest> {
         to: Time::MAX,
         events: EventTypes::ALL,
         syms: Vec::new(),
+        details: false,
     };
     vec![
         whole.clone(),
+        ScanRequest {
+            details: true,
+            ..whole.clone()
+        },
+        ScanRequest {
+            events: cancels,
+            syms: vec!["S03".to_owned()],
+            details: true,
+            ..whole.clone()
+        },
         ScanRequest {
             events: cancels,
             ..whole.clone()
@@ -191,7 +223,7 @@ async fn a_unit_says_when_instruments_come_one_by_one() {
             .map(ScanUnit::by_instrument)
             .collect::<Vec<_>>()
     };
-    let [all, cancels, ..] = <[ScanRequest; 4]>::try_from(requests()).unwrap();
+    let [all, _, _, cancels, ..] = <[ScanRequest; 6]>::try_from(requests()).unwrap();
     store.append_orders(batch(&orders(&rows, 1)));
     assert!(
         !promised(&cancels).contains(&true),
@@ -199,7 +231,7 @@ async fn a_unit_says_when_instruments_come_one_by_one() {
     );
     store.end_of_day(60).await.unwrap();
     assert!(!promised(&cancels).contains(&false));
-    assert!(!promised(&all).contains(&true), "event types lie apart");
+    assert!(!promised(&all).contains(&false), "all are sorted together");
     store.append_orders(batch(&orders(&rows[..1], 61)));
     store.end_of_day(61).await.unwrap();
     assert_eq!(rows[0].0, 0);

@@ -1,6 +1,6 @@
 // Owns the calls to the HTTP API under api/v1 and the one error type that they throw.
 import { parseExact } from "./json";
-import type { Order, SqlRow, Status } from "./types";
+import type { Details, Order, SqlRow, Status } from "./types";
 
 /** A call that the server refused or that did not reach it. */
 export class ApiError extends Error {
@@ -70,6 +70,14 @@ export async function runSql(query: string, signal?: AbortSignal): Promise<SqlRo
   return rows as SqlRow[];
 }
 
+/** The columns that not every source fills. */
+export const DETAILS = ["account", "exec_id", "display_quantity", "flags"] as const;
+
+/** Those of them that one of the rows fills. */
+export function detailsTold(rows: readonly Details[]): (keyof Details)[] {
+  return DETAILS.filter((name) => rows.some((row) => row[name] !== undefined));
+}
+
 /** At most this many evidence orders are fetched for one alert. */
 export const EVIDENCE_CAP = 1000;
 
@@ -88,5 +96,11 @@ export async function ordersBySeq(seqs: readonly number[], signal?: AbortSignal)
     order_id: String(row["order_id"]),
     price: String(row["price"]),
     quantity: String(row["quantity"]),
+    ...told(row),
   }));
+}
+
+function told(row: SqlRow): Details {
+  const there = DETAILS.filter((name) => typeof row[name] === "string");
+  return Object.fromEntries(there.map((name) => [name, row[name]]));
 }

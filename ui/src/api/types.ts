@@ -22,7 +22,16 @@ export interface Status {
   readonly feeds: readonly Feed[];
 }
 
-export interface Order {
+/** What not every source tells of an order; what it does not tell is not there. */
+export interface Details {
+  readonly account?: string;
+  readonly exec_id?: string;
+  readonly display_quantity?: string;
+  /** Words with a space between. */
+  readonly flags?: string;
+}
+
+export interface Order extends Details {
   readonly seq: number;
   readonly time: string;
   readonly sym: string;
@@ -40,7 +49,7 @@ export interface Measure {
   readonly threshold: string;
 }
 
-export interface Alert {
+export interface Alert extends Details {
   readonly alert_id: string;
   readonly detector: string;
   readonly detector_version: number;

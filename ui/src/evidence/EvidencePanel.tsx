@@ -1,7 +1,7 @@
 // Owns the evidence panel: what an alert says, measures beside thresholds, where it comes from and
 // the orders it rests on. A side panel on a desk, a full-screen sheet on a phone.
-import { useEffect, useRef, useState } from "react";
-import { EVIDENCE_CAP, ordersBySeq } from "../api/client";
+import { Fragment, useEffect, useRef, useState } from "react";
+import { detailsTold, EVIDENCE_CAP, ordersBySeq } from "../api/client";
 import type { Alert, Measure, Order } from "../api/types";
 import { formatDuration, timeParts } from "../exact/time";
 import { Time } from "../grid/Time";
@@ -124,6 +124,7 @@ function EvidenceOrders({ orders }: { readonly orders: readonly Order[] }) {
   // Orders of one day, as nearly always: the day goes into the header and the table fits.
   const days = new Set(orders.map((order) => timeParts(order.time)?.date));
   const [day] = days.size === 1 ? days : [];
+  const told = detailsTold(orders);
   return (
     <div className="scroll evidence-orders" tabIndex={0} role="region" aria-label="Evidence orders">
       <table>
@@ -136,6 +137,9 @@ function EvidenceOrders({ orders }: { readonly orders: readonly Order[] }) {
             <th scope="col">order id</th>
             <th scope="col" className="num">price</th>
             <th scope="col" className="num">quantity</th>
+            {told.map((name) => (
+              <th key={name} scope="col">{words(name)}</th>
+            ))}
           </tr>
         </thead>
         <tbody>
@@ -148,6 +152,9 @@ function EvidenceOrders({ orders }: { readonly orders: readonly Order[] }) {
               <td>{order.order_id}</td>
               <td className="num">{order.price}</td>
               <td className="num">{order.quantity}</td>
+              {told.map((name) => (
+                <td key={name}>{order[name]}</td>
+              ))}
             </tr>
           ))}
         </tbody>
@@ -175,6 +182,12 @@ function Facts({ alert }: { readonly alert: Alert }) {
       <dd>
         {alert.order_id} {alert.event_type}, {alert.quantity} at {alert.price}, seq {alert.seq}
       </dd>
+      {detailsTold([alert]).map((name) => (
+        <Fragment key={name}>
+          <dt>{words(name)}</dt>
+          <dd>{alert[name]}</dd>
+        </Fragment>
+      ))}
       <dt>Configuration</dt>
       <dd className="mono">{alert.config_version}</dd>
       <dt>Alert id</dt>

@@ -1,5 +1,7 @@
 // Owns the Live tab: alerts above orders, and the evidence of the alert that is open beside them.
 import { useEffect, useMemo, useRef, useState } from "react";
+import { detailsTold } from "../api/client";
+import type { Details } from "../api/types";
 import { EvidencePanel } from "../evidence/EvidencePanel";
 import { Grid } from "../grid/Grid";
 import { ROW_LIMIT } from "./buffers";
@@ -30,6 +32,11 @@ export function LiveTab() {
 
   const names = measureNames(alerts).join("\n");
   const columns = useMemo(() => alertColumns(names === "" ? [] : names.split("\n")), [names]);
+  const told = detailsTold(orders).join("\n");
+  const ofOrders = useMemo(
+    () => orderColumns(told === "" ? [] : (told.split("\n") as (keyof Details)[])),
+    [told],
+  );
   const open = openId === null ? undefined : alerts.find((alert) => alert.alert_id === openId);
 
   const close = () => {
@@ -74,7 +81,7 @@ export function LiveTab() {
         <Grid
           id="orders"
           title="Orders"
-          columns={orderColumns}
+          columns={ofOrders}
           rows={orders}
           rowKey={(row) => String(row.seq)}
           sort={newestOrders}

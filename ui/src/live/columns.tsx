@@ -1,5 +1,5 @@
 // Owns the columns of the orders grid and the alerts grid.
-import type { Alert, Order } from "../api/types";
+import type { Alert, Details, Order } from "../api/types";
 import type { GridColumn } from "../grid/types";
 
 /** A measure's or column's machine name in words: `cancel_quantity` as `cancel quantity`. */
@@ -14,7 +14,7 @@ export function EventType({ value }: { readonly value: string }) {
 
 const eventType = (value: string) => <EventType value={value} />;
 
-export const orderColumns: readonly GridColumn<Order>[] = [
+const alwaysTold: readonly GridColumn<Order>[] = [
   { id: "seq", label: "seq", kind: "number", value: (row) => String(row.seq) },
   { id: "time", label: "time (UTC)", kind: "time", value: (row) => row.time },
   { id: "sym", label: "sym", kind: "text", value: (row) => row.sym },
@@ -25,6 +25,17 @@ export const orderColumns: readonly GridColumn<Order>[] = [
   { id: "price", label: "price", kind: "number", value: (row) => row.price },
   { id: "quantity", label: "quantity", kind: "number", value: (row) => row.quantity, sum: true },
 ];
+
+/** The columns of the orders grid with those that not every source fills. */
+export function orderColumns(told: readonly (keyof Details)[]): readonly GridColumn<Order>[] {
+  const columns = told.map((name): GridColumn<Order> => ({
+    id: name,
+    label: words(name),
+    kind: name === "display_quantity" ? "number" : "text",
+    value: (row) => row[name],
+  }));
+  return [...alwaysTold, ...columns];
+}
 
 const beforeMeasures: readonly GridColumn<Alert>[] = [
   { id: "time", label: "time (UTC)", kind: "time", value: (row) => row.time },

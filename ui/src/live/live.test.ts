@@ -3,7 +3,8 @@ import { describe, expect, it } from "vitest";
 import type { Alert, Feed, Order } from "../api/types";
 import { feedToShow } from "../shell/PushControl";
 import { AlertBuffer, OrderBuffer } from "./buffers";
-import { alertColumns, measureNames } from "./columns";
+import { detailsTold } from "../api/client";
+import { alertColumns, measureNames, orderColumns } from "./columns";
 import { announce } from "./LiveData";
 
 const order = (seq: number, quantity = "1"): Order => ({
@@ -49,6 +50,15 @@ describe("orders", () => {
     expect(seqs(buffer)).toEqual([4991, 4992, 4993, 4994, 4995, 4996, 4997, 4998, 4999, 5000]);
     expect(buffer.size).toBeLessThanOrEqual(111);
   });
+});
+
+it("a column that not every source fills is there when a row fills it", () => {
+  const rows = [order(1), { ...order(2), flags: "ioc aggressor" }, { ...order(3), display_quantity: "5" }];
+  const ids = (some: readonly Order[]) => orderColumns(detailsTold(some)).map((column) => column.id).slice(9);
+  expect(ids(rows.slice(0, 1))).toEqual([]);
+  expect(ids(rows)).toEqual(["display_quantity", "flags"]);
+  const flags = orderColumns(detailsTold(rows)).at(-1);
+  expect(rows.map((row) => flags?.value(row))).toEqual([undefined, "ioc aggressor", undefined]);
 });
 
 describe("alerts", () => {

@@ -1,14 +1,16 @@
 //! Makes an order of the fields of a row. Pure, but for the date that is kept from row to row.
 //!
 //! Invariant: the same fields give the same order or the same refusal, whatever came before. The
-//! first column that is wrong is told, in the order time, event type, side, price, quantity, and
-//! then the texts, which [`tapewatch_model::OrderBatch::push`] checks.
+//! first column that is wrong is told, in the order time, event type, side, quantity shown, flags,
+//! price, quantity, and then the texts, which [`tapewatch_model::OrderBatch::push`] checks.
 
-use tapewatch_model::{Details, EventType, EventTypes, OrderBatch, RowError, RowRef, Side};
+use tapewatch_model::{
+    Details, EventType, EventTypes, Flags, OrderBatch, Price, RowError, RowRef, Side,
+};
 
 use super::fast::{NumberText, TimeReader, read_price, read_quantity};
 use super::framing::Fields;
-use super::header::Columns;
+use super::header::{Columns, DetailColumns};
 use super::scan::peek_field;
 
 const EVENT_TYPES: &str = "new, amended, cancelled or filled";
@@ -73,9 +75,16 @@ impl Decoder {
         let Some(side) = Side::parse(text) else {
             return Err(unknown("side", "side", text, "B or S"));
         };
+        let details = match &columns.details {
+            None => Details::default(),
+            Some(columns) => details(fields, columns)?,
+        };
         let number = number(fields, columns.price);
         let price = match read_price(number) {
             Ok(price) => price,
+            Err(_) if number.text.is_empty() && details.flags.need_no_price(event_type) => {
+                Price::default()
+            }
             Err(error) => return Err(wrong("price", &error, number.text)),
         };
         let number = self::number(fields, columns.quantity);
@@ -92,9 +101,27 @@ impl Decoder {
             order_id: fields.get(columns.order_id),
             price,
             quantity,
-            details: Details::default(),
+            details,
         })
     }
+}
+
+/// What else the row tells; an empty field tells nothing.
+fn details<'a>(fields: Fields<'a>, columns: &DetailColumns) -> Result<Details<'a, [u8]>, RowError> {
+    let number = number(fields, columns.display_quantity);
+    let display = match number.text {
+        [] => None,
+        text => match read_quantity(number) {
+            Ok(display) => Some(display),
+            Err(error) => return Err(wrong("display_quantity", &error, text)),
+        },
+    };
+    Ok(Details {
+        account: fields.get(columns.account),
+        exec_id: fields.get(columns.exec_id),
+        display,
+        flags: Flags::parse(fields.get(columns.flags))?,
+    })
 }
 
 #[inline]

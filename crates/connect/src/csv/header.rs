@@ -1,6 +1,7 @@
 //! Finds the columns of the order schema in a header line.
 //!
-//! Invariant: a [`Columns`] has every column of the schema exactly once.
+//! Invariant: a [`Columns`] has every column of the schema exactly once, and an optional one at most
+//! once.
 
 use super::framing::Fields;
 
@@ -20,6 +21,17 @@ const COLUMNS: [(&str, &[&str]); 8] = [
     ("quantity", &["quantity", "qty", "orderqty"]),
 ];
 
+/// The same of the columns that need not be there.
+const OPTIONAL: [(&str, &[&str]); 4] = [
+    ("account", &["account"]),
+    ("exec_id", &["execid"]),
+    ("display_quantity", &["displayquantity", "displayqty"]),
+    ("flags", &["flags"]),
+];
+
+/// The place of an optional column that is not there: no row has a field there.
+const ABSENT: usize = usize::MAX;
+
 /// Longest part of a header that is repeated in a message.
 const SHOWN_CHARS_MAX: usize = 300;
 
@@ -36,6 +48,17 @@ pub(super) struct Columns {
     pub(super) order_id: usize,
     pub(super) price: usize,
     pub(super) quantity: usize,
+    /// None when there is no optional column.
+    pub(super) details: Option<DetailColumns>,
+}
+
+/// Where the optional columns are; one that is not there has a place that no row has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct DetailColumns {
+    pub(super) account: usize,
+    pub(super) exec_id: usize,
+    pub(super) display_quantity: usize,
+    pub(super) flags: usize,
 }
 
 impl Columns {
@@ -45,22 +68,9 @@ impl Columns {
         let mut places = [0; COLUMNS.len()];
         let mut missing = Vec::new();
         for (place, (name, spellings)) in places.iter_mut().zip(COLUMNS) {
-            let mut at = names
-                .iter()
-                .enumerate()
-                .filter(|(_, found)| spellings.contains(&found.as_str()))
-                .map(|(index, _)| index);
-            match (at.next(), at.next()) {
-                (Some(first), None) => *place = first,
-                (Some(first), Some(second)) => {
-                    let both = [first, second].map(|index| shown(header.get(index)));
-                    return Err(format!(
-                        "columns {} ({both}) both mean {name}: rename or remove one of them",
-                        [first + 1, second + 1].map(|n| n.to_string()).join(" and "),
-                        both = both.join(" and "),
-                    ));
-                }
-                (None, _) => missing.push(name),
+            match find_one(header, &names, name, spellings)? {
+                Some(at) => *place = at,
+                None => missing.push(name),
             }
         }
         if !missing.is_empty() {
@@ -96,7 +106,50 @@ impl Columns {
             order_id,
             price,
             quantity,
+            details: DetailColumns::find(header, &names)?,
         })
+    }
+}
+
+impl DetailColumns {
+    fn find(header: Fields<'_>, names: &[String]) -> Result<Option<Self>, String> {
+        let mut places = [ABSENT; OPTIONAL.len()];
+        for (place, (name, spellings)) in places.iter_mut().zip(OPTIONAL) {
+            *place = find_one(header, names, name, spellings)?.unwrap_or(ABSENT);
+        }
+        let [account, exec_id, display_quantity, flags] = places;
+        let found = places != [ABSENT; OPTIONAL.len()];
+        Ok(found.then_some(Self {
+            account,
+            exec_id,
+            display_quantity,
+            flags,
+        }))
+    }
+}
+
+/// The place of a column; an error when two mean it.
+fn find_one(
+    header: Fields<'_>,
+    names: &[String],
+    name: &str,
+    spellings: &[&str],
+) -> Result<Option<usize>, String> {
+    let mut at = names
+        .iter()
+        .enumerate()
+        .filter(|(_, found)| spellings.contains(&found.as_str()))
+        .map(|(index, _)| index);
+    match (at.next(), at.next()) {
+        (Some(first), Some(second)) => {
+            let both = [first, second].map(|index| shown(header.get(index)));
+            Err(format!(
+                "columns {} ({both}) both mean {name}: rename or remove one of them",
+                [first + 1, second + 1].map(|n| n.to_string()).join(" and "),
+                both = both.join(" and "),
+            ))
+        }
+        (first, _) => Ok(first),
     }
 }
 

@@ -3,7 +3,7 @@
 
 use proptest::collection::vec;
 use proptest::prelude::*;
-use tapewatch_model::{EventType, Price, Quantity, Side, Time};
+use tapewatch_model::{EventType, Flags, Price, Quantity, Side, Time};
 
 use super::tests::{All, GOOD, HEADER, Pieces, drain, read};
 use super::*;
@@ -167,9 +167,13 @@ proptest! {
     #[test]
     fn written_orders_are_read_back(
         rows in vec(
-            (any::<i64>(), "[^\\x00\r\n]{1,12}", 1_u8..5, "[ -~]{1,20}", any::<bool>(), "[a-z\",]{0,12}", -i64::MAX.., 0_i64..),
+            (
+                (any::<i64>(), "[^\\x00\r\n]{1,12}", 1_u8..5, "[ -~]{1,20}", any::<bool>(), "[a-z\",]{0,12}", -i64::MAX.., 0_i64..),
+                ("[ -~]{0,9}", "[a-z\",]{0,9}", proptest::option::of(0_i64..), 0_u32..1 << Flags::words().len()),
+            ),
             0..20,
         ),
+        with_details in any::<bool>(),
         quote_all in any::<bool>(),
     ) {
         let field = |text: &str| match text {
@@ -177,8 +181,13 @@ proptest! {
             _ => text.to_owned(),
         };
         let mut text = HEADER.to_owned();
+        if with_details {
+            text = text.replace('\n', ",account,exec_id,display_quantity,flags\n");
+        }
         let mut expected = Vec::new();
-        for (at, (time, sym, event, trader, buy, order_id, price, quantity)) in rows.into_iter().enumerate() {
+        for (at, (row, details)) in rows.into_iter().enumerate() {
+            let (time, sym, event, trader, buy, order_id, price, quantity) = row;
+            let (account, exec_id, display, flags) = if with_details { details } else { Default::default() };
             let order = tapewatch_model::Order {
                 seq: at as u64 + 1,
                 time: Time::from_nanos(time),
@@ -189,16 +198,21 @@ proptest! {
                 order_id,
                 price: Price::from_units(price),
                 quantity: Quantity::from_units(quantity).unwrap(),
-                account: String::new(),
-                exec_id: String::new(),
-                display: None,
-                flags: tapewatch_model::Flags::NONE,
+                account,
+                exec_id,
+                display: display.map(|units| Quantity::from_units(units).unwrap()),
+                flags: Flags::from_bits(flags).unwrap(),
             };
-            let fields = [
+            let mut fields = vec![
                 order.time.to_string(), order.sym.clone(), order.event_type.to_string(), order.trader.clone(),
                 order.side.to_string(), order.order_id.clone(), order.price.to_string(), order.quantity.to_string(),
             ];
-            text.push_str(&fields.map(|value| field(&value)).join(","));
+            if with_details {
+                let display = order.display.map(|display| display.to_string());
+                fields.extend([order.account.clone(), order.exec_id.clone(), display.unwrap_or_default(), order.flags.to_string()]);
+            }
+            let fields: Vec<_> = fields.iter().map(|value| field(value)).collect();
+            text.push_str(&fields.join(","));
             text.push('\n');
             expected.push(order);
         }

@@ -2,7 +2,7 @@
 
 use std::io::{self, Read};
 
-use tapewatch_model::{EventType, Price, Quantity, Side};
+use tapewatch_model::{EventType, Flags, Price, Quantity, Side};
 
 use super::*;
 
@@ -231,6 +231,87 @@ fn a_header_that_does_not_fit_is_an_error() {
             .starts_with("/no/such.csv: cannot be opened: ")
     );
     assert_eq!(read(HEADER.as_bytes()), All::default());
+}
+
+#[test]
+fn optional_columns_are_read_where_they_are() {
+    let header = "flags,time,sym,event_type,trader,side,order_id,price,quantity,DisplayQty,Account,Exec ID\n";
+    let rows = "ioc  aggressor,2024-01-05,A,F,T,B,1,1.5,5,2,ACC,E1\n\
+                market,2024-01-05,A,0,T,B,1,,5,,,\n\
+                anonymous,2024-01-05,A,0,,B,1,1,5,0,,\n\
+                ,2024-01-05,A,0,T,B,1,1,5,,,\n";
+    let all = read(&[header, rows].concat().into_bytes());
+    assert_eq!(all.letters, []);
+    let first = &all.orders[0];
+    assert_eq!((&*first.account, &*first.exec_id), ("ACC", "E1"));
+    assert_eq!(first.display, Some(Quantity::parse(b"2").unwrap()));
+    assert_eq!(first.flags, Flags::IOC.with(Flags::AGGRESSOR));
+    let market = &all.orders[1];
+    assert_eq!(
+        (market.flags, market.price),
+        (Flags::MARKET, Price::default())
+    );
+    let anonymous = &all.orders[2];
+    assert_eq!(
+        (&*anonymous.trader, anonymous.display),
+        ("", Some(Quantity::default()))
+    );
+    let none = &all.orders[3];
+    assert_eq!(
+        (&*none.account, none.display, none.flags),
+        ("", None, Flags::NONE)
+    );
+
+    let long = "x".repeat(129);
+    for (row, column, reason) in [
+        (
+            "fast,2024-01-05,A,0,T,B,1,1,5,,,",
+            "flags",
+            "unknown flag \"fast\"",
+        ),
+        ("ioc,2024-01-05,A,0,T,B,1,,5,,,", "price", "is empty"),
+        ("market,2024-01-05,A,F,T,B,1,,5,,,", "price", "is empty"),
+        (",2024-01-05,A,0,,B,1,1,5,,,", "trader", "is empty"),
+        (
+            ",2024-01-05,A,0,T,B,1,1,5,-1,,",
+            "display_quantity",
+            "is negative: \"-1\"",
+        ),
+        (
+            &format!(",2024-01-05,A,0,T,B,1,1,5,,{long},"),
+            "account",
+            "has 129 bytes",
+        ),
+        (
+            &format!(",2024-01-05,A,0,T,B,1,1,5,,,{long}"),
+            "exec_id",
+            "has 129 bytes",
+        ),
+    ] {
+        let all = read(format!("{header}{row}\n{rows}").as_bytes());
+        let [letter] = &*all.letters else {
+            panic!("{row}: {:?}", all.letters)
+        };
+        assert_eq!((&*letter.column, all.orders.len()), (column, 4));
+        assert!(
+            letter.reason.starts_with(reason),
+            "{row}: {}",
+            letter.reason
+        );
+    }
+    assert_eq!(
+        header_error(HEADER.replace("side", "side,flags,Flags").as_bytes()),
+        "a.csv: columns 6 and 7 (\"flags\" and \"Flags\") both mean flags: rename or remove one of them"
+    );
+}
+
+#[test]
+fn the_documentation_tells_every_flag() {
+    let page = std::fs::read_to_string("../../docs/use/feeding.md").unwrap();
+    for (word, means) in Flags::words() {
+        let line = format!("| `{word}` | {means} |\n");
+        assert!(page.contains(&line), "{line}");
+    }
 }
 
 #[test]

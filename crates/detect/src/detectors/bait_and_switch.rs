@@ -1,15 +1,16 @@
 //! Bait-and-switch spoofing: large orders on one side, a fill on the other, then the large ones go.
 //!
-//! Invariant: at most 256 orders and 4 executions are kept for a trader in an instrument, about 20 KB
-//! when full. Source: EU 2016/522, Annex II, indicator of "layering and spoofing"; US CEA 4c(a)(5)(C).
+//! Invariant: at most 4 executions with 256 orders each are kept for a trader in an instrument, for
+//! cancel_within: 17 KB when full, nothing for most. Source: EU 2016/522, Annex II, indicator of
+//! "layering and spoofing"; US CEA 4c(a)(5)(C).
 
 use serde::{Deserialize, Serialize};
 use tapewatch_model::{Decimal, EventTypes, TimeSpan};
 
 use crate::detector::{DetectorInfo, Need, Registration};
-use crate::entities::{Entities, key};
+use crate::entities::key;
 use crate::params::{ParamSet as _, Profiles, params};
-use crate::pressure::{Pressure, Rule};
+use crate::pressure::{Rule, Traders, apply};
 use crate::step::{Found, Step};
 use crate::watch::{Watch, registration};
 
@@ -23,10 +24,14 @@ params! {
         cancel_within: TimeSpan = "2s",
         /// They make at least this share of what is shown on the five best levels of their side.
         book_share: Decimal = "0.2",
-        /// They are at least so many times what the trader has and fills on the other side.
+        /// They are at least so many times what the trader fills and has left on the other side, and so
+        /// many times what he put there in the last 10 to 20 seconds.
         multiple: Decimal = "5",
         /// At least this share of them is cancelled.
         cancelled_share: Decimal = "0.8",
+        /// They are at least this share of all that the trader put there in the last 10 to 20 seconds:
+        /// who quotes all the time puts there much more.
+        fresh_share: Decimal = "0.6",
         /// At most this share of them executes.
         executed_share: Decimal = "0.05",
     }
@@ -42,6 +47,7 @@ impl Params {
             multiple: self.multiple,
             cancelled: self.cancelled_share,
             executed: self.executed_share,
+            fresh: self.fresh_share,
             levels: 1,
         }
     }
@@ -49,7 +55,7 @@ impl Params {
 
 #[derive(Clone, Default, Serialize, Deserialize)]
 pub(crate) struct BaitAndSwitch {
-    traders: Entities<Pressure>,
+    traders: Traders,
 }
 
 impl Watch for BaitAndSwitch {
@@ -62,7 +68,7 @@ impl Watch for BaitAndSwitch {
         rule: "At a cancel (a reduction counts as one, a move to another price too): the trader had an \
             execution on the other side at most cancel_within before; at that time his orders on this \
             side that were at most window old made at least book_share of the five best levels and at \
-            least multiple times what he had and filled on the other; since then at least \
+            least multiple times what he filled and had left on the other, and what he had put there of late; since then at least \
             cancelled_share of them was cancelled and at most executed_share executed. False \
             positives: a trader who hedges at another venue and takes his quotes away after a fill.",
         source: "EU 2016/522 Annex II (layering and spoofing); US CEA 4c(a)(5)(C)",
@@ -78,12 +84,7 @@ impl Watch for BaitAndSwitch {
             return;
         };
         let rule = params.of(step).rule();
-        let kept = rule
-            .window
-            .nanos()
-            .saturating_add(rule.cancel_within.nanos());
-        let pressed = self.traders.get(step, trader, kept).apply(step, &rule);
-        if let Some(pressed) = pressed {
+        if let Some(pressed) = apply(&mut self.traders, step, trader, &rule) {
             found.hit(step, key(step.sym, trader), rule.window, || {
                 pressed.finding(step, &rule, "Bait and switch")
             });

@@ -25,24 +25,72 @@ pub(crate) struct Print {
     pub(crate) aggressor: Option<Side>,
 }
 
+impl Print {
+    fn alone(&self) -> Traded {
+        Traded::one(self.price, self.quantity, self.aggressor)
+    }
+}
+
 /// A print, and what all prints up to it make together.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 struct Kept {
     print: Print,
-    volume: i128,
-    /// Of price times quantity, in units of both.
-    notional: i128,
+    all: Traded,
 }
 
-/// What the prints of a window make.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+/// What executions make together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub(crate) struct Traded {
     /// In units of quantity.
     pub(crate) volume: i128,
-    notional: i128,
+    /// Of price times quantity, in units of both.
+    pub(crate) notional: i128,
+    /// What of the volume orders to buy and orders to sell that came in made.
+    bought: i128,
+    sold: i128,
 }
 
 impl Traded {
+    /// One execution.
+    pub(crate) fn one(price: i64, quantity: i64, aggressor: Option<Side>) -> Self {
+        let volume = i128::from(quantity);
+        let by = |side| if aggressor == Some(side) { volume } else { 0 };
+        Self {
+            volume,
+            notional: i128::from(price) * volume,
+            bought: by(Side::Buy),
+            sold: by(Side::Sell),
+        }
+    }
+
+    /// Both together.
+    pub(crate) fn and(self, other: Self) -> Self {
+        Self {
+            volume: self.volume.saturating_add(other.volume),
+            notional: self.notional.saturating_add(other.notional),
+            bought: self.bought.saturating_add(other.bought),
+            sold: self.sold.saturating_add(other.sold),
+        }
+    }
+
+    /// What is left without `other`, which was a part of it.
+    pub(crate) fn without(self, other: Self) -> Self {
+        Self {
+            volume: self.volume.saturating_sub(other.volume),
+            notional: self.notional.saturating_sub(other.notional),
+            bought: self.bought.saturating_sub(other.bought),
+            sold: self.sold.saturating_sub(other.sold),
+        }
+    }
+
+    /// What of it orders of a side that came in made, in units of quantity.
+    pub(crate) fn by(&self, aggressor: Side) -> i128 {
+        match aggressor {
+            Side::Buy => self.bought,
+            Side::Sell => self.sold,
+        }
+    }
+
     /// The volume-weighted price, in units of price; `None` when nothing traded.
     pub(crate) fn vwap(&self) -> Option<i64> {
         let price = self.notional.checked_div(self.volume)?;
@@ -56,16 +104,9 @@ pub(crate) struct Prints(VecDeque<Kept>);
 
 impl Prints {
     pub(super) fn push(&mut self, print: Print) {
-        let (volume, notional) = self
-            .0
-            .back()
-            .map_or((0, 0), |last| (last.volume, last.notional));
-        let (price, quantity) = (i128::from(print.price), i128::from(print.quantity));
-        self.0.push_back(Kept {
-            print,
-            volume: volume.saturating_add(quantity),
-            notional: notional.saturating_add(price * quantity),
-        });
+        let before = self.0.back().map_or(Traded::default(), |last| last.all);
+        let all = before.and(print.alone());
+        self.0.push_back(Kept { print, all });
         let oldest = print.time.saturating_sub(KEPT);
         let old = |kept: &Kept| kept.print.time < oldest;
         while self.0.len() > PRINTS_MAX || self.0.front().is_some_and(old) {
@@ -86,19 +127,18 @@ impl Prints {
         let Some(last) = before(end).filter(|_| end > first) else {
             return Traded::default();
         };
-        let (volume, notional) = match (before(first), self.0.get(first)) {
-            (Some(kept), _) => (kept.volume, kept.notional),
-            (None, Some(kept)) => {
-                let (price, quantity) = (kept.print.price, kept.print.quantity);
-                let own = i128::from(price) * i128::from(quantity);
-                (kept.volume - i128::from(quantity), kept.notional - own)
-            }
-            (None, None) => (0, 0),
+        let earlier = match (before(first), self.0.get(first)) {
+            (Some(kept), _) => kept.all,
+            (None, Some(kept)) => kept.all.without(kept.print.alone()),
+            (None, None) => Traded::default(),
         };
-        Traded {
-            volume: last.volume - volume,
-            notional: last.notional - notional,
-        }
+        last.all.without(earlier)
+    }
+
+    /// The first one at `from` or later.
+    pub(crate) fn first_from(&self, from: i64) -> Option<&Print> {
+        let first = self.0.partition_point(|kept| kept.print.time < from);
+        self.0.get(first).map(|kept| &kept.print)
     }
 
     /// Prints from the latest back to those at `from`.
@@ -117,7 +157,7 @@ mod tests {
             time,
             price,
             quantity,
-            aggressor: None,
+            aggressor: (time < 4).then_some(Side::Buy),
         }
     }
 
@@ -129,6 +169,9 @@ mod tests {
         }
         let traded = prints.between(2, 4);
         assert_eq!((traded.volume, traded.vwap()), (6, Some(300)));
+        assert_eq!((traded.by(Side::Buy), traded.by(Side::Sell)), (4, 0));
+        assert_eq!(prints.first_from(2).map(|print| print.time), Some(2));
+        assert_eq!(prints.first_from(6), None);
         assert_eq!(prints.between(1, 5).volume, 10);
         assert_eq!(prints.between(6, 9), Traded::default());
         assert_eq!(prints.between(0, 0).vwap(), None);

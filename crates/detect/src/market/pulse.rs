@@ -5,7 +5,7 @@
 use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};
-use tapewatch_model::EventType;
+use tapewatch_model::{Decimal, EventType};
 
 const SECOND: i64 = 1_000_000_000;
 /// Seconds kept.
@@ -36,7 +36,7 @@ pub(crate) struct Moves {
 impl Moves {
     /// The square of how many times the usual move over `span` nanoseconds a move of `mid2` (twice
     /// the price) is, in units of 1e-9; `None` when nothing moved.
-    pub(crate) fn times_squared(&self, mid2: i64, span: i64) -> Option<i128> {
+    fn times_squared(&self, mid2: i64, span: i64) -> Option<i128> {
         let move_squared = i128::from(mid2) * i128::from(mid2);
         // move² / (squares / seconds × span)
         let usual = self.squares.saturating_mul(i128::from(span.max(1))) / i128::from(SECOND);
@@ -46,6 +46,14 @@ impl Moves {
             Some(wide) => wide.checked_div(usual),
             None => scaled.checked_div(usual / 1_000_000_000),
         }
+    }
+
+    /// How many times the usual move over `span` nanoseconds a move of `mid2` (twice the price) is;
+    /// `None` when nothing moved.
+    pub(crate) fn times(&self, mid2: i64, span: i64) -> Option<Decimal> {
+        let squared = self.times_squared(mid2, span)?;
+        let units = squared.saturating_mul(1_000_000_000).checked_isqrt()?;
+        Some(Decimal::from_units(units))
     }
 }
 
@@ -153,6 +161,7 @@ mod tests {
         assert_eq!((moves.squares, moves.seconds), (3_600, 900));
         // 4 squared seconds: the usual move over them is 4; 12 is three times it, 9 squared.
         assert_eq!(moves.times_squared(12, 4 * SECOND), Some(9_000_000_000));
+        assert_eq!(moves.times(-12, 4 * SECOND), Some(Decimal::from_count(3)));
         assert_eq!(pulse.mid2_before(1_000 * SECOND), Some(1_002));
         assert_eq!(pulse.messages_since(999 * SECOND), 2);
         assert_eq!(pulse.moves_before(30 * SECOND), None);

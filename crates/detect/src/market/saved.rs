@@ -5,7 +5,8 @@
 use serde::{Deserialize, Serialize};
 use tapewatch_model::{Flags, Side};
 
-use super::{Aside, Held, Market, OpenExecution, Party, Prints, Pulse};
+use super::presence::SavedPresences;
+use super::{Aside, Held, Market, OpenExecution, Party, Presences, Prints, Pulse, Sizes};
 
 /// An order: key, and what is held of it.
 type SavedOrder = (u64, SavedHeld);
@@ -13,7 +14,7 @@ type SavedOrder = (u64, SavedHeld);
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct SavedHeld {
     who: (u32, u32, u32),
-    entered: (i64, u64, i64),
+    entered: (i64, u64, i64, i64),
     side: Side,
     units: (i64, i64, i64, i64, i64),
     flags: u32,
@@ -27,10 +28,12 @@ pub(crate) struct SavedMarket {
     /// In the order of their queues.
     resting: Vec<SavedOrder>,
     aside: Vec<SavedOrder>,
+    presence: SavedPresences,
     now: i64,
     mid2: i64,
     prints: Prints,
     pulse: Pulse,
+    sizes: Sizes,
     /// Execution, side, trader, owner, sequence number, order.
     open: Option<(u64, Side, u32, u32, u64, Option<SavedHeld>)>,
     uncalm: i64,
@@ -41,7 +44,7 @@ impl SavedHeld {
     fn of(held: &Held, shown: i64) -> Self {
         Self {
             who: (held.trader, held.owner, held.check),
-            entered: (held.entered, held.entered_seq, held.mid2),
+            entered: (held.entered, held.entered_seq, held.placed, held.mid2),
             side: held.side,
             units: (
                 held.price,
@@ -56,13 +59,15 @@ impl SavedHeld {
     }
 
     fn held(&self) -> Held {
-        let ((trader, owner, check), (entered, entered_seq, mid2)) = (self.who, self.entered);
+        let ((trader, owner, check), (entered, entered_seq, placed, mid2)) =
+            (self.who, self.entered);
         let (price, quantity, traded, leaves, display) = self.units;
         Held {
             trader,
             owner,
             entered,
             entered_seq,
+            placed,
             side: self.side,
             price,
             quantity,
@@ -96,10 +101,12 @@ impl Market {
         SavedMarket {
             resting: resting.collect(),
             aside: aside.collect(),
+            presence: self.presence.save(),
             now: self.now,
             mid2: self.mid2,
             prints: self.prints.clone(),
             pulse: self.pulse.clone(),
+            sizes: self.sizes.clone(),
             open,
             uncalm: self.uncalm,
             overflows: self.overflows,
@@ -112,6 +119,7 @@ impl Market {
             mid2: saved.mid2,
             prints: saved.prints,
             pulse: saved.pulse,
+            sizes: saved.sizes,
             uncalm: saved.uncalm,
             ..Self::default()
         };
@@ -135,6 +143,8 @@ impl Market {
             };
             OpenExecution { exec, side, party }
         });
+        // Resting again they were counted again.
+        market.presence = Presences::load(saved.presence);
         market.overflows = saved.overflows;
         market
     }

@@ -1,6 +1,8 @@
 //! Random streams with ties, gaps and late rows, and the batches they come in.
 #![allow(dead_code, clippy::unwrap_used)]
 
+pub(crate) mod flow;
+
 use proptest::prelude::*;
 use tapewatch_detect::DetectConfig;
 use tapewatch_model::{EventType, Flags, Order, OrderBatch, Price, Quantity, Side, Time};

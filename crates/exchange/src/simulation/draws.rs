@@ -6,29 +6,45 @@
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
+use tapewatch_model::Side;
 
 /// Doublings of a heavy-tailed size.
-const DOUBLINGS_MAX: u32 = 8;
+const DOUBLINGS_MAX: u32 = 6;
 
 /// One stream of random numbers.
 #[derive(Debug, Clone)]
-pub(super) struct Draws(ChaCha8Rng);
+pub(crate) struct Draws(ChaCha8Rng);
 
 impl Draws {
-    pub(super) fn new(seed: u64, stream: u64) -> Self {
+    pub(crate) fn new(seed: u64, stream: u64) -> Self {
         let mut numbers = ChaCha8Rng::seed_from_u64(seed);
         numbers.set_stream(stream);
         Self(numbers)
     }
 
     /// One of 0 to `bound` − 1, all alike; 0 when there are none.
-    pub(super) fn below(&mut self, bound: u64) -> u64 {
+    pub(crate) fn below(&mut self, bound: u64) -> u64 {
         // Off from alike by one in 2^64 / bound.
         ((u128::from(self.0.next_u64()) * u128::from(bound)) >> 64) as u64
     }
 
+    /// One of `from` to `to`, all alike; `from` where they are the other way round.
+    pub(crate) fn between(&mut self, from: i64, to: i64) -> i64 {
+        let count = to.saturating_sub(from).saturating_add(1);
+        from.saturating_add(self.below(u64::try_from(count).unwrap_or(0)) as i64)
+    }
+
+    /// Either side, both alike.
+    pub(crate) fn side(&mut self) -> Side {
+        if self.chance(500) {
+            Side::Buy
+        } else {
+            Side::Sell
+        }
+    }
+
     /// Whether something comes to pass that does so `times` in a thousand.
-    pub(super) fn chance(&mut self, times: u64) -> bool {
+    pub(crate) fn chance(&mut self, times: u64) -> bool {
         self.below(1_000) < times
     }
 
@@ -36,7 +52,7 @@ impl Draws {
     ///
     /// John von Neumann's way to exponential numbers, which only compares uniform ones: of a run of
     /// falling numbers, those of odd length keep their first one as the fraction.
-    pub(super) fn wait(&mut self, mean: i64) -> i64 {
+    pub(crate) fn wait(&mut self, mean: i64) -> i64 {
         let mut whole = 0_u64;
         loop {
             let first = self.0.next_u32();
@@ -59,14 +75,14 @@ impl Draws {
 
     /// A size of one to two times `unit`, doubled again and again with a chance of 4 in 10 each: the
     /// share above some size falls with its power of 1.3.
-    pub(super) fn size(&mut self, unit: u64) -> u64 {
+    pub(crate) fn size(&mut self, unit: u64) -> u64 {
         let doublings = (0..DOUBLINGS_MAX).take_while(|_| self.chance(400)).count();
         let unit = unit << doublings;
         unit + self.below(unit)
     }
 
     /// A whole number of steps from 0, each as likely as `times` in a thousand; 64 at most.
-    pub(super) fn steps(&mut self, times: u64) -> i64 {
+    pub(crate) fn steps(&mut self, times: u64) -> i64 {
         (0..64).take_while(|_| self.chance(times)).count() as i64
     }
 }

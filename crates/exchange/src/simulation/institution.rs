@@ -11,11 +11,13 @@ use super::draws::Draws;
 use crate::command::Command;
 
 const SLICE_EVERY: i64 = 20_000_000_000;
-const RESTS_FOR: i64 = 1_200_000_000_000;
+const RESTS_FOR: i64 = 600_000_000_000;
 
 /// An institution.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy)]
 pub(super) struct Institution {
+    /// Lots of his smaller parent orders.
+    size: u64,
     parent: Option<Parent>,
 }
 
@@ -28,6 +30,10 @@ struct Parent {
 }
 
 impl Institution {
+    pub(super) const fn new(size: u64) -> Self {
+        Self { size, parent: None }
+    }
+
     pub(super) fn act(
         &mut self,
         scene: &Scene,
@@ -39,12 +45,8 @@ impl Institution {
             return SLICE_EVERY;
         }
         let Some(parent) = self.parent else {
-            let lots = draws.size(1_000);
-            let side = if draws.chance(500) {
-                Side::Buy
-            } else {
-                Side::Sell
-            };
+            let lots = draws.size(self.size).min(8 * self.size);
+            let side = draws.side();
             let signed = lots as i64;
             let goal = match side {
                 Side::Buy => hand.position + signed,

@@ -136,6 +136,7 @@ pub(crate) fn steps() -> impl Strategy<Value = Vec<Step>> {
         3 => Just(Phase::OpeningCall),
         4 => Just(Phase::Continuous),
         3 => Just(Phase::ClosingCall),
+        1 => Just(Phase::Halted),
     ];
     let step = prop_oneof![
         40 => new_order().prop_map(|new| Step::Submit(Command::New(new))),

@@ -114,6 +114,7 @@ impl Naive {
             _ if self.phase == Phase::Closed => Some(Refusal::Closed),
             Command::New(new) => self.new_order(new),
             Command::Amend(amend) => self.amend(amend),
+            Command::Cross(_) => unreachable!("no step declares a cross"),
             Command::Cancel(order) => match self.find(order) {
                 None => Some(Refusal::UnknownOrder),
                 Some(at) => {

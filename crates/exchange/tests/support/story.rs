@@ -164,6 +164,10 @@ fn tell(event: EventKind) -> String {
             reason,
             ..
         } => format!("{order} cancelled with {leaves}: {reason:?}"),
+        EventKind::Crossed(cross) => format!(
+            "{} and {} cross {} at {}",
+            cross.buy, cross.sell, cross.quantity, cross.price
+        ),
         EventKind::Uncrossed { price, volume } => format!("auction of {volume} at {price}"),
         EventKind::PhaseBegan(phase) => format!("{phase:?}"),
     }

@@ -1,6 +1,8 @@
-//! Rows that are added to a batch by their columns.
+//! Rows that are added to a batch by their columns, or taken out of one.
 //!
 //! Invariant: all of them are added or none.
+
+use std::sync::Arc;
 
 use super::OrderBatch;
 use super::row::{too_long, unknown_code};
@@ -95,12 +97,40 @@ impl OrderBatch {
         self.pad_details();
         Ok(())
     }
+
+    /// The rows at these places, in this order, under the same dictionaries and without numbers; a
+    /// place that is no row is passed over.
+    #[must_use]
+    pub fn picked(&self, rows: &[usize]) -> Self {
+        Self {
+            syms: Arc::clone(&self.syms),
+            traders: Arc::clone(&self.traders),
+            time: pick(&self.time, rows),
+            sym: pick(&self.sym, rows),
+            event_type: pick(&self.event_type, rows),
+            trader: pick(&self.trader, rows),
+            side: pick(&self.side, rows),
+            order_id: self.order_id.picked(rows),
+            price: pick(&self.price, rows),
+            quantity: pick(&self.quantity, rows),
+            details: self.picked_details(rows),
+            ..Self::default()
+        }
+    }
+}
+
+pub(super) fn pick<T: Copy>(column: &[T], rows: &[usize]) -> Vec<T> {
+    rows.iter()
+        .filter_map(|&row| column.get(row).copied())
+        .collect()
 }
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use crate::batch::RowRef;
+    use crate::details::{Details, Flags};
 
     fn columns(sym: u32, trader: u32) -> OrderColumns {
         OrderColumns {
@@ -155,5 +185,39 @@ mod tests {
             (row.price, row.quantity.units()),
             (Price::default(), 300_000_000)
         );
+    }
+
+    #[test]
+    fn picked_rows_are_the_same_in_another_order() {
+        let mut batch = OrderBatch::default();
+        for number in 0..4_u8 {
+            let account = [b'A' + number];
+            let mut row = RowRef {
+                time: Time::from_nanos(number.into()),
+                sym: b"S".as_slice(),
+                event_type: EventType::New,
+                trader: &account,
+                side: Side::Buy,
+                order_id: &account,
+                price: Price::from_units(number.into()),
+                quantity: Quantity::default(),
+                details: Details::default(),
+            };
+            if number > 1 {
+                row.details.account = &account;
+                row.details.exec_id = &account;
+                row.details.flags = Flags::IOC;
+                row.details.display = Quantity::from_whole(number.into()).ok();
+            }
+            batch.push(&row).unwrap();
+        }
+        let rows = [3, 0, 9, 2, 3];
+        let picked = batch.picked(&rows);
+        let there: Vec<_> = rows.iter().filter_map(|&row| batch.row(row)).collect();
+        let found: Vec<_> = (0..picked.len())
+            .filter_map(|row| picked.row(row))
+            .collect();
+        assert_eq!((found.len(), found), (4, there));
+        assert!(Arc::ptr_eq(picked.syms(), batch.syms()));
     }
 }

@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use super::columns::pick;
 use super::row::check_length;
 use super::{OrderBatch, intern, recode};
 use crate::details::{Details, Flags};
@@ -109,8 +110,10 @@ impl OrderBatch {
         }
     }
 
+    /// What else a row tells; nothing when there is no such row.
+    #[must_use]
     #[inline]
-    pub(super) fn details_at(&self, index: usize) -> Details<'_> {
+    pub fn details_at(&self, index: usize) -> Details<'_> {
         match &self.details {
             None => Details::default(),
             Some(columns) => Details {
@@ -165,6 +168,18 @@ impl OrderBatch {
         if let Some(columns) = &mut self.details {
             recode(&mut columns.account, &mut columns.accounts, accounts);
         }
+    }
+
+    /// The columns of a batch of the rows at these places, under the same dictionary.
+    pub(super) fn picked_details(&self, rows: &[usize]) -> Option<Box<DetailColumns>> {
+        let columns = self.details.as_ref()?;
+        Some(Box::new(DetailColumns {
+            accounts: Arc::clone(&columns.accounts),
+            account: pick(&columns.account, rows),
+            exec_id: columns.exec_id.picked(rows),
+            display: pick(&columns.display, rows),
+            flags: pick(&columns.flags, rows),
+        }))
     }
 
     /// The columns of a batch that follows this one: no rows, the same dictionary.

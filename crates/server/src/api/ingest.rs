@@ -15,7 +15,8 @@ use serde::{Deserialize, Serialize};
 use tapewatch_connect::pace::BUCKET_ROWS_MAX;
 use tapewatch_connect::{Bucketer, CsvOrders, Pace, first_error};
 use tapewatch_model::{
-    Bucket, DeadLetter, EventType, Price, Quantity, RowRef, Side, Time, decode_bucket,
+    Bucket, DeadLetter, Details, EventType, Flags, Price, Quantity, RowError, RowRef, Side, Time,
+    decode_bucket,
 };
 use tokio::sync::mpsc;
 use tokio_util::io::{StreamReader, SyncIoBridge};
@@ -117,7 +118,8 @@ pub(crate) struct IngestAnswer {
     pub(crate) duplicate: bool,
 }
 
-/// An order as JSON; prices and quantities as text or numbers.
+/// An order as JSON; prices and quantities as text or numbers. What the source does not tell is left
+/// out, the trader only with the flag `anonymous` and the price only with `market`.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct OrderInput {
@@ -127,15 +129,29 @@ pub(crate) struct OrderInput {
     #[serde(alias = "eventType")]
     #[schema(example = "cancelled")]
     event_type: String,
+    #[serde(default)]
     trader: String,
     #[schema(example = "S")]
     side: String,
     #[serde(alias = "orderID", default)]
     order_id: String,
-    #[schema(value_type = String)]
-    price: Price,
+    #[schema(value_type = Option<String>)]
+    price: Option<Price>,
     #[schema(value_type = String)]
     quantity: Quantity,
+    /// Whose order it is.
+    #[serde(default)]
+    account: String,
+    /// Names the execution.
+    #[serde(default)]
+    exec_id: String,
+    /// What of the order is shown.
+    #[schema(value_type = Option<String>)]
+    display_quantity: Option<Quantity>,
+    /// Words parted by spaces.
+    #[serde(default)]
+    #[schema(example = "ioc aggressor")]
+    flags: String,
 }
 
 /// Publishes orders: `text/csv` (a file, columns by name; refused rows become dead letters),
@@ -227,29 +243,44 @@ async fn publish_one(shared: &Shared, bucket: Bucket) -> Result<IngestAnswer, Ap
 async fn publish_rows(shared: &Shared, rows: &[OrderInput]) -> Result<IngestAnswer, ApiError> {
     let mut bucket = Bucket::default();
     for (index, row) in rows.iter().enumerate() {
-        let refuse = |column: &str, reason: &str| {
-            ApiError::bad_request(format!(
-                "row {index}: column {column}: {reason}; nothing was taken"
-            ))
-        };
-        let time = Time::parse(row.time.as_bytes());
-        let parsed = RowRef::<[u8]> {
-            time: time.map_err(|error| refuse("time", &error.to_string()))?,
-            sym: row.sym.as_bytes(),
-            event_type: EventType::parse(row.event_type.as_bytes())
-                .ok_or_else(|| refuse("event_type", "new, amended, cancelled or filled"))?,
-            trader: row.trader.as_bytes(),
-            side: Side::parse(row.side.as_bytes()).ok_or_else(|| refuse("side", "B or S"))?,
-            order_id: row.order_id.as_bytes(),
-            price: row.price,
-            quantity: row.quantity,
-        };
-        bucket
-            .orders
-            .push(&parsed)
-            .map_err(|error| refuse(error.column, &error.reason))?;
+        let taken = row.parse().and_then(|row| bucket.orders.push(&row));
+        taken.map_err(|RowError { column, reason }| {
+            let message = format!("row {index}: column {column}: {reason}; nothing was taken");
+            ApiError::bad_request(message)
+        })?;
     }
     publish_one(shared, bucket).await
+}
+
+impl OrderInput {
+    fn parse(&self) -> Result<RowRef<'_, [u8]>, RowError> {
+        let time = Time::parse(self.time.as_bytes());
+        let event_type = EventType::parse(self.event_type.as_bytes()).ok_or_else(|| {
+            RowError::new("event_type", "new, amended, cancelled or filled is wanted")
+        })?;
+        let flags = Flags::parse(self.flags.as_bytes())?;
+        let price = match self.price {
+            None if flags.need_no_price(event_type) => Price::default(),
+            price => price.ok_or_else(|| RowError::new("price", "is missing"))?,
+        };
+        Ok(RowRef {
+            time: time.map_err(|error| RowError::new("time", error))?,
+            sym: self.sym.as_bytes(),
+            event_type,
+            trader: self.trader.as_bytes(),
+            side: Side::parse(self.side.as_bytes())
+                .ok_or_else(|| RowError::new("side", "B or S is wanted"))?,
+            order_id: self.order_id.as_bytes(),
+            price,
+            quantity: self.quantity,
+            details: Details {
+                account: self.account.as_bytes(),
+                exec_id: self.exec_id.as_bytes(),
+                display: self.display_quantity,
+                flags,
+            },
+        })
+    }
 }
 
 /// Decodes on a thread of its own and publishes bucket by bucket as they come.

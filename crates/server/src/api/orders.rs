@@ -29,7 +29,7 @@ pub(crate) struct Orders {
     rows: Vec<Order>,
 }
 
-/// An order event; exact decimals and times as text.
+/// An order event; exact decimals and times as text. What the source does not tell is left out.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct OrderRow {
     seq: u64,
@@ -41,6 +41,15 @@ pub(crate) struct OrderRow {
     order_id: String,
     price: String,
     quantity: String,
+    #[schema(nullable = false)]
+    account: Option<String>,
+    #[schema(nullable = false)]
+    exec_id: Option<String>,
+    #[schema(nullable = false)]
+    display_quantity: Option<String>,
+    /// Words parted by spaces.
+    #[schema(nullable = false)]
+    flags: Option<String>,
 }
 
 /// Today's orders. What is in the history is found with SQL.

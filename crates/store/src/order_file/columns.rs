@@ -14,10 +14,12 @@ use arrow::compute::cast;
 use arrow::datatypes::{DataType, Decimal128Type, Float32Type, Float64Type, Int64Type, TimeUnit};
 use arrow::error::ArrowError;
 use tapewatch_model::{
-    CodedRow, Details, EventType, EventTypes, NumberError, OrderBatch, OrderColumns, Price,
+    CodedRow, Details, EventType, EventTypes, Flags, NumberError, OrderBatch, OrderColumns, Price,
     Quantity, RowError, RowRef, Side, Time,
 };
 
+use super::Places;
+use super::details::DetailColumns;
 use crate::coded::{Coded, TextCodes, coded_type};
 
 /// The columns of an order.
@@ -30,6 +32,7 @@ pub(super) struct Columns {
     order_id: StringViewArray,
     price: Numbers,
     quantity: Numbers,
+    details: Option<DetailColumns>,
 }
 
 /// Whether a column can be of this type; if not, what it can be.
@@ -47,7 +50,9 @@ pub(super) fn check_type(name: &str, kind: &DataType) -> Result<(), &'static str
             text || matches!(kind, DataType::Timestamp(..) | DataType::Int64),
             "a timestamp, text, or whole nanoseconds as int64",
         ),
-        "price" | "quantity" => (text || kind.is_numeric(), "a number, a decimal or text"),
+        "price" | "quantity" | "display_quantity" => {
+            (text || kind.is_numeric(), "a number, a decimal or text")
+        }
         _ => (text, "text"),
     };
     if fits { Ok(()) } else { Err(wanted) }
@@ -61,7 +66,7 @@ pub(super) fn read_as(name: &str, kind: &DataType) -> Option<DataType> {
         other => is_text(other),
     };
     text.then(|| match name {
-        "sym" | "event_type" | "trader" | "side" => coded_type(),
+        "sym" | "event_type" | "trader" | "side" | "account" | "flags" => coded_type(),
         _ => DataType::Utf8View,
     })
 }
@@ -89,7 +94,7 @@ impl Codes {
 
 impl Columns {
     /// The columns at the given places of a batch.
-    pub(super) fn of(batch: &RecordBatch, places: [usize; 8]) -> Result<Self, ArrowError> {
+    pub(super) fn of(batch: &RecordBatch, places: &Places) -> Result<Self, ArrowError> {
         let [
             time,
             sym,
@@ -99,7 +104,7 @@ impl Columns {
             order_id,
             price,
             quantity,
-        ] = places.map(|place| Arc::clone(batch.column(place)));
+        ] = places.all.map(|place| Arc::clone(batch.column(place)));
         Ok(Self {
             time: Times::of(&time)?,
             sym: Coded::of(&sym)?,
@@ -109,6 +114,7 @@ impl Columns {
             order_id: texts(&order_id)?,
             price: Numbers::of(&price)?,
             quantity: Numbers::of(&quantity)?,
+            details: DetailColumns::of(batch, places.some)?,
         })
     }
 
@@ -129,7 +135,7 @@ impl Columns {
     }
 
     /// Adds these rows to a batch of orders, column by column; `false` (and no row) when something is
-    /// wrong with one of them.
+    /// wrong with one of them, or they tell more than every source does.
     pub(super) fn fill(
         &self,
         rows: &[u32],
@@ -137,6 +143,9 @@ impl Columns {
         columns: &mut OrderColumns,
         orders: &mut OrderBatch,
     ) -> bool {
+        if self.details.is_some() {
+            return false;
+        }
         columns.clear();
         let mut sym = |at| {
             let find = || orders.sym_code(self.sym.text(at)?).ok();
@@ -160,7 +169,7 @@ impl Columns {
         good = good && each(rows, &mut columns.price, |row| self.price.price(row).ok());
         good = good
             && each(rows, &mut columns.quantity, |row| {
-                self.quantity.quantity(row).ok()
+                self.quantity.quantity(row, "quantity").ok()
             });
         let order_id = &mut columns.order_id;
         order_id.reserve(rows.len(), 0);
@@ -202,31 +211,55 @@ impl Columns {
         let trader = codes.trader.code(trader, || {
             orders.trader_code(self.trader.text(trader)?).ok()
         })?;
+        let event_type = self.event_type.meaning(index)?;
+        let details = self.details(index).ok()?;
         Some(CodedRow {
             time: self.time.get(index).ok()?,
             sym,
-            event_type: self.event_type.meaning(index)?,
+            event_type,
             trader,
             side: self.side.meaning(index)?,
             order_id: text(&self.order_id, index)?,
-            price: self.price.price(index).ok()?,
-            quantity: self.quantity.quantity(index).ok()?,
-            details: Details::default(),
+            price: self.price_of(index, event_type, details.flags).ok()?,
+            quantity: self.quantity.quantity(index, "quantity").ok()?,
+            details,
         })
     }
 
+    fn details(&self, index: usize) -> Result<Details<'_, [u8]>, RowError> {
+        match &self.details {
+            None => Ok(Details::default()),
+            Some(columns) => columns.row(index),
+        }
+    }
+
+    fn price_of(&self, index: usize, event: EventType, flags: Flags) -> Result<Price, RowError> {
+        if flags.need_no_price(event) && !self.price.tells(index) {
+            return Ok(Price::default());
+        }
+        self.price.price(index)
+    }
+
+    /// Also for a row whose trader the source does not name.
     #[cold]
     fn push_checked(&self, index: usize, orders: &mut OrderBatch) -> Result<(), RowError> {
+        let details = self.details(index)?;
+        let event_type = self.event_type.get(index, "event_type")?;
+        let anonymous = details.flags.has(Flags::ANONYMOUS).then_some(&[][..]);
         let row = RowRef {
             time: self.time.get(index)?,
             sym: self.sym.get(index).ok_or_else(|| missing("sym"))?,
-            event_type: self.event_type.get(index, "event_type")?,
-            trader: self.trader.get(index).ok_or_else(|| missing("trader"))?,
+            event_type,
+            trader: self
+                .trader
+                .get(index)
+                .or(anonymous)
+                .ok_or_else(|| missing("trader"))?,
             side: self.side.get(index, "side")?,
             order_id: text(&self.order_id, index).ok_or_else(|| missing("order_id"))?,
-            price: self.price.price(index)?,
-            quantity: self.quantity.quantity(index)?,
-            details: Details::default(),
+            price: self.price_of(index, event_type, details.flags)?,
+            quantity: self.quantity.quantity(index, "quantity")?,
+            details,
         };
         orders.push(&row)
     }
@@ -244,7 +277,7 @@ fn missing(column: &'static str) -> RowError {
     RowError::new(column, "is null")
 }
 
-fn texts(column: &ArrayRef) -> Result<StringViewArray, ArrowError> {
+pub(super) fn texts(column: &ArrayRef) -> Result<StringViewArray, ArrowError> {
     Ok(cast(column, &DataType::Utf8View)?.as_string_view().clone())
 }
 
@@ -340,7 +373,7 @@ fn is_text(kind: &DataType) -> bool {
 }
 
 /// A column of numbers.
-enum Numbers {
+pub(super) enum Numbers {
     Double(Float64Array),
     Single(Float32Array),
     Whole(Int64Array),
@@ -353,7 +386,7 @@ enum Numbers {
 const DECIMAL_DIGITS: u8 = 38;
 
 impl Numbers {
-    fn of(column: &ArrayRef) -> Result<Self, ArrowError> {
+    pub(super) fn of(column: &ArrayRef) -> Result<Self, ArrowError> {
         let decimal = |scale: i8| -> Result<Self, ArrowError> {
             let wide = cast(column, &DataType::Decimal128(DECIMAL_DIGITS, scale))?;
             let values = wide.as_primitive::<Decimal128Type>().clone();
@@ -395,7 +428,22 @@ impl Numbers {
         price.map_err(|error| RowError::new("price", error))
     }
 
-    fn quantity(&self, index: usize) -> Result<Quantity, RowError> {
+    /// Whether there is a value: neither null nor an empty text.
+    pub(super) fn tells(&self, index: usize) -> bool {
+        match self {
+            Self::Double(values) => values.is_valid(index),
+            Self::Single(values) => values.is_valid(index),
+            Self::Whole(values) => values.is_valid(index),
+            Self::Decimal(values, _) => values.is_valid(index),
+            Self::Text(texts) => text(texts, index).is_some_and(|text| !text.is_empty()),
+        }
+    }
+
+    pub(super) fn quantity(
+        &self,
+        index: usize,
+        column: &'static str,
+    ) -> Result<Quantity, RowError> {
         let quantity = match self {
             Self::Double(values) if values.is_valid(index) => {
                 Quantity::from_f64(values.value(index))
@@ -410,11 +458,11 @@ impl Numbers {
                 units(values.value(index), *scale, Quantity::SCALE).and_then(Quantity::from_units)
             }
             Self::Text(texts) => {
-                Quantity::parse(text(texts, index).ok_or_else(|| missing("quantity"))?)
+                Quantity::parse(text(texts, index).ok_or_else(|| missing(column))?)
             }
-            _ => return Err(missing("quantity")),
+            _ => return Err(missing(column)),
         };
-        quantity.map_err(|error| RowError::new("quantity", error))
+        quantity.map_err(|error| RowError::new(column, error))
     }
 }
 

@@ -8,7 +8,7 @@
 
 use std::time::SystemTime;
 
-use tapewatch_model::RowRef;
+use tapewatch_model::{Quantity, RowRef};
 
 use super::parts::Part;
 use crate::recent_orders::Chunk;
@@ -45,9 +45,19 @@ fn row(digest: &mut blake3::Hasher, row: &RowRef<'_>) {
     digest.update(&[row.event_type as u8, row.side as u8]);
     digest.update(&row.price.units().to_le_bytes());
     digest.update(&row.quantity.units().to_le_bytes());
-    for part in [row.sym, row.trader, row.order_id] {
+    let details = &row.details;
+    for part in [
+        row.sym,
+        row.trader,
+        row.order_id,
+        details.account,
+        details.exec_id,
+    ] {
         text(digest, part);
     }
+    let display = details.display.map_or(-1, Quantity::units); // none is negative
+    digest.update(&display.to_le_bytes());
+    digest.update(&details.flags.bits().to_le_bytes());
 }
 
 fn number(digest: &mut blake3::Hasher, number: u64) {

@@ -266,7 +266,7 @@ impl Cluster {
 }
 
 /// What is read one after another: row groups as they are, or, where their rows lie between each
-/// other, all of them to be sorted.
+/// other, as those of several event types do, all of them to be sorted.
 pub(super) enum Step {
     Stream(Part),
     Sort(Vec<Part>),
@@ -314,14 +314,12 @@ pub(super) fn plan(parts: Vec<Part>) -> (Vec<Step>, bool) {
     (steps.collect(), by_instrument)
 }
 
-/// Whether each cluster's rows ascend by instrument, and none has an instrument of another.
+/// Whether each cluster's rows ascend by instrument, or are sorted so, and none has an instrument of
+/// another.
 fn in_order_apart(clusters: &[Cluster]) -> bool {
     let ascends = |cluster: &Cluster| {
-        !cluster.mixed
-            && cluster
-                .parts
-                .iter()
-                .all(|part| part.sorted && part.event.is_some())
+        let parts = &mut cluster.parts.iter();
+        cluster.mixed || parts.all(|part| part.sorted && part.event.is_some())
     };
     let common = |(at, cluster): (usize, &Cluster)| {
         let others = clusters.iter().skip(at + 1);

@@ -1,24 +1,17 @@
 //! Rows of one row group, decoded batch by batch.
 //!
 //! Invariant: a row that is given out is wanted, and its place in the row group stands beside it;
-//! order ids and prices are not decoded until they are asked for.
+//! order ids, prices and details are not decoded unless they are asked for.
 
 use std::fs::File;
 use std::sync::{Arc, Weak};
 
-use arrow::array::{Array as _, ArrayRef, AsArray as _, RecordBatch};
-use arrow::datatypes::{DataType, Decimal128Type, Field, Schema};
-use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::{
-    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader,
-    ParquetRecordBatchReaderBuilder, RowSelection, RowSelector,
-};
 use parquet::errors::ParquetError;
-use parquet::file::metadata::PageIndexPolicy;
 use tapewatch_model::{
-    EventType, Interner, OrderBatch, OrderColumns, Price, Quantity, RowError, Side, Time,
+    CodedRow, EventType, Interner, OrderBatch, OrderColumns, Quantity, RowError, Side, Time,
 };
 
+use super::full::{Full, FullReader};
 use super::parts::{DataFile, Part, Range};
 use super::{ScanError, ScanRequest};
 use crate::columns::{Codes, Leaf, Numbers};
@@ -26,9 +19,6 @@ use crate::columns::{Codes, Leaf, Numbers};
 /// Most rows that are decoded at once: few enough that they are in the processor's cache when they are
 /// judged.
 pub(super) const BATCH_ROWS: usize = 16_384;
-
-/// What is read of a row only when it is asked for, in this order.
-const DETAILS: [&str; 2] = ["order_id", "price"];
 
 /// Rows that have been read.
 #[derive(Default)]
@@ -72,13 +62,19 @@ pub(super) struct PartReader {
     sym: Texts,
     trader: Texts,
     columns: OrderColumns,
+    /// When details are wanted.
+    full: Option<FullReader>,
     /// Kept for their memory.
     seqs: Vec<i64>,
     times: Vec<i64>,
 }
 
 impl PartReader {
-    pub(super) fn open(part: &Part) -> Result<Self, ScanError> {
+    pub(super) fn open(part: &Part, request: &ScanRequest) -> Result<Self, ScanError> {
+        let full = request
+            .details
+            .then(|| FullReader::open(part))
+            .transpose()?;
         let opened = File::open(&part.file.path).map_err(|error| part.file.fail(error))?;
         let metadata = part.file.metadata.metadata();
         let leaf = |name| Leaf::find(&opened, metadata, part.group, name);
@@ -97,6 +93,7 @@ impl PartReader {
                 sym: Texts::new(codes("sym")?),
                 trader: Texts::new(codes("trader")?),
                 columns: OrderColumns::default(),
+                full,
                 seqs: Vec::new(),
                 times: Vec::new(),
             })
@@ -125,11 +122,18 @@ impl PartReader {
                 .fail(format_args!("{error}, after row {after} of a row group"))
         })?;
         let wanted = self.wanted(request);
-        self.push(wanted.as_deref(), source, rows)
-            .map_err(|error| {
-                self.file
-                    .fail(format_args!("{error}, after row {after} of a row group"))
-            })?;
+        let wanted = wanted.as_deref();
+        let pushed = match &mut self.full {
+            None => self.push(wanted, source, rows),
+            Some(full) => {
+                let full = full.next(count);
+                full.and_then(|full| self.push_full(wanted, source, rows, &full))
+            }
+        };
+        pushed.map_err(|error| {
+            self.file
+                .fail(format_args!("{error}, after row {after} of a row group"))
+        })?;
         self.done += count;
         Ok(true)
     }
@@ -165,8 +169,7 @@ impl PartReader {
             }
         })?;
         self.trader.read(count)?;
-        self.trader
-            .learn(orders, OrderBatch::traders, OrderBatch::trader_code)
+        self.trader.learn(orders, OrderBatch::traders, trader_code)
     }
 
     /// The decoded rows that are wanted; `None`: all.
@@ -189,13 +192,53 @@ impl PartReader {
         Some(wanted.map(|(row, _)| row).collect())
     }
 
+    /// Adds decoded rows with all that they say; `None`: all.
+    fn push_full(
+        &self,
+        wanted: Option<&[u32]>,
+        source: u32,
+        rows: &mut Rows,
+        full: &Full,
+    ) -> Result<(), ParquetError> {
+        let damaged = || ParquetError::General("an order id or a number is missing".to_owned());
+        let mut push = |row: u32| {
+            let (at, place) = (row as usize, self.done as u32 + row);
+            let (Some(&seq), Some(coded)) = (self.seqs.get(at), self.coded_row(at, full)) else {
+                return Err(damaged());
+            };
+            rows.orders.push_coded(&coded).map_err(refused)?;
+            rows.seqs.push(seq.cast_unsigned());
+            rows.places.push(Place { source, row: place });
+            Ok(())
+        };
+        match wanted {
+            Some(wanted) => wanted.iter().try_for_each(|&row| push(row)),
+            None => (0..self.seqs.len() as u32).try_for_each(push),
+        }
+    }
+
+    fn coded_row<'a>(&self, row: usize, full: &'a Full) -> Option<CodedRow<'a>> {
+        let (order_id, price, details) = full.row(row)?;
+        Some(CodedRow {
+            time: Time::from_nanos(*self.times.get(row)?),
+            sym: self.sym.code(row)?,
+            event_type: self.event.meaning(row)?,
+            trader: self.trader.code(row)?,
+            side: self.side.meaning(row)?,
+            order_id,
+            price,
+            quantity: self.quantity.meaning(row)?,
+            details,
+        })
+    }
+
     /// Adds decoded rows; `None`: all.
     fn push(
         &mut self,
         wanted: Option<&[u32]>,
         source: u32,
         rows: &mut Rows,
-    ) -> Result<(), RowError> {
+    ) -> Result<(), ParquetError> {
         let columns = &mut self.columns;
         pick(&self.times, wanted, &mut columns.time, Time::from_nanos);
         self.sym.pick(wanted, &mut columns.sym);
@@ -203,7 +246,7 @@ impl PartReader {
         self.trader.pick(wanted, &mut columns.trader);
         self.side.pick(wanted, &mut columns.side);
         self.quantity.pick(wanted, &mut columns.quantity);
-        rows.orders.push_columns(columns)?;
+        rows.orders.push_columns(columns).map_err(refused)?;
         pick(&self.seqs, wanted, &mut rows.seqs, i64::cast_unsigned);
         let after = self.done as u32;
         let place = |row: u32| Place {
@@ -267,6 +310,11 @@ impl<T: Copy> Words<T> {
         Ok(())
     }
 
+    /// What a decoded row's value means.
+    fn meaning(&self, row: usize) -> Option<T> {
+        self.meanings.get(*self.rows.get(row)? as usize).copied()
+    }
+
     fn pick(&self, wanted: Option<&[u32]>, to: &mut Vec<T>) {
         // Every code is below the number of values, and each of these has a meaning: any will do
         // in its place.
@@ -274,6 +322,18 @@ impl<T: Copy> Words<T> {
             let meaning = |code: u32| self.meanings.get(code as usize).copied();
             pick(&self.rows, wanted, to, |code| meaning(code).unwrap_or(any));
         }
+    }
+}
+
+fn refused(error: RowError) -> ParquetError {
+    ParquetError::General(error.to_string())
+}
+
+/// The code of a trader, who may be one that the source does not name.
+pub(super) fn trader_code(orders: &mut OrderBatch, trader: &[u8]) -> Result<u32, RowError> {
+    match trader {
+        [] => Ok(orders.anonymous_code()),
+        trader => orders.trader_code(trader),
     }
 }
 
@@ -343,87 +403,14 @@ impl Texts {
         Ok(())
     }
 
+    /// The code of a decoded row in the batch.
+    fn code(&self, row: usize) -> Option<u32> {
+        self.codes_of.get(*self.rows.get(row)? as usize).copied()
+    }
+
     fn pick(&self, wanted: Option<&[u32]>, to: &mut Vec<u32>) {
         let code = |row: u32| self.codes_of.get(row as usize).copied();
         // Every code is below the number of values, and each of these has a code in the batch.
         pick(&self.rows, wanted, to, |row| code(row).unwrap_or(UNWANTED));
     }
-}
-
-/// Order ids and prices of these rows of a row group, ascending and each once.
-pub(super) fn details(part: &Part, rows: &[u32]) -> Result<Vec<(String, Price)>, ScanError> {
-    let (mut selectors, mut next) = (Vec::new(), 0);
-    for &row in rows {
-        let row = row as usize;
-        selectors.push(RowSelector::skip(row.saturating_sub(next)));
-        selectors.push(RowSelector::select(1));
-        next = row + 1;
-    }
-    let selection = RowSelection::from(selectors);
-    let reader = open_details(part, selection)?;
-    let mut found = Vec::with_capacity(rows.len());
-    for batch in reader {
-        let batch = batch.map_err(|error| part.file.fail(error))?;
-        let read = read_details(&batch, &mut found);
-        read.ok_or_else(|| {
-            part.file
-                .fail("an order id or a price is missing or out of range")
-        })?;
-    }
-    if found.len() != rows.len() {
-        return Err(part.file.fail("ends before its last row"));
-    }
-    Ok(found)
-}
-
-fn read_details(batch: &RecordBatch, found: &mut Vec<(String, Price)>) -> Option<()> {
-    let column =
-        |name| -> Option<&ArrayRef> { batch.column_by_name(name).filter(|c| c.null_count() == 0) };
-    let ids = column("order_id")?.as_string_view_opt()?;
-    let prices = column("price")?.as_primitive_opt::<Decimal128Type>()?;
-    for (id, units) in ids.iter().zip(prices.values()) {
-        let price = Price::from_units(i64::try_from(*units).ok()?);
-        found.push((id?.to_owned(), price));
-    }
-    Some(())
-}
-
-/// Opens order ids and prices of some rows of a row group.
-fn open_details(
-    part: &Part,
-    selection: RowSelection,
-) -> Result<ParquetRecordBatchReader, ScanError> {
-    let file = &part.file;
-    let fail = |error: &dyn std::fmt::Display| file.fail(error);
-    let opened = File::open(&file.path).map_err(|error| fail(&error))?;
-    let metadata = match file.paged.get() {
-        Some(metadata) => metadata.clone(),
-        None => {
-            let metadata = paged(file, &opened).map_err(|error| fail(&error))?;
-            file.paged.get_or_init(|| metadata).clone()
-        }
-    };
-    let mask = ProjectionMask::columns(metadata.parquet_schema(), DETAILS);
-    let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(opened, metadata)
-        .with_projection(mask)
-        .with_row_groups(vec![part.group])
-        .with_batch_size(BATCH_ROWS)
-        .with_row_selection(selection);
-    builder.build().map_err(|error| fail(&error))
-}
-
-/// What the file says of itself with the places of its pages, so that those of other rows are left
-/// out.
-fn paged(file: &DataFile, opened: &File) -> Result<ArrowReaderMetadata, ParquetError> {
-    let schema = file.metadata.schema();
-    let field = |field: &Arc<Field>| match field.name().as_str() {
-        "order_id" => Arc::new(field.as_ref().clone().with_data_type(DataType::Utf8View)),
-        _ => Arc::clone(field),
-    };
-    let fields: Vec<_> = schema.fields().iter().map(field).collect();
-    let schema = Schema::new_with_metadata(fields, schema.metadata().clone());
-    let options = ArrowReaderOptions::new()
-        .with_schema(Arc::new(schema))
-        .with_offset_index_policy(PageIndexPolicy::Optional);
-    ArrowReaderMetadata::load(opened, options)
 }

@@ -5,10 +5,11 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use tapewatch_model::{Interner, OrderBatch, Price};
+use tapewatch_model::{CodedRow, Details, Interner, OrderBatch, Price, RowError, RowRef};
 
+use super::full::details;
 use super::parts::{Part, Range, Step, plan};
-use super::read::{BATCH_ROWS, PartReader, Place, Rows, details};
+use super::read::{BATCH_ROWS, PartReader, Place, Rows, trader_code};
 use super::{ScanError, ScanRequest};
 use crate::recent_orders::Chunk;
 
@@ -35,7 +36,7 @@ enum Source {
     Recent(Chunk),
 }
 
-/// Rows of several row groups, and their order.
+/// Rows of several row groups, and their order: by instrument, then by sequence number.
 struct Sorted {
     rows: Rows,
     order: VecDeque<usize>,
@@ -125,8 +126,8 @@ impl ScanUnit {
         self.by_instrument
     }
 
-    /// The next wanted orders, without order ids and prices (empty and zero); `None` at the end.
-    /// Each instrument's come ascending by sequence number, different ones in any order.
+    /// The next wanted orders, with details when these are wanted too; `None` at the end. Each
+    /// instrument's come ascending by sequence number, different ones in any order.
     ///
     /// # Errors
     /// [`ScanError`] names the file that cannot be read, or whose rows are not in its order.
@@ -168,14 +169,14 @@ impl ScanUnit {
             self.reading = None;
         }
         if let Some(sorted) = &mut self.sorted {
-            if sorted.give(&mut self.last)? {
+            if sorted.give(&mut self.last) {
                 return Ok(true);
             }
             self.sorted = None;
         }
         match self.steps.pop_front() {
             Some(Step::Stream(part)) => {
-                self.reading = Some(PartReader::open(&part)?);
+                self.reading = Some(PartReader::open(&part, &self.request)?);
                 self.sources.push(Source::Part(part));
             }
             Some(Step::Sort(parts)) => {
@@ -210,7 +211,11 @@ impl ScanUnit {
                     source,
                     row: index as u32,
                 };
-                push(&mut self.last, batch, index, batch.seq(index), place)?;
+                let row = match self.request.details {
+                    true => row,
+                    false => judged(row),
+                };
+                push(&mut self.last, &row, batch.seq(index), place)?;
             }
         }
         Ok(true)
@@ -257,24 +262,41 @@ fn recent_details(chunk: &Chunk, rows: &[u32]) -> Vec<(String, Price)> {
         .collect()
 }
 
-/// Adds a row of another batch, without its order id and price.
-fn push(
-    rows: &mut Rows,
-    from: &OrderBatch,
-    index: usize,
-    seq: u64,
-    place: Place,
-) -> Result<(), ScanError> {
-    if let Some(mut row) = from.row(index) {
-        (row.order_id, row.price) = ("", Price::default());
-        let pushed = rows.orders.push(&row.as_bytes());
-        pushed.map_err(|error| ScanError::Table {
-            message: format!("row with seq {seq}: {error}"),
-        })?;
-        rows.seqs.push(seq);
-        rows.places.push(place);
+/// The row without what is not read unless details are wanted.
+fn judged(row: RowRef<'_>) -> RowRef<'_> {
+    RowRef {
+        order_id: "",
+        price: Price::default(),
+        details: Details::default(),
+        ..row
     }
+}
+
+/// Adds a row of another batch.
+fn push(rows: &mut Rows, row: &RowRef<'_>, seq: u64, place: Place) -> Result<(), ScanError> {
+    add(&mut rows.orders, row).map_err(|error| ScanError::Table {
+        message: format!("row with seq {seq}: {error}"),
+    })?;
+    rows.seqs.push(seq);
+    rows.places.push(place);
     Ok(())
+}
+
+fn add(orders: &mut OrderBatch, row: &RowRef<'_>) -> Result<(), RowError> {
+    let sym = orders.sym_code(row.sym.as_bytes())?;
+    // Whether the source names the trader is not known without details.
+    let trader = trader_code(orders, row.trader.as_bytes())?;
+    orders.push_coded(&CodedRow {
+        time: row.time,
+        sym,
+        event_type: row.event_type,
+        trader,
+        side: row.side,
+        order_id: row.order_id.as_bytes(),
+        price: row.price,
+        quantity: row.quantity,
+        details: row.details.as_bytes(),
+    })
 }
 
 impl Sorted {
@@ -286,28 +308,32 @@ impl Sorted {
     ) -> Result<Self, ScanError> {
         let mut rows = Rows::default();
         for (source, part) in (first..).zip(parts) {
-            let mut reader = PartReader::open(part)?;
+            let mut reader = PartReader::open(part, request)?;
             while reader.next(request, range, source, &mut rows)? {}
         }
+        // Instrument by instrument, so that the windows of one at a time are enough.
         let mut order: Vec<usize> = (0..rows.seqs.len()).collect();
-        order.sort_by_key(|&index| rows.seqs.get(index));
+        let syms = rows.orders.sym_codes();
+        order.sort_by_key(|&index| (syms.get(index), rows.seqs.get(index)));
         Ok(Self {
             rows,
             order: order.into(),
         })
     }
 
-    /// Adds the next rows; `false` at the end.
-    fn give(&mut self, to: &mut Rows) -> Result<bool, ScanError> {
+    /// Gives the next rows; `false` at the end.
+    fn give(&mut self, to: &mut Rows) -> bool {
         let upto = self.order.len().min(BATCH_ROWS);
-        for index in self.order.drain(..upto) {
-            if let (Some(&seq), Some(&place)) =
-                (self.rows.seqs.get(index), self.rows.places.get(index))
-            {
-                push(to, &self.rows.orders, index, seq, place)?;
-            }
-        }
-        Ok(upto > 0)
+        let some: Vec<usize> = self.order.drain(..upto).collect();
+        to.orders = self.rows.orders.picked(&some);
+        let rows = some.iter();
+        let (seqs, places) = (&self.rows.seqs, &self.rows.places);
+        to.seqs = rows
+            .clone()
+            .filter_map(|&row| seqs.get(row).copied())
+            .collect();
+        to.places = rows.filter_map(|&row| places.get(row).copied()).collect();
+        upto > 0
     }
 }
 

@@ -1,25 +1,30 @@
-//! SQL functions of our own: `measure`, `threshold` and `kdb_timespan`.
+//! SQL functions of our own: `measure`, `threshold`, `severity` and `kdb_timespan`.
 //!
 //! Invariant: they are pure, and say NULL for what is not there.
 
 use std::sync::Arc;
 
-use arrow::array::{Array as _, ArrayRef, AsArray as _, Decimal128Builder, StringArray};
+use arrow::array::{
+    Array as _, ArrayRef, AsArray as _, Decimal128Builder, Int32Array, StringArray,
+};
 use arrow::datatypes::{DataType, Decimal128Type, Int64Type};
 use datafusion::common::cast::{as_list_array, as_string_array, as_struct_array};
 use datafusion::common::{DataFusionError, exec_err, plan_err};
 use datafusion::logical_expr::{
     ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
-use tapewatch_model::TimeSpan;
+use tapewatch_model::{Severity, TimeSpan};
 
 use crate::schema::MEASURED;
 
 /// All of them.
-pub(crate) fn all() -> [ScalarUDF; 3] {
+pub(crate) fn all() -> [ScalarUDF; 4] {
     [
         ScalarUDF::from(MeasureField::new("measure", "value")),
         ScalarUDF::from(MeasureField::new("threshold", "threshold")),
+        ScalarUDF::from(SeverityOf {
+            signature: Signature::any(1, Volatility::Immutable),
+        }),
         ScalarUDF::from(KdbTimespan {
             signature: Signature::exact(vec![DataType::Int64], Volatility::Immutable),
         }),
@@ -100,6 +105,58 @@ impl ScalarUDFImpl for MeasureField {
             );
         }
         Ok(ColumnarValue::Array(Arc::new(out.finish())))
+    }
+}
+
+/// `severity(measures)`: 0 to 100.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct SeverityOf {
+    signature: Signature,
+}
+
+impl ScalarUDFImpl for SeverityOf {
+    fn name(&self) -> &'static str {
+        "severity"
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, arguments: &[DataType]) -> Result<DataType, DataFusionError> {
+        match arguments {
+            [DataType::List(element)] if matches!(element.data_type(), DataType::Struct(_)) => {
+                Ok(DataType::Int32)
+            }
+            _ => plan_err!("severity(measures) takes the column measures"),
+        }
+    }
+
+    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue, DataFusionError> {
+        let arrays = ColumnarValue::values_to_arrays(&args.args)?;
+        let [lists] = arrays.as_slice() else {
+            return exec_err!("severity takes one argument");
+        };
+        let lists = as_list_array(lists)?;
+        let elements = as_struct_array(lists.values())?;
+        let decimals = |name| {
+            let column = elements.column_by_name(name)?;
+            column.as_primitive_opt::<Decimal128Type>()
+        };
+        let (Some(values), Some(thresholds)) = (decimals("value"), decimals("threshold")) else {
+            return exec_err!("severity takes the column measures");
+        };
+        let of = |row: usize, range: &[i32]| match range {
+            &[from, to] if lists.is_valid(row) => {
+                let measures = from as usize..to as usize;
+                let measures = measures.map(|at| (values.value(at), thresholds.value(at)));
+                Some(i32::from(Severity::of(measures).score()))
+            }
+            _ => None,
+        };
+        let ranges = lists.value_offsets().windows(2).enumerate();
+        let scores: Int32Array = ranges.map(|(row, range)| of(row, range)).collect();
+        Ok(ColumnarValue::Array(Arc::new(scores)))
     }
 }
 

@@ -32,8 +32,8 @@ impl Store {
     pub async fn history_orders(&self, from: Time, to: Time) -> Result<HistoryOrders, SqlError> {
         // The dates choose the partitions; the times choose the rows.
         let query = format!(
-            "SELECT seq, time, sym, event_type, trader, side, order_id, price, quantity FROM orders \
-             WHERE date >= DATE '{}' AND date <= DATE '{}' \
+            "SELECT seq, time, sym, event_type, trader, side, order_id, price, quantity, account, \
+             exec_id, display_quantity, flags FROM orders WHERE date >= DATE '{}' AND date <= DATE '{}' \
              AND time >= arrow_cast({}, 'Timestamp(Nanosecond, Some(\"UTC\"))') \
              AND time < arrow_cast({}, 'Timestamp(Nanosecond, Some(\"UTC\"))') ORDER BY seq",
             from.date(),

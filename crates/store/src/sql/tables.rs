@@ -7,10 +7,10 @@ use std::sync::Arc;
 
 use arrow::datatypes::DataType;
 use datafusion::catalog::TableProvider;
-use datafusion::common::{DataFusionError, TableReference};
+use datafusion::common::{DataFusionError, ScalarValue, TableReference};
 use datafusion::datasource::MemTable;
 use datafusion::datasource::ViewTable;
-use datafusion::prelude::{Expr, SessionContext, cast, ident};
+use datafusion::prelude::{Expr, SessionContext, cast, ident, lit};
 use futures::future::BoxFuture;
 
 use super::recent_orders::RecentOrdersTable;
@@ -22,22 +22,36 @@ use crate::store::Snapshot;
 type Found = Result<Arc<dyn TableProvider>, DataFusionError>;
 
 /// All names.
-pub(crate) const NAMES: [&str; 6] = [
+pub(crate) const NAMES: [&str; 7] = [
     "orders",
     "hits",
     "dead_letters",
     "alerts",
+    "traders",
     "order",
     "orderAlerts",
 ];
 
-/// One row an alert: the last hit's values.
+/// One row an alert: the last hit's values, the gravest hit's severity. It is suppressed when all its
+/// hits are.
 const ALERTS: &str = r#"
 SELECT h.alert_id, h.detector, h.detector_version, h.config_version, h.sym, h.trader, h.side,
        h.alert_time AS first_time, h.time, g.hits, h.seq, h.event_type, h.order_id, h.price,
-       h.quantity, h.measures, h.lookback_ns, h.evidence, h.evidence_total, h.text
-FROM (SELECT alert_id, max(seq) AS last, count(*) AS hits FROM hits GROUP BY alert_id) g
+       h.quantity, h.measures, h.lookback_ns, h.evidence, h.evidence_total, h.text,
+       h.account, h.exec_id, h.display_quantity, h.flags, g.severity,
+       CASE WHEN g.open = 0 THEN h.suppressed END AS suppressed
+FROM (SELECT alert_id, max(seq) AS last, count(*) AS hits, max(severity(measures)) AS severity,
+             count(*) FILTER (WHERE suppressed IS NULL) AS open
+      FROM hits GROUP BY alert_id) g
 JOIN hits h ON h.alert_id = g.alert_id AND h.seq = g.last
+"#;
+
+/// One row a trader, over all detectors: of alerts that are not suppressed, the gravest traders first.
+const TRADERS: &str = r#"
+SELECT trader, count(*) AS alerts, max(severity) AS severity, count(DISTINCT detector) AS detectors,
+       count(DISTINCT sym) AS syms, CAST(sum(hits) AS BIGINT) AS hits, min(first_time) AS first_time,
+       max(time) AS time, string_agg(DISTINCT detector, ' ' ORDER BY detector) AS detector_ids
+FROM alerts WHERE suppressed IS NULL GROUP BY trader ORDER BY severity DESC, alerts DESC, trader
 "#;
 
 /// The reference system's table of orders.
@@ -81,6 +95,7 @@ impl Tables {
                 "hits" => self.base(Table::Hits).await,
                 "dead_letters" => self.base(Table::DeadLetters).await,
                 "alerts" => self.view("hits", ALERTS).await,
+                "traders" => self.view("alerts", TRADERS).await,
                 "order" => self.view("orders", ORDER).await,
                 "orderAlerts" => self.view("hits", ORDER_ALERTS).await,
                 other => Err(DataFusionError::Plan(format!("no table {other}"))),
@@ -122,6 +137,10 @@ impl Tables {
         let stored = past.schema();
         let column = |field: &Arc<arrow::datatypes::Field>| -> Expr {
             let name = disk_name(field);
+            if stored.index_of(&name).is_err() {
+                // A column that this table gets with its next rows.
+                return cast(lit(ScalarValue::Null), field.data_type().clone()).alias(name);
+            }
             let column = ident(name.as_str());
             let as_wanted = stored
                 .field_with_name(&name)

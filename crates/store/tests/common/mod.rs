@@ -11,10 +11,11 @@ use tapewatch_store::{Format, SqlError, Store, StoreOptions};
 
 pub(crate) const DAY: i64 = 86_400_000_000_000;
 
-/// An order made from its number; `day` days after 2024-01-05.
+/// An order made from its number; `day` days after 2024-01-05. Every other twenty numbers tell more
+/// than every source does, each something else.
 pub(crate) fn order(seq: u64, day: i64) -> Order {
     let start = Date::parse(b"2024-01-05").unwrap().start().nanos();
-    Order {
+    let plain = Order {
         seq,
         time: Time::from_nanos(start + day * DAY + seq as i64 * 1_000_001),
         sym: format!("SYM{}", seq % 7),
@@ -28,6 +29,30 @@ pub(crate) fn order(seq: u64, day: i64) -> Order {
         exec_id: String::new(),
         display: None,
         flags: Flags::NONE,
+    };
+    if (seq / 20).is_multiple_of(2) {
+        return plain;
+    }
+    match seq % 5 {
+        0 => Order {
+            account: format!("ACC, {}", seq % 3),
+            ..plain
+        },
+        1 => Order {
+            exec_id: format!("E{seq}"),
+            flags: Flags::AGGRESSOR.with(Flags::IOC),
+            ..plain
+        },
+        2 => Order {
+            display: Some(Quantity::from_units(seq as i64 % 7).unwrap()),
+            ..plain
+        },
+        3 => Order {
+            trader: String::new(),
+            flags: Flags::ANONYMOUS,
+            ..plain
+        },
+        _ => plain,
     }
 }
 
@@ -67,6 +92,10 @@ pub(crate) fn hit(order: Order) -> Hit {
         evidence: vec![order.seq - 1, order.seq],
         evidence_total: 2,
         text: format!("said \"{}\"", order.seq),
+        suppressed: match order.seq % 5 {
+            0 => "expected".to_owned(),
+            _ => String::new(),
+        },
         order,
     }
 }

@@ -1,7 +1,9 @@
 //! Parquet files as a source of orders.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
+#[path = "../common/mod.rs"]
 mod common;
+mod optional;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -1,0 +1,269 @@
+//! Ramping: a run of a trader's own executions over minutes, each of which lifts (or lowers) the price.
+//!
+//! Invariant: at most 256 orders of the window are kept for a trader, side and instrument (10 KB when
+//! full), and of an instrument the prices that are highest or lowest since, at most 4,096 each way
+//! (64 KB each when full). Source: EU 2016/522, Annex II, "advancing the bid", "painting the tape".
+
+use std::collections::VecDeque;
+
+use serde::{Deserialize, Serialize};
+use tapewatch_model::{Decimal, EventType, EventTypes, Side, TimeSpan};
+
+use crate::detector::{DetectorInfo, Finding, NOBODY, Need, Registration};
+use crate::entities::{Entities, key};
+use crate::fills::{done, measure, sign};
+use crate::params::{ParamSet as _, Profiles, at_least, params, ratio};
+use crate::step::{Found, Step, finding};
+use crate::watch::{Watch, registration};
+
+pub(crate) const REGISTRATION: Registration = registration::<Ramping>();
+const ORDERS_MAX: usize = 256;
+const EXTREMES_MAX: usize = 4_096;
+
+params! {
+    struct Params {
+        /// How far back it looks.
+        window: TimeSpan = "10m",
+        /// At least so many orders of the trader's on the side executed as they came in.
+        executions: u64 = "8",
+        /// At least this share of them at a price that was new in that direction.
+        extreme_share: Decimal = "0.8",
+        /// They make at least this share of the volume since the first of them.
+        volume_share: Decimal = "0.25",
+        /// The price moved by at least this share from the first to the last of them.
+        move_share: Decimal = "0.003",
+        /// They took at least so long.
+        least_time: TimeSpan = "30s",
+    }
+}
+
+/// Prices that no later one reached in one direction, so the first is the extreme of the window.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+struct Extremes(VecDeque<(i64, i64)>);
+
+impl Extremes {
+    /// Whether a price (times the direction's sign) is beyond all of the window; takes it in. `None`
+    /// when there was no room for it.
+    fn push(&mut self, time: i64, price: i64, window: i64) -> Option<bool> {
+        let oldest = time.saturating_sub(window);
+        while self.0.front().is_some_and(|first| first.0 < oldest) {
+            self.0.pop_front();
+        }
+        let beyond = self.0.front().is_some_and(|first| first.1 < price);
+        while self.0.back().is_some_and(|last| last.1 <= price) {
+            self.0.pop_back();
+        }
+        if self.0.len() >= EXTREMES_MAX {
+            return None;
+        }
+        self.0.push_back((time, price));
+        Some(beyond)
+    }
+}
+
+/// An order that executed as it came in.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+struct Own {
+    time: i64,
+    key: u64,
+    /// Of its first execution and of its last.
+    first_price: i64,
+    last_price: i64,
+    quantity: i64,
+    seq: u64,
+    extreme: bool,
+}
+
+/// A trader's orders on a side.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+struct Run {
+    orders: VecDeque<Own>,
+    extremes: u64,
+    volume: i128,
+    /// The condition held at the last of them.
+    held: bool,
+}
+
+/// What makes it a hit.
+struct Ramp {
+    count: u64,
+    extreme: Decimal,
+    share: Decimal,
+    moved: Decimal,
+}
+
+impl Run {
+    fn take_off(&mut self) {
+        if let Some(first) = self.orders.pop_front() {
+            self.extremes -= u64::from(first.extreme);
+            self.volume -= i128::from(first.quantity);
+        }
+    }
+
+    /// Takes an execution in; whether an order within the window was dropped for want of room.
+    fn push(&mut self, step: &Step<'_>, extreme: bool, window: i64) -> bool {
+        let oldest = step.time.saturating_sub(window);
+        while self.orders.front().is_some_and(|own| own.time < oldest) {
+            self.take_off();
+        }
+        self.volume += i128::from(step.quantity);
+        if let Some(last) = self.orders.back_mut()
+            && last.key == step.key
+            && last.key != 0
+        {
+            last.last_price = step.price;
+            last.quantity = last.quantity.saturating_add(step.quantity);
+            self.extremes += u64::from(extreme && !last.extreme);
+            last.extreme |= extreme;
+            return false;
+        }
+        let full = self.orders.len() >= ORDERS_MAX;
+        if full {
+            self.take_off();
+        }
+        self.extremes += u64::from(extreme);
+        self.orders.push_back(Own {
+            time: step.time,
+            key: step.key,
+            first_price: step.price,
+            last_price: step.price,
+            quantity: step.quantity,
+            seq: step.seq,
+            extreme,
+        });
+        full
+    }
+
+    /// Whether it is a ramp now.
+    fn judge(&self, step: &Step<'_>, params: &Params) -> Option<Ramp> {
+        let count = self.orders.len() as u64;
+        let extreme = (i128::from(self.extremes), i128::from(count));
+        if count < params.executions || !at_least(extreme.0, params.extreme_share, extreme.1) {
+            return None;
+        }
+        let (first, last) = (self.orders.front()?, self.orders.back()?);
+        let moved = last.last_price.saturating_sub(first.first_price);
+        let ahead = i128::from(moved.saturating_mul(sign(step.side)));
+        let from = i128::from(first.first_price.saturating_abs());
+        let long = last.time - first.time;
+        if long < params.least_time.nanos() || !at_least(ahead, params.move_share, from) {
+            return None;
+        }
+        let volume = step.market.prints().between(first.time, step.time).volume;
+        let volume = volume.max(self.volume);
+        at_least(self.volume, params.volume_share, volume).then(|| Ramp {
+            count,
+            extreme: ratio(extreme.0, extreme.1),
+            share: ratio(self.volume, volume),
+            moved: ratio(moved.into(), from),
+        })
+    }
+}
+
+fn say(step: &Step<'_>, params: &Params, run: &Run, ramp: &Ramp) -> Finding {
+    let count = Decimal::from_count;
+    let measures = vec![
+        measure("executions", count(ramp.count), count(params.executions)),
+        measure("extreme_share", ramp.extreme, params.extreme_share),
+        measure("volume_share", ramp.share, params.volume_share),
+        measure("move_share", ramp.moved, params.move_share),
+    ];
+    let text = format!(
+        "Ramping: {trader} {done} {volume} of {sym} with {orders} orders that came in (at least \
+         {least}), {extreme} of them at a new extreme (at least {extreme_share}), {share} of the \
+         volume (at least {volume_share}), and moved the price by {moved} of it (at least \
+         {move_share}).",
+        trader = step.trader_name(),
+        done = done(step.side),
+        volume = Decimal::from_quantity_units(run.volume),
+        sym = step.sym_name(),
+        orders = ramp.count,
+        least = params.executions,
+        extreme = ramp.extreme,
+        extreme_share = params.extreme_share,
+        share = ramp.share,
+        volume_share = params.volume_share,
+        moved = ramp.moved,
+        move_share = params.move_share,
+    );
+    finding(step, measures, run.orders.iter().map(|own| own.seq), text)
+}
+
+/// The instrument's extremes.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+struct Range {
+    highest: Extremes,
+    lowest: Extremes,
+}
+
+#[derive(Clone, Default, Serialize, Deserialize)]
+pub(crate) struct Ramping {
+    runs: Entities<Run>,
+    ranges: Entities<Range>,
+    overflows: u64,
+}
+
+impl Watch for Ramping {
+    type Params = Params;
+
+    const INFO: DetectorInfo = DetectorInfo {
+        id: "ramping",
+        version: 1,
+        title: "A run of own executions that lift or lower the price over minutes",
+        rule: "At an execution of an order that came in: within window at least executions such orders \
+            of the trader's on this side executed (of the latest 256), over at least least_time; at \
+            least extreme_share of them at a price that no execution of the window had reached before \
+            it; they make at least volume_share of the volume since the first of them; and the price \
+            moved their way by at least move_share from the first of their executions to the last. \
+            Once until it no longer holds. Auctions set extremes but are no such orders. False \
+            positives: a large order worked in a hurry in a market that runs away from it.",
+        source: "EU 2016/522 Annex II (advancing the bid, painting the tape)",
+        params: Params::PARAMS,
+        needs: &[Need::Trader],
+        by_default: false,
+    };
+
+    const EVENTS: EventTypes = EventTypes::of(&[EventType::Filled]);
+
+    fn step(&mut self, step: &Step<'_>, params: &Profiles<Params>, found: &mut Found<'_>) {
+        if step.aggressor == Some(step.side.opposite()) {
+            return; // the other side's row tells it
+        }
+        // The same for all who trade in it.
+        let window = params.of_class(step).window.nanos();
+        let range = self.ranges.get(step, NOBODY, window);
+        let high = range.highest.push(step.time, step.price, window);
+        let low = range
+            .lowest
+            .push(step.time, step.price.saturating_neg(), window);
+        self.overflows += u64::from(high.is_none()) + u64::from(low.is_none());
+        let (Some(trader), true) = (step.trader(), step.is_aggressive()) else {
+            return;
+        };
+        let params = params.of(step);
+        let window = params.window.nanos();
+        let extreme = match step.side {
+            Side::Buy => high,
+            Side::Sell => low,
+        };
+        let who = trader << 1 | u32::from(step.side == Side::Sell);
+        let run = self.runs.get(step, who, window);
+        let dropped = run.push(step, extreme.unwrap_or_default(), window);
+        self.overflows += u64::from(dropped);
+        let ramp = run.judge(step, params);
+        let held = std::mem::replace(&mut run.held, ramp.is_some());
+        if let Some(ramp) = ramp.filter(|_| !held) {
+            found.hit(step, key(step.sym, who), params.window, || {
+                say(step, params, run, &ramp)
+            });
+        }
+    }
+
+    fn entities(&self) -> u64 {
+        self.runs.len()
+    }
+
+    fn overflows(&self) -> u64 {
+        self.overflows
+    }
+}
