@@ -1,6 +1,6 @@
 //! Every command that a page tells a user to type is typed: README.md, docs/use/ and docs/operate/.
 //!
-//! Each page gets an empty directory with `tests/data` in it. `tapewatch up &` starts a server that lives to the end of
+//! Each page gets an empty directory with `tests/data` and `examples` in it. `tapewatch up &` starts a server that lives to the end of
 //! the page. `cargo xtask …` is only checked to exist: `test` is what runs this, and `demo` has a step of its own.
 
 use std::ffi::OsString;
@@ -79,10 +79,9 @@ fn check_first(commands: &[ShellCommand]) -> Outcome<()> {
 
 fn run_page(workspace: &Workspace, name: &str, commands: &[ShellCommand]) -> Outcome<()> {
     let directory = workspace.scratch("readme-test")?;
-    copy(
-        &workspace.root.join("tests/data"),
-        &directory.join("tests/data"),
-    )?;
+    for part in ["tests/data", "examples"] {
+        copy(&workspace.root.join(part), &directory.join(part))?;
+    }
     let path = path_with(&workspace.dev_bin())?;
     let mut servers = Vec::new();
     for command in commands {

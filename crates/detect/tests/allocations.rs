@@ -2,7 +2,7 @@
 //! allocation at all.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
-use tapewatch_detect::{Backtest, DetectConfig, Engine, Shard};
+use tapewatch_detect::{Backtest, DetectConfig, Engine, Rules, Shard};
 use tapewatch_model::{Details, EventType, Hit, OrderBatch, Price, Quantity, RowRef, Side, Time};
 
 const ROWS: i64 = 1_024;
@@ -61,6 +61,23 @@ fn an_engine_in_its_stride_allocates_nothing() {
     assert_eq!(count, 0);
     assert_eq!(engine.counters().rows, (BATCHES * ROWS) as u64);
     assert_eq!(engine.counters().entities, 80, "the rule looked at them");
+}
+
+#[test]
+fn nor_do_rules_that_users_write() {
+    let sums = include_str!("../../../examples/rules/cancelled_quantity.toml");
+    // Least and greatest values are kept in order, which takes memory; counts and sums are not.
+    let measured = sums.replace("\"count()\"", "\"count(quantity > 0)\"");
+    for text in [sums, &measured] {
+        let rules = Rules::parse(&[("a".to_owned(), text.to_owned())]).unwrap();
+        let mut config = DetectConfig::default().with_rules(rules);
+        config.only(&["cancelled_quantity".to_owned()]).unwrap();
+        let mut engine = Engine::new(&config, Shard::WHOLE).unwrap();
+        let mut hits: Vec<Hit> = Vec::new();
+        let count = allocations(|orders| engine.apply(orders, &mut hits));
+        assert_eq!((hits.len(), count), (0, 0));
+        assert_eq!(engine.counters().entities, 80);
+    }
 }
 
 #[test]

@@ -78,7 +78,12 @@ fn what_is_wrong_is_told_with_line_and_column() {
             "[\"canceled\", \"lost\"]",
             "\"lost\" is no event type",
         ),
-        (WINDOW, "cancels = 3", "cancels = nan", "cancels"),
+        (
+            WINDOW,
+            "cancels = 3",
+            "cancels = nan",
+            "unknown name \"nan\"",
+        ),
         (
             WINDOW,
             "cancels = 3",
@@ -105,7 +110,12 @@ fn what_is_wrong_is_told_with_line_and_column() {
             "side == switch.side",
             "unknown name \"switch.side\"",
         ),
-        (SEQUENCE, "order in bait", "order in traded", "a.toml:"),
+        (
+            SEQUENCE,
+            "order in bait",
+            "order in switch",
+            "no step of this name stands before",
+        ),
         (
             SEQUENCE,
             "not = true",
@@ -115,7 +125,7 @@ fn what_is_wrong_is_told_with_line_and_column() {
         (
             SEQUENCE,
             "[\"new\"]",
-            "[\"new\"]\nnot = true",
+            "[\"new\"]\nwithin = \"1s\"",
             "cannot be a `not`",
         ),
         (

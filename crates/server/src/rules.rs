@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use tapewatch_detect::{DetectConfig, RuleError, Rules, Tape};
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::task::JoinHandle;
 
 use crate::cli::RulesCommand;
 use crate::config::Config;
@@ -171,8 +172,13 @@ fn tapes(folder: &Path) -> Result<Vec<PathBuf>, Failure> {
     Ok(tapes)
 }
 
-/// Brings rules into force when their files change, and on SIGHUP, until the process stops.
-pub(crate) async fn watch(shared: Shared, dir: PathBuf, detect: DetectConfig) {
+/// Brings rules into force when their files change, and on SIGHUP, until the process stops; what is
+/// not of the rules stays as `detect` has it.
+pub(crate) fn spawn_watch(shared: &Shared, dir: &Path, detect: DetectConfig) -> JoinHandle<()> {
+    tokio::spawn(watch(shared.clone(), dir.to_owned(), detect))
+}
+
+async fn watch(shared: Shared, dir: PathBuf, detect: DetectConfig) {
     if dir.as_os_str().is_empty() {
         return;
     }
@@ -210,7 +216,9 @@ pub(crate) async fn watch(shared: Shared, dir: PathBuf, detect: DetectConfig) {
 /// Waits for a SIGHUP; for ever when none can be heard.
 async fn heard(hangup: &mut Option<Signal>) {
     match hangup {
-        Some(hangup) => drop(hangup.recv().await),
+        Some(hangup) => {
+            hangup.recv().await;
+        }
         None => std::future::pending().await,
     }
 }

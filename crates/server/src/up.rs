@@ -69,8 +69,7 @@ pub(crate) async fn run(args: &UpArgs) -> Result<(), Failure> {
     gate.open(api::router(shared.clone()));
     shared.metrics.ready.set(1);
     let saving = tokio::spawn(save_windows(shared.clone(), config.checkpoint.interval));
-    let rules = rules::watch(shared.clone(), config.rules.dir.clone(), detect.clone());
-    let rules = tokio::spawn(rules);
+    let rules = rules::spawn_watch(&shared, &config.rules.dir, detect);
     let session = tokio::spawn(watch_session(
         shared,
         config.rolls_at()?,
