@@ -5,7 +5,7 @@
 //! kept, each with at most [`ORDERS_MAX`] orders, and only until their time is over.
 
 use serde::{Deserialize, Serialize};
-use tapewatch_model::{BookOrder, Decimal, EventType, Measure, Side, TimeSpan};
+use tapewatch_model::{BookOrder, Decimal, EventType, Flags, Measure, Side, TimeSpan};
 
 use crate::detector::Finding;
 use crate::entities::Entities;
@@ -79,6 +79,7 @@ pub(crate) fn apply(
 ) -> Option<Pressed> {
     let held = step.order?;
     let kept = rule.cancel_within.nanos();
+    let by_venue = Flags::EXPIRED.with(Flags::SELF_MATCH).with(Flags::UNFILLED);
     match step.kind {
         EventType::New => None,
         EventType::Amended => {
@@ -91,6 +92,8 @@ pub(crate) fn apply(
             let lures = traders.find(step, trader, kept)?;
             lures.cancelled(step, trader, rule, less.max(0))
         }
+        // The venue's cancels are nobody's intent.
+        EventType::Cancelled if step.flags.has(by_venue) => None,
         EventType::Cancelled => {
             let lures = traders.find(step, trader, kept)?;
             lures.cancelled(step, trader, rule, held.leaves)

@@ -175,8 +175,14 @@ pub(crate) fn config(days: &Days) -> Outcome<DetectConfig> {
             Value::Object(linked.into_iter().collect()),
         );
     }
-    let mut config = DetectConfig::default();
-    config.refer(&tables)?;
+    // Makers are exempt from the ratio of orders to trades, as their obligation is by RTS 8 and 9.
+    let mut config = DetectConfig::from_json(&serde_json::json!({
+        "order_to_trade": {
+            "enabled": true,
+            "profiles": [{ "group": "market_makers", "exempt": true }],
+        },
+        "reference": tables,
+    }))?;
     config.all()?;
     Ok(config)
 }

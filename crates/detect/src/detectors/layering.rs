@@ -25,12 +25,12 @@ params! {
         /// They are on at least so many price levels.
         levels: u64 = "3",
         /// How soon after the fill they are cancelled.
-        cancel_within: TimeSpan = "2s",
+        cancel_within: TimeSpan = "1s",
         /// They make at least this share of what is shown on the five best levels of their side.
         book_share: Decimal = "0.2",
         /// They are at least so many times what the trader fills and has left on the other side, and so
         /// many times what he put there in the last 10 to 20 seconds.
-        multiple: Decimal = "5",
+        multiple: Decimal = "9",
         /// At least this share of them is cancelled.
         cancelled_share: Decimal = "0.8",
         /// They are at least this share of all that the trader put there in the last 10 to 20 seconds:

@@ -27,9 +27,9 @@ params! {
         /// At least so many lots are bought, and at least so many are sold.
         lots: u64 = "20",
         /// What remains is at most this share of all that is bought and sold.
-        net_share: Decimal = "0.05",
+        net_share: Decimal = "0.02",
         /// At least this share of it is with the same other owner.
-        counterparty_share: Decimal = "0.8",
+        counterparty_share: Decimal = "0.9",
     }
 }
 

@@ -25,7 +25,7 @@ const TRADES_MAX: usize = 64;
 params! {
     struct Params {
         /// A wash trade is of at least so many lots.
-        lots: u64 = "1",
+        lots: u64 = "15",
         /// Its two orders came in, or to that price, within so long of each other.
         entered_within: TimeSpan = "5s",
         /// It is at least the so-manieth of the owner's in the instrument on the day.

@@ -50,7 +50,7 @@ pub(super) struct Agent {
 #[derive(Debug, Clone)]
 pub(super) struct Hand {
     number: u32,
-    account: u32,
+    pub(super) account: u32,
     keys: u32,
     /// Bought less sold, in lots.
     pub(super) position: i64,

@@ -166,11 +166,8 @@ impl Maker {
             }
             commands.push(Command::Cancel(order.order));
         }
-        let lots = draws.between(
-            self.size * (2 + level as i64),
-            2 * self.size * (2 + level as i64),
-        );
-        let lots = lots.unsigned_abs();
+        let unit = self.size * (2 + level as i64);
+        let lots = draws.between(unit * 2 / 3, unit * 4 / 3).unsigned_abs();
         let new = NewOrder {
             post_only: true,
             ..hand.limit(scene, side, lots, ticks)

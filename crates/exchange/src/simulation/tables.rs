@@ -1,4 +1,5 @@
-//! The reference tables of a session, as surveillance has them: instruments, linked accounts, news.
+//! The reference tables of a session, as surveillance has them: instruments, linked accounts, market
+//! makers, news.
 //!
 //! Invariant: nothing of what was played is in them.
 
@@ -6,11 +7,12 @@ use std::fmt::Write;
 
 use tapewatch_model::Time;
 
+use super::agent::Kind;
 use super::{Simulation, TICK};
 use crate::accounts::Accounts;
 
 impl Simulation {
-    /// The tables as JSON: classes, instruments, linked accounts, news. No name in them needs escapes.
+    /// The tables as JSON: classes, instruments, linked accounts, the client group of market makers, news. No name in them needs escapes.
     #[must_use]
     pub fn reference_json(&self) -> String {
         let of_day = |time: Time| time.to_string().get(11..19).unwrap_or_default().to_owned();
@@ -19,6 +21,16 @@ impl Simulation {
             (0..self.scenario.instruments).map(|number| format!("\"SIM{number}\": \"simulated\""));
         let linked = self.accounts.linked().into_iter();
         let linked = linked.map(|(account, owner)| format!("\"{account}\": \"{owner}\""));
+        let makers = self
+            .agents
+            .iter()
+            .filter(|agent| matches!(agent.kind, Kind::Maker(_)));
+        let makers = makers.map(|agent| {
+            format!(
+                "\"{}\": \"market_makers\"",
+                Accounts::account_name(agent.hand.account)
+            )
+        });
         let news = self.news.iter().map(|news| {
             let (time, instrument, headline) = (news.time, news.instrument.0, news.headline);
             format!("{{\"time\": \"{time}\", \"sym\": \"SIM{instrument}\", \"headline\": \"{headline}\"}}")
@@ -28,10 +40,11 @@ impl Simulation {
         let _ = write!(
             json,
             "{{\n  \"classes\": {{\"simulated\": {{\"lot\": \"{lot}\", \"tick\": \"{TICK}\", \"open\": \"{open}\", \"close\": \"{close}\"}}}},\n  \
-             \"instruments\": {{{instruments}}},\n  \"linked\": {{{linked}}},\n  \"news\": [{news}]\n}}\n",
+             \"instruments\": {{{instruments}}},\n  \"linked\": {{{linked}}},\n  \"clients\": {{{makers}}},\n  \"news\": [{news}]\n}}\n",
             lot = self.lot,
             instruments = instruments.collect::<Vec<_>>().join(", "),
             linked = linked.collect::<Vec<_>>().join(", "),
+            makers = makers.collect::<Vec<_>>().join(", "),
             news = news.collect::<Vec<_>>().join(",\n    "),
         );
         json
