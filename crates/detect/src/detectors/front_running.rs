@@ -1,4 +1,4 @@
-//! Front running: a desk trades for itself ahead of a client's large order, and gains by it.
+//! Front running: a desk trades for itself ahead of a client's large order.
 //!
 //! Invariant: at most 256 own executions of the last time and 16 client orders, with the numbers of 64
 //! events each, are kept for a desk in an instrument, about 32 KB when full. Source: FINRA 5270 (front
@@ -29,11 +29,11 @@ params! {
         /// were no older than that.
         ahead: TimeSpan = "60s",
         /// How long after the client's order came in its first fill is awaited, and how long after
-        /// that the desk's gain is.
+        /// that what the desk does with its position counts.
         horizon: TimeSpan = "10m",
         /// What the desk took on ahead is at least this share of the client's order.
         own_share: Decimal = "0.01",
-        /// It is closed when this share of it was given away.
+        /// It is closed when this share of it was given away, at a gain or not.
         closed_share: Decimal = "0.8",
         /// What the desk keeps is a gain when the price is this share of it better at the end of the
         /// client's order.
@@ -87,14 +87,13 @@ impl Client {
         self.note(fill.seq);
     }
 
-    /// The gain by piece at a price, in units of price; `None` when there is none.
+    /// The gain by piece at a price, in units of price.
     fn gain(&self, price: i64) -> Option<i64> {
         let gain = price.saturating_sub(self.front.vwap()?);
-        let gain = gain.saturating_mul(sign(self.side));
-        (gain > 0).then_some(gain)
+        Some(gain.saturating_mul(sign(self.side)))
     }
 
-    /// The gain of what is closed, when enough is.
+    /// The gain (or the loss) of what is closed, when enough is.
     fn closed(&self, params: &Params) -> Option<i64> {
         let enough = at_least(self.out.volume, params.closed_share, self.net());
         self.gain(self.out.vwap()?).filter(|_| enough)
@@ -246,10 +245,17 @@ fn say(step: &Step<'_>, params: &Params, desk: u32, front: &Front) -> Finding {
             Decimal::default(),
         ),
     ];
+    let how = if *closed {
+        let out = ratio(client.out.volume, client.net());
+        let least = params.closed_share;
+        format!("gave {out} of that away after it (at least {least})")
+    } else {
+        format!("had that at the order's end (gain at least {least})")
+    };
     let text = format!(
         "Front running: {desk} {done} {net} of {sym} for itself {lead} before the first fill of a \
          client's order of {quantity}, {multiple} times the usual one (at least {large}), {share} of \
-         it (at least {own}), and {how} with a gain of {gained} of the price (at least {least}), \
+         it (at least {own}), and {how}, with a gain of {gained} of the price, \
          {profit} in all.",
         desk = step.names().owner(desk),
         done = done(client.side),
@@ -258,11 +264,6 @@ fn say(step: &Step<'_>, params: &Params, desk: u32, front: &Front) -> Finding {
         quantity = Decimal::from_quantity_units(client.quantity.into()),
         large = params.client_multiple,
         own = params.own_share,
-        how = if *closed {
-            "gave it away after that"
-        } else {
-            "stood there at the order's end"
-        },
     );
     finding(step, measures, client.seqs.iter().copied(), text)
 }
@@ -300,7 +301,7 @@ impl Watch for FrontRunning {
     const INFO: DetectorInfo = DetectorInfo {
         id: "front_running",
         version: 1,
-        title: "A desk trades for itself ahead of a client's large order, and gains by it",
+        title: "A desk trades for itself ahead of a client's large order",
         rule: "A client's order (flag agency) of at least client_multiple times the usual order of the \
             instrument (the median, of at least least_orders) comes in at a desk: the group that its \
             trader is linked to, or the trader. Before its first fill, within horizon, and from ahead \
@@ -308,8 +309,7 @@ impl Watch for FrontRunning {
             the group's traders that are not marked agency, and those of accounts linked to the group; \
             of orders no older than ahead), on the client's side less the other one, at least own_share \
             of the client's order. Then, within horizon after the first fill, it either gave away at \
-            least closed_share of that at a better average price; or, when the client's order is filled \
-            or ends, the last price is better by at least gain_share of what was paid. Once for each \
+            least closed_share of that, whatever it gained; or, when the client's order is filled or ends, the last price is better by at least gain_share of what was paid. Once for each \
             client order. False positives: a market maker's desk that is on the side by chance; a hedge \
             that the client knows of.",
         source: "FINRA 5270 and 5320; EU 596/2014 article 8",

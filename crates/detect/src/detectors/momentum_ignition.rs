@@ -24,10 +24,14 @@ params! {
         burst: TimeSpan = "5s",
         /// The trader's aggressive volume is at least this share of the burst's.
         volume_share: Decimal = "0.3",
+        /// And at least so many times the usual order of the instrument.
+        size_multiple: Decimal = "20",
+        /// What is usual is known when so many orders came in.
+        least_orders: u64 = "100",
         /// The price moves in it by at least so many times the usual move over such a time.
         times_usual: Decimal = "4",
         /// And by at least this share of the price.
-        move_share: Decimal = "0.0005",
+        move_share: Decimal = "0.0002",
         /// How long after the burst others follow.
         follow_within: TimeSpan = "30s",
         /// Their aggressive volume on the side is at least so many times the trader's.
@@ -138,6 +142,11 @@ impl Trader {
         }
         let volume = step.market.prints().between(first.time, step.time).volume;
         let own = *self.recent.total();
+        let usual = step.market.sizes().usual(params.least_orders);
+        let usual = i128::from(usual.unwrap_or_default());
+        if !at_least(own.volume, params.size_multiple, usual) {
+            return;
+        }
         let volume = volume.max(own.volume);
         if !at_least(own.volume, params.volume_share, volume) {
             return;
@@ -240,7 +249,8 @@ impl Watch for MomentumIgnition {
         version: 1,
         title: "A burst sets the price off, others follow, the position is given to them",
         rule: "A burst: within burst, one trader's orders that came in made at least volume_share of \
-            the volume since the first of them, and the price (from the first execution to the last, \
+            the volume since the first of them and at least size_multiple times the usual order (the \
+            median, where least_orders are known), and the price (from the first execution to the last, \
             or the middle) moved their way by at least move_share and times_usual times the usual move \
             over that time, as the quarter of an hour before moved (where a minute of it is known). At \
             an execution of his on the other side at most reverse_within after it: he gave away at \

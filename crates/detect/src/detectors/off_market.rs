@@ -5,7 +5,7 @@
 //! collars, maximum order values and volumes).
 
 use serde::{Deserialize, Serialize};
-use tapewatch_model::{Decimal, EventType, EventTypes, Flags, Price, Quantity, TimeSpan};
+use tapewatch_model::{Decimal, EventType, EventTypes, Flags, Price, Quantity, Side, TimeSpan};
 
 use crate::detector::{DetectorInfo, Finding, NOBODY, Registration};
 use crate::entities::{Entities, key};
@@ -15,18 +15,17 @@ use crate::step::{Found, Step, finding};
 use crate::watch::{Watch, registration};
 
 pub(crate) const REGISTRATION: Registration = registration::<OffMarket>();
-const SECOND: i64 = 1_000_000_000;
 
 params! {
     struct Params {
-        /// An execution is off the market at this share of the price before it.
+        /// An execution is off the market, and a limit a slip, at this share of the price before it.
         distance: Decimal = "0.005",
-        /// And at so many times the usual move over a second.
+        /// And at so many times the usual move.
         times_usual: Decimal = "5",
-        /// A limit is a slip when it is beyond the middle by this share of it.
-        limit_distance: Decimal = "0.05",
-        /// A size is a slip when it is so many times the usual one.
-        size_multiple: Decimal = "20",
+        /// The usual move is that over this time.
+        usual_over: TimeSpan = "60s",
+        /// The size of an order that may trade at once is a slip when it is so many times the usual one.
+        size_multiple: Decimal = "50",
         /// What is usual is known when so many orders came in.
         least_orders: u64 = "100",
         /// Price times quantity from which an order is a slip; 0 for none.
@@ -79,7 +78,7 @@ impl Last {
             return None;
         }
         let moves = step.market.pulse().moves_before(step.time);
-        let times = moves.and_then(|moves| moves.times(far2, SECOND));
+        let times = moves.and_then(|moves| moves.times(far2, params.usual_over.nanos()));
         if times.is_some_and(|times| times < params.times_usual) {
             return None;
         }
@@ -100,8 +99,8 @@ fn say_off(step: &Step<'_>, params: &Params, off: &Off) -> Finding {
     ];
     let text = format!(
         "Off the market: {trader} {done} {quantity} of {sym} at {price}, {distance} away from \
-         {reference} just before it (at least {least}), {times} times the usual move of a second (at \
-         least {usual}, where that is known).",
+         {reference} just before it (at least {least}), {times} times the usual move (at least \
+         {usual}, where that is known).",
         trader = step.trader_name(),
         done = done(step.side),
         quantity = Decimal::from_quantity_units(step.quantity.into()),
@@ -140,11 +139,13 @@ impl Slip {
             beyond: middle
                 .filter(|_| moved && !marked && step.market.is_calm())
                 .and_then(|middle2| beyond(step, params, middle2)),
-            multiple: Some(larger).filter(|larger| *larger).and_then(|_| {
-                let usual = i128::from(step.market.sizes().usual(params.least_orders)?);
-                let size = i128::from(step.quantity);
-                at_least(size, params.size_multiple, usual).then(|| ratio(size, usual))
-            }),
+            multiple: Some(step)
+                .filter(|step| larger && may_trade(step))
+                .and_then(|step| {
+                    let usual = i128::from(step.market.sizes().usual(params.least_orders)?);
+                    let size = i128::from(step.quantity);
+                    at_least(size, params.size_multiple, usual).then(|| ratio(size, usual))
+                }),
             amount: Some(params.amount)
                 .filter(|limit| *limit != Quantity::ZERO && (larger || moved))
                 .and_then(|limit| {
@@ -160,9 +161,9 @@ impl Slip {
     fn say(&self, step: &Step<'_>, params: &Params) -> Finding {
         let limits = [
             (
-                "limit_distance",
+                "distance",
                 self.beyond,
-                params.limit_distance,
+                params.distance,
                 "its limit is beyond the middle by",
                 "of it",
             ),
@@ -211,7 +212,23 @@ fn beyond(step: &Step<'_>, params: &Params, middle2: i64) -> Option<Decimal> {
     let far2 = step.price.saturating_mul(2).saturating_sub(middle2);
     let ahead = i128::from(far2) * i128::from(sign(step.side));
     let from = i128::from(middle2.saturating_abs());
-    (ahead > 0 && at_least(ahead, params.limit_distance, from)).then(|| ratio(ahead, from))
+    if ahead <= 0 || !at_least(ahead, params.distance, from) {
+        return None;
+    }
+    let moves = step.market.pulse().moves_before(step.time);
+    let times = moves.and_then(|moves| moves.times(far2, params.usual_over.nanos()));
+    let far = times.is_none_or(|times| times >= params.times_usual);
+    far.then(|| ratio(ahead, from))
+}
+
+/// Whether an order does not wait for others: at any price, or at one that is there across.
+fn may_trade(step: &Step<'_>) -> bool {
+    let across = step.market.book().best_price(step.side.opposite());
+    let reaches = |across: Price| match step.side {
+        Side::Buy => step.price >= across.units(),
+        Side::Sell => step.price <= across.units(),
+    };
+    step.flags.has(Flags::MARKET) || across.is_some_and(reaches)
 }
 
 #[derive(Clone, Default, Serialize, Deserialize)]
@@ -229,13 +246,13 @@ impl Watch for OffMarket {
         rule: "At an execution: its price is at least distance away from the middle just before the \
             order that came in did (where that order is not told, at the end of the second before; \
             where there are no quotes, from the last price, of this day or before), and at least \
-            times_usual times the usual move over a second, as the last quarter of an hour moved (where \
-            a minute of it is known); not in an auction or a halt or the minute after. Once for each \
-            order. At an order that comes in or is changed: its limit is beyond the middle, to where it \
-            would trade, by at least limit_distance (not in an auction or a halt or the minute after); \
-            or its quantity is at least size_multiple times the usual one (the median of the \
-            instrument's orders, of at least least_orders); or price times quantity is at least amount. \
-            False positives: a jump on news; an order of a large institution at a venue of small ones.",
+            times_usual times the usual move over usual_over, as the last quarter of an hour moved \
+            (where a minute of it is known); not in an auction or a halt or the minute after. Once for \
+            each order. At an order that comes in or is changed: its limit is as far beyond the middle, \
+            to where it would trade (its executions say nothing new then); or it may trade at once and \
+            its quantity is at least size_multiple times the usual one (the median of the instrument's \
+            orders, of at least least_orders); or price times quantity is at least amount. False \
+            positives: a jump on news; an order of a large institution at a venue of small ones.",
         source: "US SEC 15c3-5; EU 2017/589 article 15",
         params: Params::PARAMS,
         needs: &[],
@@ -256,6 +273,10 @@ impl Watch for OffMarket {
                 });
             }
         } else if let Some(slip) = Slip::of(step, params) {
+            if slip.beyond.is_some() {
+                // That it trades there says nothing new.
+                self.instruments.get(step, NOBODY, i64::MAX).found = step.key;
+            }
             found.hit(step, entity, params.join_within, || slip.say(step, params));
         }
     }

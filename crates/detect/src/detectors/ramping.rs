@@ -26,8 +26,10 @@ params! {
         window: TimeSpan = "10m",
         /// At least so many orders of the trader's on the side executed as they came in.
         executions: u64 = "8",
-        /// At least this share of them at a price that was new in that direction.
+        /// At least this share of what they executed is at a price beyond which no other was of late.
         extreme_share: Decimal = "0.8",
+        /// How long before it that is.
+        extreme_over: TimeSpan = "2m",
         /// They make at least this share of the volume since the first of them.
         volume_share: Decimal = "0.25",
         /// The price moved by at least this share from the first to the last of them.
@@ -42,14 +44,14 @@ params! {
 struct Extremes(VecDeque<(i64, i64)>);
 
 impl Extremes {
-    /// Whether a price (times the direction's sign) is beyond all of the window; takes it in. `None`
-    /// when there was no room for it.
+    /// Whether no price (times the direction's sign) of the window is beyond this one; takes it in.
+    /// `None` when there was no room for it.
     fn push(&mut self, time: i64, price: i64, window: i64) -> Option<bool> {
         let oldest = time.saturating_sub(window);
         while self.0.front().is_some_and(|first| first.0 < oldest) {
             self.0.pop_front();
         }
-        let beyond = self.0.front().is_some_and(|first| first.1 < price);
+        let beyond = self.0.front().is_some_and(|first| first.1 <= price);
         while self.0.back().is_some_and(|last| last.1 <= price) {
             self.0.pop_back();
         }
@@ -70,15 +72,16 @@ struct Own {
     first_price: i64,
     last_price: i64,
     quantity: i64,
+    /// What of the quantity is at an extreme.
+    extreme: i64,
     seq: u64,
-    extreme: bool,
 }
 
 /// A trader's orders on a side.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 struct Run {
     orders: VecDeque<Own>,
-    extremes: u64,
+    extreme: i128,
     volume: i128,
     /// The condition held at the last of them.
     held: bool,
@@ -95,7 +98,7 @@ struct Ramp {
 impl Run {
     fn take_off(&mut self) {
         if let Some(first) = self.orders.pop_front() {
-            self.extremes -= u64::from(first.extreme);
+            self.extreme -= i128::from(first.extreme);
             self.volume -= i128::from(first.quantity);
         }
     }
@@ -106,30 +109,30 @@ impl Run {
         while self.orders.front().is_some_and(|own| own.time < oldest) {
             self.take_off();
         }
+        let at_extreme = if extreme { step.quantity } else { 0 };
         self.volume += i128::from(step.quantity);
+        self.extreme += i128::from(at_extreme);
         if let Some(last) = self.orders.back_mut()
             && last.key == step.key
             && last.key != 0
         {
             last.last_price = step.price;
             last.quantity = last.quantity.saturating_add(step.quantity);
-            self.extremes += u64::from(extreme && !last.extreme);
-            last.extreme |= extreme;
+            last.extreme = last.extreme.saturating_add(at_extreme);
             return false;
         }
         let full = self.orders.len() >= ORDERS_MAX;
         if full {
             self.take_off();
         }
-        self.extremes += u64::from(extreme);
         self.orders.push_back(Own {
             time: step.time,
             key: step.key,
             first_price: step.price,
             last_price: step.price,
             quantity: step.quantity,
+            extreme: at_extreme,
             seq: step.seq,
-            extreme,
         });
         full
     }
@@ -137,8 +140,7 @@ impl Run {
     /// Whether it is a ramp now.
     fn judge(&self, step: &Step<'_>, params: &Params) -> Option<Ramp> {
         let count = self.orders.len() as u64;
-        let extreme = (i128::from(self.extremes), i128::from(count));
-        if count < params.executions || !at_least(extreme.0, params.extreme_share, extreme.1) {
+        if count < params.executions || !at_least(self.extreme, params.extreme_share, self.volume) {
             return None;
         }
         let (first, last) = (self.orders.front()?, self.orders.back()?);
@@ -153,7 +155,7 @@ impl Run {
         let volume = volume.max(self.volume);
         at_least(self.volume, params.volume_share, volume).then(|| Ramp {
             count,
-            extreme: ratio(extreme.0, extreme.1),
+            extreme: ratio(self.extreme, self.volume),
             share: ratio(self.volume, volume),
             moved: ratio(moved.into(), from),
         })
@@ -170,7 +172,7 @@ fn say(step: &Step<'_>, params: &Params, run: &Run, ramp: &Ramp) -> Finding {
     ];
     let text = format!(
         "Ramping: {trader} {done} {volume} of {sym} with {orders} orders that came in (at least \
-         {least}), {extreme} of them at a new extreme (at least {extreme_share}), {share} of the \
+         {least}), {extreme} of that at an extreme (at least {extreme_share}), {share} of the \
          volume (at least {volume_share}), and moved the price by {moved} of it (at least \
          {move_share}).",
         trader = step.trader_name(),
@@ -212,8 +214,8 @@ impl Watch for Ramping {
         title: "A run of own executions that lift or lower the price over minutes",
         rule: "At an execution of an order that came in: within window at least executions such orders \
             of the trader's on this side executed (of the latest 256), over at least least_time; at \
-            least extreme_share of them at a price that no execution of the window had reached before \
-            it; they make at least volume_share of the volume since the first of them; and the price \
+            least extreme_share of what they executed is at a price beyond which no execution of \
+            extreme_over before it was; they make at least volume_share of the volume since the first of them; and the price \
             moved their way by at least move_share from the first of their executions to the last. \
             Once until it no longer holds. Auctions set extremes but are no such orders. False \
             positives: a large order worked in a hurry in a market that runs away from it.",
@@ -230,12 +232,12 @@ impl Watch for Ramping {
             return; // the other side's row tells it
         }
         // The same for all who trade in it.
-        let window = params.of_class(step).window.nanos();
-        let range = self.ranges.get(step, NOBODY, window);
-        let high = range.highest.push(step.time, step.price, window);
+        let over = params.of_class(step).extreme_over.nanos();
+        let range = self.ranges.get(step, NOBODY, over);
+        let high = range.highest.push(step.time, step.price, over);
         let low = range
             .lowest
-            .push(step.time, step.price.saturating_neg(), window);
+            .push(step.time, step.price.saturating_neg(), over);
         self.overflows += u64::from(high.is_none()) + u64::from(low.is_none());
         let (Some(trader), true) = (step.trader(), step.is_aggressive()) else {
             return;
