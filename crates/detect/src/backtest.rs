@@ -14,6 +14,7 @@ use crate::codes::Codes;
 use crate::config::{ConfigError, DetectConfig};
 use crate::detector::{Detector, DetectorInfo, Finding, Findings, Rows, Spot};
 use crate::engine::hit;
+use crate::guest::{Disabled, GuestDetector, Guests, NoGuests};
 use crate::markets::Markets;
 use crate::registry::{REGISTRY, rank};
 use crate::shard::Shard;
@@ -50,6 +51,10 @@ impl SetAlert {
 struct Serving {
     info: &'static DetectorInfo,
     detector: Box<dyn Detector>,
+    /// Its first set.
+    set: u32,
+    /// For each set, the version of the detector's parameters.
+    versions: Vec<Id>,
     /// Place in `alerts` of an open alert, by set and entity.
     open: HashMap<(u32, u64), usize, FixedState>,
 }
@@ -57,8 +62,6 @@ struct Serving {
 /// Engines for all sets, as one.
 pub struct Backtest {
     serving: Vec<Serving>,
-    /// For each set, the configuration version of each detector, in registry order.
-    versions: Vec<Vec<Id>>,
     codes: Codes,
     markets: Markets,
     by_instrument: bool,
@@ -71,6 +74,18 @@ impl Backtest {
     /// # Errors
     /// [`ConfigError`] when a detector refuses its parameters.
     pub fn new(sets: &[DetectConfig], shard: Shard) -> Result<Self, ConfigError> {
+        Self::with_guests(sets, shard, &(Arc::new(NoGuests) as Arc<dyn Guests>))
+    }
+
+    /// Empty windows for each of the sets, which may name detectors that are not built in.
+    ///
+    /// # Errors
+    /// [`ConfigError`] when a detector refuses its parameters, or a guest is not there.
+    pub fn with_guests(
+        sets: &[DetectConfig],
+        shard: Shard,
+        guests: &Arc<dyn Guests>,
+    ) -> Result<Self, ConfigError> {
         let reference = sets.first().map(|set| Arc::clone(set.reference()));
         let reference = reference.unwrap_or_default();
         let mut serving: Vec<Serving> = Vec::new();
@@ -89,20 +104,18 @@ impl Backtest {
             }
             if !shared {
                 let detector = (registration.build)(number, params, set.reference())?;
-                serving.push(Serving {
-                    info,
-                    detector,
-                    open: HashMap::with_hasher(FixedState::default()),
-                });
+                serving.push(Serving::new(number, info, detector, sets));
             }
         }
-        let versions = |set: &DetectConfig| {
-            let ids = REGISTRY.iter().map(|registration| registration.info.id);
-            ids.map(|id| set.version(id)).collect()
-        };
+        for (number, set) in sets.iter().enumerate() {
+            for (id, params) in set.guests() {
+                let number = number as u32;
+                let guest = GuestDetector::new(number, id, params, guests)?;
+                serving.push(Serving::new(number, guest.info(), Box::new(guest), sets));
+            }
+        }
         Ok(Self {
             serving,
-            versions: sets.iter().map(versions).collect(),
             codes: Codes::new(shard, reference),
             markets: Markets::default(),
             by_instrument: false,
@@ -132,7 +145,16 @@ impl Backtest {
     pub fn wants_details(&self) -> bool {
         self.serving
             .iter()
-            .any(|serving| serving.detector.by_step())
+            .any(|serving| serving.detector.wants_details())
+    }
+
+    /// The guests that stopped, each with the number of its set: their alerts are not whole.
+    #[must_use]
+    pub fn disabled(&self) -> Vec<(u32, Disabled)> {
+        let guests = self.serving.iter();
+        guests
+            .filter_map(|serving| Some((serving.set, serving.detector.disabled()?)))
+            .collect()
     }
 
     /// Whether a set's alerts depend on how the rows were cut into batches.
@@ -147,13 +169,13 @@ impl Backtest {
     pub fn apply(&mut self, orders: &OrderBatch) -> &[SetAlert] {
         let before = self.alerts.len();
         if let Some(rows) = self.codes.rows_of(orders, self.by_instrument) {
-            let (versions, alerts) = (&self.versions, &mut self.alerts);
+            let alerts = &mut self.alerts;
             for serving in self
                 .serving
                 .iter_mut()
                 .filter(|one| !one.detector.by_step())
             {
-                let (detector, mut joined) = serving.joining(versions, &rows, alerts);
+                let (detector, mut joined) = serving.joining(&rows, alerts);
                 detector.apply(&rows, &mut joined);
             }
             if self.serving.iter().any(|one| one.detector.by_step()) {
@@ -162,7 +184,7 @@ impl Backtest {
                         continue;
                     };
                     for serving in self.serving.iter_mut().filter(|one| one.detector.by_step()) {
-                        let (detector, mut joined) = serving.joining(versions, &rows, alerts);
+                        let (detector, mut joined) = serving.joining(&rows, alerts);
                         detector.step(&step, &mut joined);
                     }
                 }
@@ -193,16 +215,30 @@ impl Backtest {
 }
 
 impl Serving {
+    fn new(
+        set: u32,
+        info: &'static DetectorInfo,
+        detector: Box<dyn Detector>,
+        sets: &[DetectConfig],
+    ) -> Self {
+        Self {
+            info,
+            detector,
+            set,
+            versions: sets.iter().map(|set| set.version(info.id)).collect(),
+            open: HashMap::with_hasher(FixedState::default()),
+        }
+    }
+
     /// The detector, and what makes alerts of what it finds.
     fn joining<'a>(
         &'a mut self,
-        versions: &'a [Vec<Id>],
         rows: &'a Rows<'a>,
         alerts: &'a mut Vec<SetAlert>,
     ) -> (&'a mut dyn Detector, Joined<'a>) {
         let joined = Joined {
             info: self.info,
-            versions,
+            versions: &self.versions,
             open: &mut self.open,
             rows,
             alerts,
@@ -214,7 +250,7 @@ impl Serving {
 /// Joins what is found to alerts.
 struct Joined<'a> {
     info: &'static DetectorInfo,
-    versions: &'a [Vec<Id>],
+    versions: &'a [Id],
     open: &'a mut HashMap<(u32, u64), usize, FixedState>,
     rows: &'a Rows<'a>,
     alerts: &'a mut Vec<SetAlert>,
@@ -244,13 +280,7 @@ impl Findings for Joined<'_> {
     }
 
     fn put(&mut self, spot: Spot, finding: Finding) {
-        let detector = REGISTRY
-            .iter()
-            .position(|known| known.info.id == self.info.id);
-        let versions = self.versions.get(spot.set as usize);
-        let version = versions
-            .zip(detector)
-            .and_then(|(all, at)| all.get(at).copied());
+        let version = self.versions.get(spot.set as usize).copied();
         let Some(first) = hit(
             self.info,
             version.unwrap_or_default(),

@@ -11,6 +11,7 @@ use crate::alerts::OpenAlerts;
 use crate::codes::Codes;
 use crate::config::{ConfigError, DetectConfig};
 use crate::detector::{Detector, DetectorInfo, Finding, Findings, Rows, Spot};
+use crate::guest::{Disabled, GuestDetector, Guests, NoGuests, same_code};
 use crate::markets::Markets;
 use crate::registry::{REGISTRY, rank};
 use crate::shard::Shard;
@@ -39,6 +40,7 @@ pub(crate) struct Running {
 /// All detectors, with their windows.
 pub struct Engine {
     pub(crate) config: DetectConfig,
+    guests: Arc<dyn Guests>,
     pub(crate) running: Vec<Running>,
     pub(crate) codes: Codes,
     pub(crate) markets: Markets,
@@ -50,8 +52,21 @@ impl Engine {
     /// # Errors
     /// [`ConfigError`] when a detector refuses its parameters.
     pub fn new(config: &DetectConfig, shard: Shard) -> Result<Self, ConfigError> {
+        Self::with_guests(config, shard, Arc::new(NoGuests))
+    }
+
+    /// An engine with empty windows that also runs detectors that are not built in.
+    ///
+    /// # Errors
+    /// [`ConfigError`] when a detector refuses its parameters, or a guest is not there.
+    pub fn with_guests(
+        config: &DetectConfig,
+        shard: Shard,
+        guests: Arc<dyn Guests>,
+    ) -> Result<Self, ConfigError> {
         let mut engine = Self {
             config: config.clone(),
+            guests,
             running: Vec::new(),
             codes: Codes::new(shard, Arc::clone(config.reference())),
             markets: Markets::default(),
@@ -86,13 +101,57 @@ impl Engine {
                 },
             });
         }
+        for (id, params) in config.guests() {
+            let config_version = config.version(id);
+            let same = |known: &Running| {
+                let before = self.config.params(id);
+                known.info.id == id && before.is_some_and(|before| same_code(before, params))
+            };
+            running.push(match before.iter().position(same) {
+                Some(at) => {
+                    let mut known = before.swap_remove(at);
+                    known.detector.reconfigure(params, config.reference())?;
+                    Running {
+                        config_version,
+                        ..known
+                    }
+                }
+                None => {
+                    let guest = GuestDetector::new(0, id, params, &self.guests)?;
+                    Running {
+                        info: guest.info(),
+                        config_version,
+                        detector: Box::new(guest),
+                        open: OpenAlerts::default(),
+                    }
+                }
+            });
+        }
         Ok(running)
+    }
+
+    /// The guests that stopped.
+    #[must_use]
+    pub fn disabled(&self) -> Vec<Disabled> {
+        let detectors = self.running.iter();
+        detectors
+            .filter_map(|running| running.detector.disabled())
+            .collect()
+    }
+
+    /// Stops a guest that stopped in another shard; see [`crate::settle`].
+    pub fn disable(&mut self, notice: &Disabled) {
+        let mut detectors = self.running.iter_mut();
+        if let Some(running) = detectors.find(|running| running.info.id == notice.detector) {
+            running.detector.disable(notice);
+        }
     }
 
     /// Takes a new configuration from the next batch on. Windows are kept where they still fit.
     ///
     /// # Errors
-    /// [`ConfigError`]; a [`DetectConfig`] was checked when it was made, so this does not happen.
+    /// [`ConfigError`] when a guest is not there or refuses its parameters; the engine is of no more
+    /// use then. The rest of a [`DetectConfig`] was checked when it was made.
     pub fn reconfigure(&mut self, config: &DetectConfig) -> Result<(), ConfigError> {
         if *config != self.config {
             self.running = self.build(config)?;

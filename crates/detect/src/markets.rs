@@ -4,7 +4,7 @@
 
 use tapewatch_model::Quantity;
 
-use crate::detector::{NOBODY, Rows};
+use crate::detector::Rows;
 use crate::market::{Incoming, Market, OrderName, SavedMarket, exec_number};
 use crate::step::Step;
 
@@ -99,14 +99,8 @@ impl Markets {
 #[inline]
 fn incoming(rows: &Rows<'_>, row: usize) -> Option<(Incoming, u32)> {
     let orders = rows.orders;
-    let sym = *orders.sym_codes().get(row)?;
-    let sym = (*rows.syms.get(sym as usize)?)?;
-    let trader_code = *orders.trader_codes().get(row)? as usize;
-    let trader = rows.traders.get(trader_code).copied().unwrap_or(NOBODY);
-    let account = rows.account_codes.get(row).copied();
-    let owner = account.and_then(|code| rows.account_owners.get(code as usize).copied());
-    let owner = owner.filter(|&owner| owner != NOBODY);
-    let of_trader = || rows.trader_owners.get(trader_code).copied();
+    let sym = rows.sym(row)?;
+    let (trader, owner) = rows.trader_and_owner(row)?;
     let exec = orders.exec_ids().and_then(|ids| ids.bytes_at(row));
     let display = orders.displays().get(row).copied().flatten();
     let incoming = Incoming {
@@ -119,7 +113,7 @@ fn incoming(rows: &Rows<'_>, row: usize) -> Option<(Incoming, u32)> {
         display: display.map_or(0, Quantity::units),
         flags: orders.flags().get(row).copied().unwrap_or_default(),
         trader,
-        owner: owner.or_else(of_trader).unwrap_or(NOBODY),
+        owner,
         order: OrderName::of(orders.order_ids().bytes_at(row)?),
         exec: exec.map_or(0, exec_number),
     };
