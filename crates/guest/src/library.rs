@@ -142,6 +142,13 @@ impl Library {
         self.codes().contains_key(&digest)
     }
 
+    /// The name of the detector whose code that is; `None` when the library does not hold it.
+    #[must_use]
+    pub fn name(&self, digest: Digest) -> Option<&'static str> {
+        let codes = self.codes();
+        codes.get(&digest).map(|code| code.described.info.id)
+    }
+
     /// The table of detector `id`, whose code is `digest`, as the configuration keeps it: the key
     /// `wasm` is the digest, all limits and parameters are there, each written in one way.
     ///

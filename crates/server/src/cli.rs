@@ -16,6 +16,7 @@ use tapewatch_store::Format;
 
 use crate::config::{LogFormat, Overrides};
 use crate::failure::Failure;
+use crate::guests;
 use crate::thresholds;
 
 /// Where a running process is looked for unless `--url` says.
@@ -237,6 +238,9 @@ pub(crate) struct DetectArgs {
     /// Only this detector; may be repeated
     #[arg(long, value_name = "NAME")]
     pub(crate) detector: Vec<String>,
+    /// A detector of your own, a WebAssembly component; may be repeated
+    #[arg(long, value_name = "WASM")]
+    pub(crate) guest: Vec<PathBuf>,
     /// Spoofing thresholds in the reference system's form
     #[arg(long, value_name = "CSV")]
     pub(crate) thresholds: Option<PathBuf>,
@@ -246,6 +250,9 @@ impl DetectArgs {
     /// The configuration that they name.
     pub(crate) fn config(&self) -> Result<DetectConfig, Failure> {
         let mut config = DetectConfig::default();
+        for file in &self.guest {
+            config = guests::with_file(&config, file)?;
+        }
         if !self.detector.is_empty() {
             config
                 .only(&self.detector)
