@@ -15,6 +15,7 @@ use crate::codes::Codes;
 use crate::config::{ConfigError, DetectConfig};
 use crate::detector::{Detector, Finding, Findings, ParamMap, Rows, Spot};
 use crate::engine::{Signature, hit};
+use crate::guest::{Disabled, GuestDetector, Guests, NoGuests};
 use crate::markets::Markets;
 use crate::registry::{REGISTRY, rank};
 use crate::rules::{Rule, runner};
@@ -55,6 +56,8 @@ struct Serving {
     /// The rule, when it is one.
     rule: Option<Arc<Rule>>,
     detector: Box<dyn Detector>,
+    /// Its first set.
+    set: u32,
     /// Place in `alerts` of an open alert, by set and entity.
     open: HashMap<(u32, u64), usize, FixedState>,
 }
@@ -63,7 +66,7 @@ struct Serving {
 pub struct Backtest {
     serving: Vec<Serving>,
     /// For each set, the configuration version of each detector and rule, by name.
-    versions: Vec<BTreeMap<&'static str, Id>>,
+    versions: Vec<BTreeMap<String, Id>>,
     codes: Codes,
     markets: Markets,
     by_instrument: bool,
@@ -76,6 +79,18 @@ impl Backtest {
     /// # Errors
     /// [`ConfigError`] when a detector refuses its parameters.
     pub fn new(sets: &[DetectConfig], shard: Shard) -> Result<Self, ConfigError> {
+        Self::with_guests(sets, shard, &(Arc::new(NoGuests) as Arc<dyn Guests>))
+    }
+
+    /// Empty windows for each of the sets, which may name detectors that are not built in.
+    ///
+    /// # Errors
+    /// [`ConfigError`] when a detector refuses its parameters, or a guest is not there.
+    pub fn with_guests(
+        sets: &[DetectConfig],
+        shard: Shard,
+        guests: &Arc<dyn Guests>,
+    ) -> Result<Self, ConfigError> {
         let reference = sets.first().map(|set| Arc::clone(set.reference()));
         let reference = reference.unwrap_or_default();
         let mut serving: Vec<Serving> = Vec::new();
@@ -94,7 +109,12 @@ impl Backtest {
             }
             if !shared {
                 let detector = (registration.build)(number, params, set.reference())?;
-                serving.push(Serving::new(info.id, info.version, None, detector));
+                serving.push(Serving::new(
+                    number,
+                    (info.id, info.version),
+                    None,
+                    detector,
+                ));
             }
         }
         for (number, set) in sets.iter().enumerate() {
@@ -106,15 +126,25 @@ impl Backtest {
                     None => {
                         let rule = Arc::clone(rule);
                         let detector = runner(&rule, number);
-                        serving.push(Serving::new(rule.name, rule.version, Some(rule), detector));
+                        let name = (rule.name, rule.version);
+                        serving.push(Serving::new(number, name, Some(rule), detector));
                     }
                 }
+            }
+        }
+        for (number, set) in sets.iter().enumerate() {
+            for (id, params) in set.guests() {
+                let number = number as u32;
+                let guest = GuestDetector::new(number, id, params, guests)?;
+                let name = (guest.info().id, guest.info().version);
+                serving.push(Serving::new(number, name, None, Box::new(guest)));
             }
         }
         let versions = |set: &DetectConfig| {
             let ids = REGISTRY.iter().map(|registration| registration.info.id);
             let ids = ids.chain(set.rules().iter().map(|rule| rule.name));
-            ids.map(|id| (id, set.version(id))).collect()
+            let ids = ids.chain(set.guests().map(|(id, _)| id));
+            ids.map(|id| (id.to_owned(), set.version(id))).collect()
         };
         Ok(Self {
             serving,
@@ -149,6 +179,15 @@ impl Backtest {
         self.serving
             .iter()
             .any(|serving| serving.detector.wants_details())
+    }
+
+    /// The guests that stopped, each with the number of its set: their alerts are not whole.
+    #[must_use]
+    pub fn disabled(&self) -> Vec<(u32, Disabled)> {
+        let guests = self.serving.iter();
+        guests
+            .filter_map(|serving| Some((serving.set, serving.detector.disabled()?)))
+            .collect()
     }
 
     /// Whether a set's alerts depend on how the rows were cut into batches.
@@ -210,8 +249,8 @@ impl Backtest {
 
 impl Serving {
     fn new(
-        id: &'static str,
-        version: u32,
+        set: u32,
+        (id, version): (&'static str, u32),
         rule: Option<Arc<Rule>>,
         detector: Box<dyn Detector>,
     ) -> Self {
@@ -220,6 +259,7 @@ impl Serving {
             version,
             rule,
             detector,
+            set,
             open: HashMap::with_hasher(FixedState::default()),
         }
     }
@@ -227,7 +267,7 @@ impl Serving {
     /// The detector, and what makes alerts of what it finds.
     fn joining<'a>(
         &'a mut self,
-        versions: &'a [BTreeMap<&'static str, Id>],
+        versions: &'a [BTreeMap<String, Id>],
         rows: &'a Rows<'a>,
         alerts: &'a mut Vec<SetAlert>,
     ) -> (&'a mut dyn Detector, Joined<'a>) {
@@ -247,7 +287,7 @@ impl Serving {
 struct Joined<'a> {
     id: &'static str,
     version: u32,
-    versions: &'a [BTreeMap<&'static str, Id>],
+    versions: &'a [BTreeMap<String, Id>],
     open: &'a mut HashMap<(u32, u64), usize, FixedState>,
     rows: &'a Rows<'a>,
     alerts: &'a mut Vec<SetAlert>,

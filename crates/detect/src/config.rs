@@ -8,6 +8,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 use tapewatch_model::Id;
 
+use crate::guest::WASM;
 use crate::reference::Reference;
 use crate::registry::REGISTRY;
 use crate::rules::Rules;
@@ -30,6 +31,14 @@ pub enum ConfigError {
         /// The detector.
         detector: &'static str,
         /// What is wrong.
+        reason: String,
+    },
+    /// A detector that is not built in cannot run.
+    #[error("detector {detector}: {reason}")]
+    Guest {
+        /// The detector.
+        detector: String,
+        /// Why, and what to do.
         reason: String,
     },
     /// Not of the form wanted.
@@ -69,7 +78,9 @@ impl Default for DetectConfig {
 impl DetectConfig {
     /// Reads `{"spoofing": {"lookback": "10s"}}`: what is not named keeps its default, and
     /// `"enabled"` switches a detector on or off; the key `reference` holds the reference tables,
-    /// `suppress` the suppressions, `rules` the users' rules, by name.
+    /// `suppress` the suppressions, `rules` the users' rules, by name. A
+    /// table that has the key `wasm` is of a detector that is not built in (a guest): that key holds
+    /// the digest of its code, and the rest is for the guest to check.
     ///
     /// # Errors
     /// [`ConfigError`] names the detector and the parameter.
@@ -79,9 +90,13 @@ impl DetectConfig {
             return Err(ConfigError::Form(form.to_owned()));
         };
         let tables = [REFERENCE, SUPPRESS, RULES];
-        let names = given.keys().filter(|name| !tables.contains(&name.as_str()));
-        for name in names {
-            known(name)?;
+        let detectors_of = given
+            .iter()
+            .filter(|(name, _)| !tables.contains(&name.as_str()));
+        for (name, table) in detectors_of {
+            if !is_guest(name, table)? {
+                known(name)?;
+            }
         }
         let rules = given.get(RULES).map(Rules::from_json).transpose();
         let rules = rules.map_err(ConfigError::Form)?.unwrap_or_default();
@@ -102,15 +117,20 @@ impl DetectConfig {
                 Some(Value::Object(params)) => params.clone(),
                 Some(_) => return Err(param("its configuration must be a table".to_owned())),
             };
-            match params.remove("enabled") {
-                None | Some(Value::Bool(true)) => {}
-                Some(Value::Bool(false)) => continue,
-                Some(other) => return Err(param(format!("enabled = {other}: true or false"))),
+            if enabled(&mut params).map_err(param)? {
+                let whole = (registration.complete)(&params)?;
+                detectors.insert(id.to_owned(), Value::Object(whole));
             }
-            detectors.insert(
-                id.to_owned(),
-                Value::Object((registration.complete)(&params)?),
-            );
+        }
+        for (id, table) in given.iter().filter(|(id, _)| known(id).is_err()) {
+            let mut params = table.as_object().cloned().unwrap_or_default();
+            let refuse = |reason| ConfigError::Guest {
+                detector: id.clone(),
+                reason,
+            };
+            if id != REFERENCE && enabled(&mut params).map_err(refuse)? {
+                detectors.insert(id.clone(), Value::Object(params));
+            }
         }
         Ok(Self {
             detectors,
@@ -145,7 +165,9 @@ impl DetectConfig {
             || ConfigError::Form(format!("{assignment:?}: expected detector.parameter=value"));
         let (path, value) = assignment.split_once('=').ok_or_else(form)?;
         let (detector, param) = path.trim().split_once('.').ok_or_else(form)?;
-        known(detector)?;
+        if self.params(detector).is_none() {
+            known(detector)?;
+        }
         let value = value.trim();
         // Whole numbers and booleans as such; all else as text, so that no decimal is rounded.
         let value = match serde_json::from_str(value) {
@@ -171,7 +193,8 @@ impl DetectConfig {
     /// # Errors
     /// [`ConfigError::UnknownDetector`]; nothing changes then.
     pub fn only(&mut self, names: &[String]) -> Result<(), ConfigError> {
-        for name in names.iter().filter(|name| self.rules.get(name).is_none()) {
+        let ours = |name: &str| self.rules.get(name).is_some() || self.params(name).is_some();
+        for name in names.iter().filter(|name| !ours(name)) {
             known(name)?;
         }
         let mut all = self.with_disabled();
@@ -269,6 +292,12 @@ impl DetectConfig {
         self.detectors.get(detector).and_then(Value::as_object)
     }
 
+    /// The detectors that are not built in, by name.
+    pub(crate) fn guests(&self) -> impl Iterator<Item = (&str, &Map<String, Value>)> {
+        let guests = self.detectors.iter().filter(|(id, _)| known(id).is_err());
+        guests.filter_map(|(id, params)| Some((id.as_str(), params.as_object()?)))
+    }
+
     /// The version of one detector's parameters, or of a rule: a digest of their canonical text.
     #[must_use]
     pub fn version(&self, detector: &str) -> Id {
@@ -291,6 +320,36 @@ impl DetectConfig {
         self.put_tables(&mut all);
         all
     }
+}
+
+/// Takes the switch out of a table.
+fn enabled(params: &mut Map<String, Value>) -> Result<bool, String> {
+    match params.remove("enabled") {
+        None => Ok(true),
+        Some(Value::Bool(switch)) => Ok(switch),
+        Some(other) => Err(format!("enabled = {other}: true or false")),
+    }
+}
+
+/// Whether a table is of a guest.
+fn is_guest(name: &str, table: &Value) -> Result<bool, ConfigError> {
+    let Some(digest) = table.get(WASM) else {
+        return Ok(false);
+    };
+    let refuse = |reason: &str| {
+        Err(ConfigError::Guest {
+            detector: name.to_owned(),
+            reason: reason.to_owned(),
+        })
+    };
+    if known(name).is_ok() {
+        return refuse("it is built in; give the one of your own another name");
+    }
+    let hex = |digest: &str| digest.len() == 64 && digest.bytes().all(|b| b.is_ascii_hexdigit());
+    if !digest.as_str().is_some_and(hex) {
+        return refuse("wasm must be the digest of its code, 64 hex digits");
+    }
+    Ok(true)
 }
 
 fn known(name: &str) -> Result<(), ConfigError> {

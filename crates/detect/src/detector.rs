@@ -10,6 +10,7 @@ use tapewatch_model::{EventTypes, Measure, OrderBatch, TimeSpan};
 
 use crate::codes::Names;
 use crate::config::ConfigError;
+use crate::guest::Disabled;
 use crate::reference::Reference;
 use crate::step::Step;
 
@@ -154,6 +155,26 @@ impl Rows<'_> {
         rows.chunk_by(move |a, b| sym(a) == sym(b))
     }
 
+    /// The engine's number of a row's instrument; `None` when it belongs to another shard.
+    #[inline]
+    pub(crate) fn sym(&self, row: usize) -> Option<u32> {
+        let sym = *self.orders.sym_codes().get(row)?;
+        *self.syms.get(sym as usize)?
+    }
+
+    /// The engine's numbers of a row's trader and owner, each [`NOBODY`] where the source does not
+    /// tell; `None` when there is no such row.
+    #[inline]
+    pub(crate) fn trader_and_owner(&self, row: usize) -> Option<(u32, u32)> {
+        let trader_code = *self.orders.trader_codes().get(row)? as usize;
+        let trader = self.traders.get(trader_code).copied().unwrap_or(NOBODY);
+        let account = self.account_codes.get(row).copied();
+        let owner = account.and_then(|code| self.account_owners.get(code as usize).copied());
+        let owner = owner.filter(|&owner| owner != NOBODY);
+        let of_trader = || self.trader_owners.get(trader_code).copied();
+        Some((trader, owner.or_else(of_trader).unwrap_or(NOBODY)))
+    }
+
     /// The engine's numbers of a row's instrument and trader; `None` when the instrument belongs to
     /// another shard or the source names no trader.
     #[inline]
@@ -276,4 +297,12 @@ pub(crate) trait Detector: Send {
 
     /// Entities it keeps a window for.
     fn entities(&self) -> u64;
+
+    /// Of a guest: that it stopped, and why.
+    fn disabled(&self) -> Option<Disabled> {
+        None
+    }
+
+    /// Of a guest: stops it, as one in another shard did.
+    fn disable(&mut self, _: &Disabled) {}
 }

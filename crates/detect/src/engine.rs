@@ -11,6 +11,7 @@ use crate::alerts::OpenAlerts;
 use crate::codes::Codes;
 use crate::config::{ConfigError, DetectConfig};
 use crate::detector::{Detector, DetectorInfo, Finding, Findings, Rows, Spot};
+use crate::guest::{Disabled, GuestDetector, Guests, NoGuests, same_code};
 use crate::markets::Markets;
 use crate::registry::{REGISTRY, rank};
 use crate::rules::runner;
@@ -50,6 +51,7 @@ pub(crate) struct Running {
 /// All detectors, with their windows.
 pub struct Engine {
     pub(crate) config: DetectConfig,
+    guests: Arc<dyn Guests>,
     pub(crate) running: Vec<Running>,
     pub(crate) codes: Codes,
     pub(crate) markets: Markets,
@@ -61,8 +63,21 @@ impl Engine {
     /// # Errors
     /// [`ConfigError`] when a detector refuses its parameters.
     pub fn new(config: &DetectConfig, shard: Shard) -> Result<Self, ConfigError> {
+        Self::with_guests(config, shard, Arc::new(NoGuests))
+    }
+
+    /// An engine with empty windows that also runs detectors that are not built in.
+    ///
+    /// # Errors
+    /// [`ConfigError`] when a detector refuses its parameters, or a guest is not there.
+    pub fn with_guests(
+        config: &DetectConfig,
+        shard: Shard,
+        guests: Arc<dyn Guests>,
+    ) -> Result<Self, ConfigError> {
         let mut engine = Self {
             config: config.clone(),
+            guests,
             running: Vec::new(),
             codes: Codes::new(shard, Arc::clone(config.reference())),
             markets: Markets::default(),
@@ -103,13 +118,49 @@ impl Engine {
                 None => Running::new(signature, Some(rule.digest), runner(rule, 0)),
             });
         }
+        for (id, params) in config.guests() {
+            let code = self.config.params(id);
+            let same = code.is_some_and(|before| same_code(before, params));
+            running.push(match known(id, None).filter(|_| same) {
+                Some(mut known) => {
+                    known.detector.reconfigure(params, config.reference())?;
+                    let signature =
+                        Signature::of(config, known.signature.id, known.signature.version);
+                    Running { signature, ..known }
+                }
+                None => {
+                    let guest = GuestDetector::new(0, id, params, &self.guests)?;
+                    let info = guest.info();
+                    let signature = Signature::of(config, info.id, info.version);
+                    Running::new(signature, None, Box::new(guest))
+                }
+            });
+        }
         Ok(running)
+    }
+
+    /// The guests that stopped.
+    #[must_use]
+    pub fn disabled(&self) -> Vec<Disabled> {
+        let detectors = self.running.iter();
+        detectors
+            .filter_map(|running| running.detector.disabled())
+            .collect()
+    }
+
+    /// Stops a guest that stopped in another shard; see [`crate::settle`].
+    pub fn disable(&mut self, notice: &Disabled) {
+        let mut detectors = self.running.iter_mut();
+        if let Some(running) = detectors.find(|running| running.signature.id == notice.detector) {
+            running.detector.disable(notice);
+        }
     }
 
     /// Takes a new configuration from the next batch on. Windows are kept where they still fit.
     ///
     /// # Errors
-    /// [`ConfigError`]; a [`DetectConfig`] was checked when it was made, so this does not happen.
+    /// [`ConfigError`] when a guest is not there or refuses its parameters; the engine is of no more
+    /// use then. The rest of a [`DetectConfig`] was checked when it was made.
     pub fn reconfigure(&mut self, config: &DetectConfig) -> Result<(), ConfigError> {
         if *config != self.config {
             self.running = self.build(config)?;

@@ -100,11 +100,10 @@ impl Markets {
 #[inline]
 fn incoming(rows: &Rows<'_>, row: usize) -> Option<(Incoming, u32, u32)> {
     let orders = rows.orders;
-    let sym = *orders.sym_codes().get(row)?;
-    let sym = (*rows.syms.get(sym as usize)?)?;
-    let trader_code = *orders.trader_codes().get(row)? as usize;
-    let trader = rows.traders.get(trader_code).copied().unwrap_or(NOBODY);
-    let desk = rows.trader_owners.get(trader_code).copied();
+    let sym = rows.sym(row)?;
+    let (trader, owner) = rows.trader_and_owner(row)?;
+    let desk = orders.trader_codes().get(row);
+    let desk = desk.and_then(|code| rows.trader_owners.get(*code as usize).copied());
     let desk = desk.unwrap_or(NOBODY);
     let exec = orders.exec_ids().and_then(|ids| ids.bytes_at(row));
     let display = orders.displays().get(row).copied().flatten();
@@ -118,7 +117,7 @@ fn incoming(rows: &Rows<'_>, row: usize) -> Option<(Incoming, u32, u32)> {
         display: display.map_or(0, Quantity::units),
         flags: orders.flags().get(row).copied().unwrap_or_default(),
         trader,
-        owner: rows.owner(row),
+        owner,
         order: OrderName::of(orders.order_ids().bytes_at(row)?),
         exec: exec.map_or(0, exec_number),
     };

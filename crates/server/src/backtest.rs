@@ -17,6 +17,7 @@ use tapewatch_store::{OrderScan, ScanRequest, ScanUnit};
 use crate::cli::BacktestArgs;
 use crate::config::Config;
 use crate::failure::Failure;
+use crate::guests;
 use crate::progress::{RowProgress, per_second};
 use crate::replay::stop_flag;
 use crate::{recovery, up};
@@ -39,7 +40,8 @@ const ALERTS_MAX: u64 = 5_000_000;
 pub(crate) fn run(args: &BacktestArgs) -> Result<(), Failure> {
     let grid = Grid::read(args)?;
     let (from, to) = args.stored.times()?;
-    let backtest = Backtest::new(grid.sets(), Shard::WHOLE).map_err(Failure::usage)?;
+    let backtest = Backtest::with_guests(grid.sets(), Shard::WHOLE, &guests::provider())
+        .map_err(Failure::usage)?;
     if backtest.by_bucket() {
         return Err(Failure::usage(
             "a detector mode that is defined over buckets (wj, wj1) cannot be tested over history: \
@@ -196,7 +198,9 @@ impl<'a> Run<'a> {
 
     /// The alerts of one unit; `None` when it was stopped.
     fn unit(&self, unit: &mut ScanUnit) -> Result<Option<Vec<SetAlert>>, Failure> {
-        let mut backtest = Backtest::new(self.grid.sets(), Shard::WHOLE).map_err(Failure::usage)?;
+        let mut backtest =
+            Backtest::with_guests(self.grid.sets(), Shard::WHOLE, &guests::provider())
+                .map_err(Failure::usage)?;
         if unit.by_instrument() {
             backtest = backtest.by_instrument();
         }
@@ -215,6 +219,10 @@ impl<'a> Run<'a> {
             }
         }
         self.looked_at.fetch_add(passed_over, Ordering::Relaxed);
+        if let Some((set, notice)) = backtest.disabled().first() {
+            // Its alerts would not be whole, and which are missing would depend on the scan.
+            return Err(Failure::run(format!("set {set}: {notice}")));
+        }
         let mut alerts = backtest.into_alerts();
         // The scan may leave out ids and prices; those of the alerts are read now, in their order.
         let place = |alert: &SetAlert| places.get(&alert.first.order.seq).copied();

@@ -16,7 +16,7 @@ use tapewatch_store::Format;
 
 use crate::config::{LogFormat, Overrides};
 use crate::failure::Failure;
-use crate::{rules, thresholds};
+use crate::{guests, rules, thresholds};
 use feed::bucket_rows;
 pub(crate) use feed::{FeedArgs, FeedCommand};
 
@@ -281,6 +281,9 @@ pub(crate) struct DetectArgs {
     /// Only this detector or rule, or `all` detectors; may be repeated
     #[arg(long, value_name = "NAME")]
     pub(crate) detector: Vec<String>,
+    /// A detector of your own, a WebAssembly component; may be repeated
+    #[arg(long, value_name = "WASM")]
+    pub(crate) guest: Vec<PathBuf>,
     /// Spoofing thresholds in the reference system's form
     #[arg(long, value_name = "CSV")]
     pub(crate) thresholds: Option<PathBuf>,
@@ -296,6 +299,9 @@ impl DetectArgs {
     /// The configuration that they name.
     pub(crate) fn config(&self) -> Result<DetectConfig, Failure> {
         let mut config = DetectConfig::default();
+        for file in &self.guest {
+            config = guests::with_file(&config, file)?;
+        }
         if let Some(path) = &self.rules {
             config = config.with_rules(rules::load(path)?);
         }

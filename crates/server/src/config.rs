@@ -292,7 +292,10 @@ impl Config {
 
     /// The detectors' configuration, thresholds file and rules included.
     pub(crate) fn detect(&self) -> Result<DetectConfig, Failure> {
-        let config = DetectConfig::from_json(&Value::Object(self.detectors.clone()));
+        let mut detectors = self.detectors.clone();
+        crate::guests::look_in(&self.data);
+        crate::guests::resolve(&mut detectors)?;
+        let config = DetectConfig::from_json(&Value::Object(detectors));
         let mut config =
             config.map_err(|error| Failure::usage(format!("configuration: detectors: {error}")))?;
         if !self.reference.as_os_str().is_empty() {
@@ -335,6 +338,17 @@ impl Config {
         for info in tapewatch_detect::detectors() {
             let params = canonical.get(info.id).unwrap_or(&off).clone();
             self.detectors.insert(info.id.to_owned(), params);
+        }
+        let guests = self.detectors.iter_mut();
+        for (id, table) in guests.filter(|(_, table)| table.get("wasm").is_some()) {
+            match canonical.get(id) {
+                Some(whole) => *table = whole.clone(),
+                // Switched off: its code stays named.
+                None => table
+                    .as_object_mut()
+                    .into_iter()
+                    .for_each(|table| drop(table.insert("enabled".to_owned(), false.into()))),
+            }
         }
         Ok(())
     }

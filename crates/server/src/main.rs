@@ -20,6 +20,7 @@ mod config;
 mod failure;
 mod feed;
 mod fold;
+mod guests;
 mod hit_writer;
 mod jobs;
 mod logging;

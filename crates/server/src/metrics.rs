@@ -18,6 +18,7 @@ pub(crate) struct Metrics {
     pub(crate) late_rows: IntGauge,
     pub(crate) window_overflows: IntGauge,
     pub(crate) entities: IntGauge,
+    pub(crate) guest_disabled: IntGauge,
     pub(crate) refused_buckets: IntCounterVec,
     pub(crate) duplicate_buckets: IntCounter,
     pub(crate) queue: IntGauge,
@@ -78,6 +79,8 @@ impl Maker {
 
 const CHECKPOINT_SEQ: &str =
     "Last sequence number that the newest checkpoint of this process covers; 0 before any.";
+const GUEST_DISABLED: &str =
+    "Detectors brought by users that failed and are disabled; /api/v1/status says why.";
 const CHECKPOINT_SECONDS: &str = "Time to write one checkpoint, beside the pipeline.";
 const SECONDS: &[f64] = &[
     0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 60.0,
@@ -124,6 +127,7 @@ impl Metrics {
                 "Events that left a full detector window before their time.",
             )?,
             entities: m.gauge("entities", "Entities that have a detector window.")?,
+            guest_disabled: m.gauge("guest_disabled", GUEST_DISABLED)?,
             refused_buckets: m.counters(
                 "refused_buckets_total",
                 "Buckets that were not taken.",

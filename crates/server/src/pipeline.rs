@@ -3,11 +3,11 @@
 //! Invariant: nothing reaches the fold before its group is committed; an answer is given only after
 //! that. Buckets that wait together share one commit. The queue is bounded: who publishes waits.
 
-use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
-use tapewatch_detect::DetectConfig;
+use tapewatch_detect::{DetectConfig, Disabled};
 use tapewatch_journal::{Journal, Retention};
 use tapewatch_model::Bucket;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -86,6 +86,34 @@ enum Command {
 #[derive(Default)]
 pub(crate) struct Live {
     pub(crate) late_rows: AtomicU64,
+    /// What there is to tell of guests that stopped.
+    disabled: Mutex<Vec<String>>,
+}
+
+impl Live {
+    /// What there is to tell of guests that stopped.
+    pub(crate) fn disabled(&self) -> Vec<String> {
+        let disabled = self.disabled.lock();
+        disabled.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Shows the guests that stopped; those that are new are told to the operator.
+    fn show_disabled(&self, now: &[Disabled]) {
+        let mut shown = self.disabled.lock().unwrap_or_else(PoisonError::into_inner);
+        if shown.len() == now.len()
+            && now
+                .iter()
+                .zip(&*shown)
+                .all(|(one, text)| one.to_string() == *text)
+        {
+            return;
+        }
+        let texts: Vec<String> = now.iter().map(ToString::to_string).collect();
+        for text in texts.iter().filter(|text| !shown.contains(text)) {
+            tracing::error!("{text}");
+        }
+        *shown = texts;
+    }
 }
 
 /// The sender's side of the pipeline.

@@ -309,6 +309,7 @@ pub(crate) async fn read_only(
     config: &DetectConfig,
     options: StoreOptions,
 ) -> Result<Fold, Failure> {
+    crate::guests::look_in(data);
     let store = open_read_only(data, options).await?;
     let known = store.high_water().last();
     let mut fold = Fold::new(config, 1, store)?;

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 
-use tapewatch_detect::{DetectConfig, Engine, Shard, merge_shards};
+use tapewatch_detect::{DetectConfig, Disabled, Engine, Shard, merge_shards, settle};
 use tapewatch_model::{
     DeadLetter, EventTypes, Hit, OrderBatch, OrderSource, Progress, SourceError,
 };
@@ -18,6 +18,7 @@ use tapewatch_store::HistoryOrders;
 use crate::cli::ReplayArgs;
 use crate::config::Config;
 use crate::failure::Failure;
+use crate::guests;
 use crate::hit_writer::HitWriter;
 use crate::progress::{RowProgress, per_second, refused};
 use crate::source::{format_of, open};
@@ -103,6 +104,9 @@ impl OrderSource for Stored {
     }
 }
 
+/// What a thread found in a batch, and the guests that stopped in it.
+type Found = (Vec<Hit>, Vec<Disabled>);
+
 struct Replay<'a> {
     args: &'a ReplayArgs,
     config: DetectConfig,
@@ -113,6 +117,8 @@ struct Replay<'a> {
     refused: u64,
     passed_over: u64,
     hits: u64,
+    /// Guests that stopped.
+    disabled: Vec<Disabled>,
 }
 
 impl<'a> Replay<'a> {
@@ -126,6 +132,7 @@ impl<'a> Replay<'a> {
             refused: 0,
             passed_over: 0,
             hits: 0,
+            disabled: Vec::new(),
         })
     }
 
@@ -168,6 +175,9 @@ impl<'a> Replay<'a> {
             time.as_secs_f64(),
             per_second(rows, time)
         );
+        self.disabled
+            .iter()
+            .for_each(|one| eprintln!("{name}: {one}"));
         if rows == 0 && self.args.file.is_none() {
             eprintln!("{name}: no order there is asked for: check --data, --from and --to");
         }
@@ -182,8 +192,7 @@ impl<'a> Replay<'a> {
         if self.args.check_all || self.args.strict {
             return Ok(EventTypes::ALL);
         }
-        let engine = Engine::new(&self.config, Shard::WHOLE).map_err(Failure::usage)?;
-        Ok(engine.events())
+        Ok(engine(&self.config, Shard::WHOLE)?.events())
     }
 
     fn on_this_thread<W: Write>(
@@ -197,6 +206,7 @@ impl<'a> Replay<'a> {
         let mut hits = Vec::new();
         while self.read(source.as_mut(), &mut orders, &mut letters)? {
             engine.apply(&orders, &mut hits);
+            self.disabled = engine.disabled();
             self.hits += hits.len() as u64;
             hits.drain(..)
                 .try_for_each(|hit| writer.write(&hit))
@@ -217,7 +227,7 @@ impl<'a> Replay<'a> {
         let engines = engines?;
         thread::scope(|scope| {
             let mut batches: Vec<SyncSender<Arc<OrderBatch>>> = Vec::new();
-            let mut results: Vec<Receiver<Vec<Hit>>> = Vec::new();
+            let mut results: Vec<Receiver<Found>> = Vec::new();
             for mut engine in engines {
                 let (batch_in, batch_out) = sync_channel::<Arc<OrderBatch>>(BATCHES_AHEAD);
                 let (hits_in, hits_out) = sync_channel(BATCHES_AHEAD * 2);
@@ -225,7 +235,7 @@ impl<'a> Replay<'a> {
                     for orders in batch_out {
                         let mut hits = Vec::new();
                         engine.apply(&orders, &mut hits);
-                        if hits_in.send(hits).is_err() {
+                        if hits_in.send((hits, engine.disabled())).is_err() {
                             return; // whoever collects has ended, and says why
                         }
                     }
@@ -261,11 +271,17 @@ impl<'a> Replay<'a> {
     /// Writes the hits of the oldest batch on the way.
     fn collect<W: Write>(
         &mut self,
-        results: &[Receiver<Vec<Hit>>],
+        results: &[Receiver<Found>],
         writer: &mut HitWriter<W>,
     ) -> Result<(), Ended> {
-        let shards: Result<Vec<_>, _> = results.iter().map(Receiver::recv).collect();
-        let hits = merge_shards(shards.map_err(|_| died())?);
+        let shards: Result<Vec<Found>, _> = results.iter().map(Receiver::recv).collect();
+        let (shards, disabled): (Vec<_>, Vec<_>) = shards.map_err(|_| died())?.into_iter().unzip();
+        let mut hits = merge_shards(shards);
+        let before = std::mem::take(&mut self.disabled);
+        self.disabled = settle(
+            before.into_iter().chain(disabled.into_iter().flatten()),
+            &mut hits,
+        );
         self.hits += hits.len() as u64;
         hits.iter()
             .try_for_each(|hit| writer.write(hit))
@@ -333,7 +349,7 @@ impl From<Failure> for Ended {
 }
 
 fn engine(config: &DetectConfig, shard: Shard) -> Result<Engine, Failure> {
-    Engine::new(config, shard).map_err(Failure::usage)
+    Engine::with_guests(config, shard, guests::provider()).map_err(Failure::usage)
 }
 
 fn failed(error: SourceError) -> Ended {

@@ -8,11 +8,13 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 
 use tapewatch_detect::{
-    ConfigError, Counters, DetectConfig, Engine, EngineState, Shard, StateError, merge_shards,
+    ConfigError, Counters, DetectConfig, Disabled, Engine, EngineState, Shard, StateError,
+    merge_shards, settle,
 };
 use tapewatch_model::{Hit, OrderBatch};
 
 use crate::failure::Failure;
+use crate::guests;
 
 /// Most shards.
 pub(crate) const SHARDS_MAX: u32 = 64;
@@ -24,11 +26,12 @@ enum Work {
     Clear,
     Reconfigure(Box<DetectConfig>),
     Load(Vec<u8>),
+    Disable(Vec<Disabled>),
     State,
 }
 
 enum Done {
-    Hits(Vec<Hit>, Counters),
+    Hits(Vec<Hit>, Counters, Vec<Disabled>),
     Config(Result<(), ConfigError>),
     Loaded(Result<(), StateError>, Counters),
     State(Box<EngineState>),
@@ -46,19 +49,25 @@ struct Other {
 pub(crate) struct Shards {
     first: Engine,
     others: Vec<Other>,
+    /// Guests that stopped in one of them, and with that in all.
+    disabled: Vec<Disabled>,
 }
 
 impl Shards {
     /// Engines with empty windows.
     pub(crate) fn new(config: &DetectConfig, count: u32) -> Result<Self, Failure> {
         let count = count.clamp(1, SHARDS_MAX);
-        let engine = |index| Engine::new(config, Shard { index, count }).map_err(Failure::usage);
+        let engine = |index| {
+            let engine = Engine::with_guests(config, Shard { index, count }, guests::provider());
+            engine.map_err(Failure::usage)
+        };
         let others: Result<_, _> = (1..count)
             .map(|index| Other::start(engine(index)?))
             .collect();
         Ok(Self {
             first: engine(0)?,
             others: others?,
+            disabled: Vec::new(),
         })
     }
 
@@ -71,20 +80,29 @@ impl Shards {
     pub(crate) fn apply(&mut self, orders: OrderBatch, hits: &mut Vec<Hit>) -> OrderBatch {
         if self.others.is_empty() {
             self.first.apply(&orders, hits);
+            self.disabled = self.first.disabled();
             return orders;
         }
         let orders = Arc::new(orders);
         self.send(|| Work::Apply(Arc::clone(&orders)));
         let mut first = Vec::new();
         self.first.apply(&orders, &mut first);
-        let mut all = vec![first];
+        let (mut all, mut disabled) = (vec![first], self.first.disabled());
         for other in &mut self.others {
-            if let Done::Hits(hits, counters) = other.answer() {
+            if let Done::Hits(hits, counters, stopped) = other.answer() {
                 all.push(hits);
                 other.counters = counters;
+                disabled.extend(stopped);
             }
         }
-        hits.extend(merge_shards(all));
+        let mut merged = merge_shards(all);
+        let disabled = settle(disabled, &mut merged);
+        if disabled != self.disabled {
+            disabled.iter().for_each(|one| self.first.disable(one));
+            self.send(|| Work::Disable(disabled.clone()));
+            self.disabled = disabled;
+        }
+        hits.extend(merged);
         Arc::unwrap_or_clone(orders)
     }
 
@@ -104,6 +122,11 @@ impl Shards {
             }
         }
         result
+    }
+
+    /// Guests that stopped.
+    pub(crate) fn disabled(&self) -> &[Disabled] {
+        &self.disabled
     }
 
     /// Copies of all windows.
@@ -168,10 +191,14 @@ impl Other {
                         let mut hits = Vec::new();
                         engine.apply(&orders, &mut hits);
                         drop(orders); // before the answer: then the batch is the asker's alone
-                        Done::Hits(hits, engine.counters())
+                        Done::Hits(hits, engine.counters(), engine.disabled())
                     }
                     Work::Clear => {
                         engine.clear();
+                        continue;
+                    }
+                    Work::Disable(stopped) => {
+                        stopped.iter().for_each(|one| engine.disable(one));
                         continue;
                     }
                     Work::Reconfigure(config) => Done::Config(engine.reconfigure(&config)),

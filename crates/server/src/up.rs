@@ -165,6 +165,7 @@ fn load(args: &UpArgs) -> Result<(Config, DetectConfig), Failure> {
     config.set_detectors(&args.detector, &args.set)?;
     crate::logging::start(&config.log)?;
     let detect = config.detect()?;
+    crate::guests::keep(&config.data)?;
     if !config.listen.ip().is_loopback() {
         tracing::warn!(listen = %config.listen, "open to the network: whoever reaches this address can read and publish");
     }

@@ -8,18 +8,26 @@ use super::Finding;
 const ARROWS: &[(&str, &[&str])] = &[
     (
         "server",
-        &["connect", "detect", "exchange", "store", "journal", "model"],
+        &[
+            "connect", "detect", "exchange", "guest", "store", "journal", "model",
+        ],
     ),
     ("connect", &["model"]),
     ("detect", &["model"]),
     ("exchange", &["model"]),
+    ("guest", &["detect", "model"]),
     ("store", &["model"]),
     ("journal", &[]),
     ("model", &[]),
 ];
-/// The libraries that only `store` names; a dash continues the name.
-const COLUMNAR: &[&str] = &["arrow", "datafusion", "deltalake", "parquet"];
-const OWNER_OF_COLUMNS: &str = "store";
+/// Libraries and the one crate that names them; a dash continues the name.
+const WALLS: &[(&str, &str)] = &[
+    ("arrow", "store"),
+    ("datafusion", "store"),
+    ("deltalake", "store"),
+    ("parquet", "store"),
+    ("wasmtime", "guest"),
+];
 const PREFIX: &str = "tapewatch-";
 
 /// Checks what `cargo metadata` says of the workspace; dev-dependencies are free.
@@ -57,13 +65,14 @@ fn refusal(from: &str, allowed: &[&str], to: &str) -> Option<String> {
             format!("{from} → {to} is no allowed arrow; pass what it needs through server (ARCHITECTURE.md)")
         });
     }
-    let columnar = COLUMNAR.iter().any(|library| {
+    let wall = WALLS.iter().find(|(library, _)| {
         to.strip_prefix(library)
             .is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
     });
-    (columnar && from != OWNER_OF_COLUMNS).then(|| {
-        format!("{from} names {to}; only {OWNER_OF_COLUMNS} may, so put what needs it there")
-    })
+    let (_, owner) = wall.filter(|(_, owner)| *owner != from)?;
+    Some(format!(
+        "{from} names {to}; only {owner} may, so put what needs it there"
+    ))
 }
 
 fn text<'a>(value: &'a Value, key: &str) -> &'a str {
@@ -121,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn only_store_names_columns() {
+    fn a_walled_library_has_one_owner() {
         assert_eq!(
             findings(
                 "tapewatch-server",
@@ -131,6 +140,8 @@ mod tests {
                 "crates/server/Cargo.toml:1: server names arrow-array; only store may, so put what needs it there"
             ]
         );
+        assert_eq!(findings("tapewatch-guest", &[("wasmtime", None)]).len(), 0);
+        assert_eq!(findings("tapewatch-detect", &[("wasmtime", None)]).len(), 1);
     }
 
     #[test]

@@ -29,6 +29,8 @@ pub(crate) struct Status {
     recent_orders: u64,
     /// The sequence number that the next row gets.
     next_seq: u64,
+    /// Detectors brought by users that failed and are disabled: which, since when, why, what to do.
+    disabled: Vec<String>,
     /// Feeds that run inside the process, newest first.
     feeds: Vec<Job>,
 }
@@ -47,6 +49,7 @@ pub(crate) async fn status(State(shared): State<Shared>) -> Json<Status> {
         late_rows: shared.live.late_rows.load(Ordering::Relaxed),
         recent_orders: counts.recent_orders,
         next_seq: shared.published.borrow().saturating_add(1),
+        disabled: shared.live.disabled(),
         feeds: shared.jobs.list(),
     })
 }

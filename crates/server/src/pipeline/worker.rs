@@ -359,6 +359,9 @@ impl Worker {
         metrics.late_rows.set(gauge(counters.late_rows));
         metrics.window_overflows.set(gauge(counters.overflows));
         metrics.entities.set(gauge(counters.entities));
+        let disabled = self.fold.shards.disabled();
+        metrics.guest_disabled.set(gauge(disabled.len() as u64));
+        self.live.show_disabled(disabled);
         metrics
             .alerts
             .set(gauge(crate::fold::lock(&self.fold.book()).total()));
