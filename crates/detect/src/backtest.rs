@@ -206,17 +206,25 @@ impl Backtest {
             for serving in self
                 .serving
                 .iter_mut()
-                .filter(|one| !one.detector.by_step())
+                .filter(|one| one.detector.by_step().is_none())
             {
                 let (detector, mut joined) = serving.joining(versions, &rows, alerts);
                 detector.apply(&rows, &mut joined);
             }
-            if self.serving.iter().any(|one| one.detector.by_step()) {
+            if self
+                .serving
+                .iter()
+                .any(|one| one.detector.by_step().is_some())
+            {
                 for row in 0..orders.len() {
                     let Some(step) = self.markets.step(&rows, row) else {
                         continue;
                     };
-                    for serving in self.serving.iter_mut().filter(|one| one.detector.by_step()) {
+                    let looks = |one: &&mut Serving| {
+                        let events = one.detector.by_step();
+                        events.is_some_and(|events| events.contains(step.kind))
+                    };
+                    for serving in self.serving.iter_mut().filter(looks) {
                         let (detector, mut joined) = serving.joining(versions, &rows, alerts);
                         detector.step(&step, &mut joined);
                     }

@@ -242,15 +242,15 @@ pub(crate) trait Detector: Send {
         false
     }
 
-    /// Whether it looks at rows one by one, with their market: [`Self::step`] is called then, else
-    /// [`Self::apply`].
-    fn by_step(&self) -> bool {
-        false
+    /// The events that it looks at one by one, with their market: [`Self::step`] is called for them.
+    /// `None` when it takes whole batches: [`Self::apply`] is called then.
+    fn by_step(&self) -> Option<EventTypes> {
+        None
     }
 
     /// Whether it looks at more of a row than type, time, instrument, trader, side and quantity.
     fn wants_details(&self) -> bool {
-        self.by_step()
+        self.by_step().is_some()
     }
 
     /// Applies the batch; what it finds comes in row order.

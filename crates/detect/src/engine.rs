@@ -46,6 +46,8 @@ pub(crate) struct Running {
     rule: Option<Id>,
     pub(crate) detector: Box<dyn Detector>,
     pub(crate) open: OpenAlerts,
+    /// What the detector says: asked once, for it is needed at every row.
+    by_step: Option<EventTypes>,
 }
 
 /// All detectors, with their windows.
@@ -218,20 +220,20 @@ impl Engine {
         };
         let suppressions = self.config.suppressions();
         let first_hit = hits.len();
-        for running in self
-            .running
-            .iter_mut()
-            .filter(|one| !one.detector.by_step())
-        {
+        for running in self.running.iter_mut().filter(|one| one.by_step.is_none()) {
             let (detector, mut found) = running.finding(suppressions, &rows, hits);
             detector.apply(&rows, &mut found);
         }
-        if self.running.iter().any(|one| one.detector.by_step()) {
+        if self.running.iter().any(|one| one.by_step.is_some()) {
             for row in 0..orders.len() {
                 let Some(step) = self.markets.step(&rows, row) else {
                     continue;
                 };
-                for running in self.running.iter_mut().filter(|one| one.detector.by_step()) {
+                let looks = |one: &&mut Running| {
+                    let events = one.by_step.unwrap_or(EventTypes::NONE);
+                    events.contains(step.kind)
+                };
+                for running in self.running.iter_mut().filter(looks) {
                     let (detector, mut found) = running.finding(suppressions, &rows, hits);
                     detector.step(&step, &mut found);
                 }
@@ -259,6 +261,7 @@ impl Running {
         Self {
             signature,
             rule,
+            by_step: detector.by_step(),
             detector,
             open: OpenAlerts::default(),
         }

@@ -13,8 +13,9 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::step::Step;
 
-/// Entities looked at for letting go, each time that one is asked for.
-const SWEPT: usize = 2;
+/// Entities looked at for letting go, each time that a new one comes: so those that could be let go
+/// are never many, and asking for one that is there costs nothing more.
+const SWEPT: usize = 4;
 
 /// Who an entity is within an instrument: by the engine's number, or a [`Pair`].
 pub(crate) trait Who: Copy {
@@ -110,19 +111,12 @@ impl<S: Default, W: Who> Entities<S, W> {
     /// when it is not asked for within `kept` nanoseconds.
     #[inline]
     pub(crate) fn get(&mut self, step: &Step<'_>, who: W, kept: i64) -> &mut S {
-        self.sweep(step);
         let key = who.key(step.sym);
-        let next = self.slots.len() as u32;
-        let place = *self.places.entry(key).or_insert(next) as usize;
-        if place == next as usize {
-            self.slots.push(Slot {
-                key,
-                last: step.time,
-                kept,
-                state: S::default(),
-            });
-        }
-        match self.slots.get_mut(place) {
+        let place = match self.places.get(&key) {
+            Some(&place) => place,
+            None => self.add(step, key),
+        };
+        match self.slots.get_mut(place as usize) {
             Some(slot) => {
                 slot.last = step.time;
                 slot.kept = kept;
@@ -138,12 +132,26 @@ impl<S: Default, W: Who> Entities<S, W> {
         if self.slots.is_empty() {
             return None;
         }
-        self.sweep(step);
         let place = *self.places.get(&who.key(step.sym))?;
         let slot = self.slots.get_mut(place as usize)?;
         slot.last = step.time;
         slot.kept = kept;
         Some(&mut slot.state)
+    }
+
+    /// The place of a new one.
+    #[cold]
+    fn add(&mut self, step: &Step<'_>, key: W::Key) -> u32 {
+        self.sweep(step);
+        let place = self.slots.len() as u32;
+        self.places.insert(key, place);
+        self.slots.push(Slot {
+            key,
+            last: step.time,
+            kept: 0,
+            state: S::default(),
+        });
+        place
     }
 
     fn sweep(&mut self, step: &Step<'_>) {

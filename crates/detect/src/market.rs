@@ -13,7 +13,9 @@ mod pulse;
 mod saved;
 mod sizes;
 
-use tapewatch_model::{Book, BookOrder, EventType, Flags, OrderKey, Price, Quantity, Side};
+use tapewatch_model::{
+    Book, BookOrder, EventType, Flags, OrderKey, OrderMut, Price, Quantity, Side,
+};
 
 pub(crate) use order::{Held, Incoming, OrderName, Party, Seen, Trade, exec_number};
 pub(crate) use presence::Presences;
@@ -62,6 +64,8 @@ pub(crate) struct Market {
     open: Option<OpenExecution>,
     /// When a row last was of an auction or a halt.
     uncalm: i64,
+    /// What the last row meant: it lies here because it is large, and is lent to all detectors.
+    seen: Seen,
     overflows: u64,
 }
 
@@ -78,6 +82,7 @@ impl Default for Market {
             sizes: Sizes::default(),
             open: None,
             uncalm: i64::MIN,
+            seen: Seen::default(),
             overflows: 0,
         }
     }
@@ -135,8 +140,13 @@ impl Market {
         self.book.levels(side).take(levels).map(units).sum()
     }
 
+    /// What the last row meant.
+    pub(crate) fn seen(&self) -> &Seen {
+        &self.seen
+    }
+
     /// Takes a row in.
-    pub(crate) fn take(&mut self, row: &Incoming) -> Seen {
+    pub(crate) fn take(&mut self, row: &Incoming) -> &Seen {
         self.now = self.now.max(row.time);
         if row.flags.has(Flags::AUCTION.with(Flags::HALT)) {
             self.uncalm = self.now;
@@ -144,18 +154,17 @@ impl Market {
         if row.kind != EventType::Filled && !self.aside.is_empty() {
             self.settle();
         }
-        let seen = match row.kind {
-            EventType::New => self.enter(row),
+        self.seen.trade = None;
+        self.seen.aggressor = None;
+        self.seen.order = match row.kind {
+            EventType::New => Some(self.enter(row)),
             EventType::Amended => self.amend(row),
-            EventType::Cancelled => Seen {
-                order: self.remove(row.order),
-                ..Seen::default()
-            },
+            EventType::Cancelled => self.remove(row.order),
             EventType::Filled => self.fill(row),
         };
         self.note_middle();
         self.pulse.take(self.now, self.mid2, row.kind);
-        seen
+        &self.seen
     }
 
     /// Those aside did not trade any more: what is left of them rests.
@@ -195,7 +204,7 @@ impl Market {
         }
     }
 
-    fn enter(&mut self, row: &Incoming) -> Seen {
+    fn enter(&mut self, row: &Incoming) -> Held {
         let held = Held {
             trader: row.trader,
             owner: row.owner,
@@ -218,10 +227,7 @@ impl Market {
         if row.order.key != 0 {
             self.place(row.order.key, held, row.flags);
         }
-        Seen {
-            order: Some(held),
-            ..Seen::default()
-        }
+        held
     }
 
     /// Puts an order where it belongs: aside while it may trade at once.
@@ -239,77 +245,78 @@ impl Market {
         }
     }
 
-    fn amend(&mut self, row: &Incoming) -> Seen {
-        let Some(before) = self.find(row.order) else {
-            return Seen::default();
-        };
-        let after = Held {
-            price: if row.flags.has(Flags::MARKET) {
-                before.price
-            } else {
-                row.price
-            },
-            leaves: row.quantity,
-            quantity: before.traded.saturating_add(row.quantity),
-            display: if row.display == 0 {
-                before.display
-            } else {
-                row.display
-            },
-            ..before
-        };
-        let key = OrderKey(row.order.key);
-        let kept = after.price == before.price && after.leaves <= before.leaves;
-        match (kept, Quantity::from_units(after.shown())) {
-            (true, Ok(shown)) if self.book.contains(key) => {
-                if let Some(mut order) = self.book.get_mut(key) {
+    fn amend(&mut self, row: &Incoming) -> Option<Held> {
+        let waits = self.waiting(row.order).is_some();
+        let resting = if waits { None } else { self.resting(row.order) };
+        let (before, after) = match resting {
+            None => {
+                let before = self.remove(row.order)?;
+                (before, before.amended(row))
+            }
+            Some(mut order) => {
+                let before = *order.extra();
+                let after = before.amended(row);
+                if after.price == before.price && after.leaves <= before.leaves {
                     *order.extra_mut() = after;
+                    let shown = Quantity::from_units(after.shown()).unwrap_or_default();
+                    let before_shown = order.quantity();
+                    if shown > before_shown {
+                        order.requeue(shown);
+                    } else {
+                        order.reduce(before_shown.saturating_sub(shown));
+                    }
+                    self.presence.leaves(&before, before.leaves - after.leaves);
+                    return Some(before);
                 }
-                self.presence.leaves(&before, before.leaves - after.leaves);
-                self.book.modify(key, Price::from_units(after.price), shown);
+                order.remove();
+                self.presence.leaves(&before, before.leaves);
+                (before, after)
             }
-            _ => {
-                self.remove(row.order);
-                let placed = self.now;
-                self.place(row.order.key, Held { placed, ..after }, row.flags);
-            }
-        }
-        Seen {
-            order: Some(before),
-            ..Seen::default()
-        }
+        };
+        let placed = self.now;
+        self.place(row.order.key, Held { placed, ..after }, row.flags);
+        Some(before)
     }
 
-    fn find(&self, name: OrderName) -> Option<Held> {
+    /// Where the order stands aside, if it does.
+    #[inline]
+    fn waiting(&self, name: OrderName) -> Option<usize> {
+        let is = |aside: &Aside| aside.key == name.key && aside.held.check == name.check;
+        self.aside.iter().rposition(is)
+    }
+
+    /// The order as it rests, if it does.
+    #[inline]
+    fn resting(&mut self, name: OrderName) -> Option<OrderMut<'_, Held>> {
         if name.key == 0 {
             return None;
         }
-        let aside = self.aside.iter().rev().find(|aside| aside.key == name.key);
-        let resting = || Some(self.book.get(OrderKey(name.key))?.extra);
-        let held = aside.map(|aside| aside.held).or_else(resting)?;
-        (held.check == name.check).then_some(held)
+        let order = self.book.get_mut(OrderKey(name.key))?;
+        (order.extra().check == name.check).then_some(order)
     }
 
     fn remove(&mut self, name: OrderName) -> Option<Held> {
-        let held = self.find(name)?;
-        match self.book.remove(OrderKey(name.key)) {
-            Some(order) => self.presence.leaves(&held, order.extra.leaves),
-            None => self.aside.retain(|aside| aside.key != name.key),
+        if let Some(at) = self.waiting(name) {
+            return Some(self.aside.remove(at).held);
         }
+        let order = self.resting(name)?;
+        let held = *order.extra();
+        order.remove();
+        self.presence.leaves(&held, held.leaves);
         Some(held)
     }
 
-    fn fill(&mut self, row: &Incoming) -> Seen {
-        let came_in = self.aside.iter().any(|aside| aside.key == row.order.key);
-        let order = self.find(row.order);
-        if let Some(before) = order {
-            self.reduce(row, before);
-        }
+    fn fill(&mut self, row: &Incoming) -> Option<Held> {
+        let came_in = self.waiting(row.order);
+        let order = match came_in {
+            Some(at) => self.reduce_aside(row, at),
+            None => self.reduce(row),
+        };
         let aggressor = match row.flags {
             flags if flags.has(Flags::AUCTION) => None,
             flags if flags.has(Flags::AGGRESSOR) => Some(row.side),
             flags if flags.has(Flags::PASSIVE) => Some(row.side.opposite()),
-            _ if row.order.key != 0 && came_in => Some(row.side),
+            _ if came_in.is_some() => Some(row.side),
             _ => None,
         };
         let party = Party {
@@ -318,14 +325,14 @@ impl Market {
             seq: row.seq,
             order,
         };
-        let trade = self.pair(row, party, aggressor);
+        self.seen.trade = self.pair(row, party, aggressor);
         // Both sides tell the same print: the first one counts it.
         let counts = match row.exec {
             0 => {
                 let auctioned = row.flags.has(Flags::AUCTION) && row.side == Side::Sell;
                 !row.flags.has(Flags::AGGRESSOR) && !auctioned
             }
-            _ => trade.is_none(),
+            _ => self.seen.trade.is_none(),
         };
         if counts {
             self.prints.push(Print {
@@ -335,11 +342,8 @@ impl Market {
                 aggressor,
             });
         }
-        Seen {
-            order,
-            trade,
-            aggressor,
-        }
+        self.seen.aggressor = aggressor;
+        order
     }
 
     /// The execution, when its other side was the one before.
@@ -371,29 +375,24 @@ impl Market {
         })
     }
 
-    /// Takes what traded from its order.
-    fn reduce(&mut self, row: &Incoming, before: Held) {
-        let after = Held {
-            traded: before.traded.saturating_add(row.quantity),
-            leaves: before.leaves.saturating_sub(row.quantity).max(0),
-            ..before
-        };
-        if let Some(aside) = self
-            .aside
-            .iter_mut()
-            .find(|aside| aside.key == row.order.key)
-        {
-            aside.held = after;
-            if after.leaves == 0 {
-                self.aside.retain(|aside| aside.key != row.order.key);
-            }
-            return;
+    /// Takes what traded from an order that stands aside; the order before.
+    fn reduce_aside(&mut self, row: &Incoming, at: usize) -> Option<Held> {
+        let held = &mut self.aside.get_mut(at)?.held;
+        let before = *held;
+        *held = before.executed(row);
+        if held.leaves == 0 {
+            self.aside.remove(at);
         }
-        let Some(mut order) = self.book.get_mut(OrderKey(row.order.key)) else {
-            return;
-        };
+        Some(before)
+    }
+
+    /// Takes what traded from an order that rests; the order before.
+    fn reduce(&mut self, row: &Incoming) -> Option<Held> {
+        let mut order = self.resting(row.order)?;
+        let before = *order.extra();
+        let after = before.executed(row);
         *order.extra_mut() = after;
-        let shown = order.order().quantity.units().saturating_sub(row.quantity);
+        let shown = order.quantity().units().saturating_sub(row.quantity);
         if shown > 0 {
             order.reduce(Quantity::from_units(row.quantity).unwrap_or_default());
         } else {
@@ -401,6 +400,7 @@ impl Market {
             order.requeue(Quantity::from_units(after.shown()).unwrap_or_default());
         }
         self.presence.leaves(&before, before.leaves - after.leaves);
+        Some(before)
     }
 
     fn note_middle(&mut self) {

@@ -50,9 +50,10 @@ impl Markets {
             self.markets.resize(place + 1, None);
         }
         let market = self.markets.get_mut(place)?.get_or_insert_default();
-        let seen = market.take(&incoming);
+        market.take(&incoming);
         let (class, group) = rows.names.class_and_group(sym, incoming.owner);
         let market = self.get(sym)?;
+        let seen = market.seen();
         Some(Step {
             rows,
             row,
@@ -68,8 +69,8 @@ impl Markets {
             quantity: incoming.quantity,
             flags: incoming.flags,
             key: incoming.order.key,
-            order: seen.order,
-            trade: seen.trade,
+            order: seen.order.as_ref(),
+            trade: seen.trade.as_ref(),
             aggressor: seen.aggressor,
             market,
             markets: self,

@@ -102,7 +102,7 @@ pub(crate) fn apply(
             if let Some(lures) = traders.find(step, trader, kept) {
                 lures.executed(step);
             }
-            if let Some(lure) = lure(step, trader, rule, &held) {
+            if let Some(lure) = lure(step, trader, rule, held) {
                 traders.get(step, trader, kept).push(lure);
             }
             None

@@ -39,9 +39,9 @@ pub(crate) struct Step<'a> {
     pub(crate) key: u64,
     /// The order as it was before the row; of a new one, as it came in. `None` when its beginning
     /// was not told.
-    pub(crate) order: Option<Held>,
+    pub(crate) order: Option<&'a Held>,
     /// At the row that tells an execution's second side: both.
-    pub(crate) trade: Option<Trade>,
+    pub(crate) trade: Option<&'a Trade>,
     /// Of an execution: the side of the order that came in, where that is known.
     pub(crate) aggressor: Option<Side>,
     /// The market after the row.

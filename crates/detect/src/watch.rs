@@ -71,17 +71,15 @@ impl<W: Watch> Detector for Watcher<W> {
         EventTypes::ALL
     }
 
-    fn by_step(&self) -> bool {
-        true
+    fn by_step(&self) -> Option<EventTypes> {
+        Some(W::EVENTS)
     }
 
     #[inline]
     fn step(&mut self, step: &Step<'_>, findings: &mut dyn Findings) {
-        if W::EVENTS.contains(step.kind) {
-            let set = self.set;
-            let mut found = Found { set, findings };
-            self.watch.step(step, &self.params, &mut found);
-        }
+        let set = self.set;
+        let mut found = Found { set, findings };
+        self.watch.step(step, &self.params, &mut found);
     }
 
     fn clear(&mut self) {

@@ -14,6 +14,7 @@ use std::hash::BuildHasher;
 
 use foldhash::fast::FixedState;
 use hashbrown::HashTable;
+use hashbrown::hash_table::Entry;
 
 use crate::fixed::{Decimal, Price, Quantity};
 use crate::order::Side;
@@ -151,10 +152,7 @@ impl<T: Copy> Book<T> {
         if order.quantity == Quantity::ZERO {
             return Err(AddError::NoQuantity(order.key));
         }
-        if self.contains(order.key) {
-            return Err(AddError::Duplicate(order.key));
-        }
-        if self.is_full() {
+        if self.is_full() && !self.contains(order.key) {
             return Err(AddError::Full {
                 key: order.key,
                 orders_max: self.orders_max,
@@ -163,6 +161,12 @@ impl<T: Copy> Book<T> {
         if self.keys.len() == self.room {
             self.grow();
         }
+        let slots = &self.slots;
+        let is = |&at: &u32| slots.get(at).key == order.key;
+        let rehash = |&at: &u32| hash(slots.get(at).key);
+        let Entry::Vacant(entry) = self.keys.entry(hash(order.key), is, rehash) else {
+            return Err(AddError::Duplicate(order.key));
+        };
         let ladder = match order.side {
             Side::Buy => &mut self.bids,
             Side::Sell => &mut self.asks,
@@ -171,9 +175,7 @@ impl<T: Copy> Book<T> {
         let at = self.slots.take(&order, level);
         self.slots
             .push_back(&mut ladder.level_mut(level).queue, at, order.quantity);
-        let slots = &self.slots;
-        let rehash = |&at: &u32| hash(slots.get(at).key);
-        self.keys.insert_unique(hash(order.key), at, rehash);
+        entry.insert(at);
         Ok(())
     }
 
@@ -372,7 +374,21 @@ impl<T: Copy> OrderMut<'_, T> {
         self.book.order(self.at)
     }
 
+    /// What of it can be seen.
+    #[must_use]
+    #[inline]
+    pub fn quantity(&self) -> Quantity {
+        self.book.slots.get(self.at).quantity
+    }
+
     /// What the book's owner keeps beside it.
+    #[must_use]
+    #[inline]
+    pub fn extra(&self) -> &T {
+        &self.book.slots.get(self.at).extra
+    }
+
+    /// What the book's owner keeps beside it, to change.
     #[inline]
     pub fn extra_mut(&mut self) -> &mut T {
         &mut self.book.slots.get_mut(self.at).extra
@@ -410,10 +426,17 @@ impl<T: Copy> OrderMut<'_, T> {
     }
 
     /// Takes it out.
+    #[inline]
     pub fn remove(self) -> BookOrder<T> {
         let order = self.order();
-        let level = self.book.slots.get(self.at).level;
-        let ladder = match order.side {
+        self.take_out();
+        order
+    }
+
+    fn take_out(self) {
+        let slot = self.book.slots.get(self.at);
+        let (key, side, level) = (slot.key, slot.side, slot.level);
+        let ladder = match side {
             Side::Buy => &mut self.book.bids,
             Side::Sell => &mut self.book.asks,
         };
@@ -422,14 +445,10 @@ impl<T: Copy> OrderMut<'_, T> {
         if queue.orders == 0 {
             ladder.close(level);
         }
-        let found = self
-            .book
-            .keys
-            .find_entry(hash(order.key), |&at| at == self.at);
+        let found = self.book.keys.find_entry(hash(key), |&at| at == self.at);
         if let Ok(entry) = found {
             entry.remove();
         }
         self.book.slots.give_back(self.at);
-        order
     }
 }

@@ -33,6 +33,7 @@ struct Args {
     page: Option<PathBuf>,
     real: Option<PathBuf>,
     verbose: Option<String>,
+    costs_only: bool,
 }
 
 fn args() -> Outcome<Args> {
@@ -43,12 +44,14 @@ fn args() -> Outcome<Args> {
         page: None,
         real: None,
         verbose: None,
+        costs_only: false,
     };
     let mut given = std::env::args().skip(1);
     while let Some(arg) = given.next() {
         let mut value = || given.next().ok_or(format!("{arg} needs a value"));
         match arg.as_str() {
             "--tuning" => args.tuning = true,
+            "--costs-only" => args.costs_only = true,
             "--days" => args.days = value()?.parse()?,
             "--plan" => args.plan = value()?,
             "--page" => args.page = Some(value()?.into()),
@@ -73,6 +76,10 @@ fn main() -> Outcome<()> {
         days.labels()
     );
     let config = config(&days)?;
+    if args.costs_only {
+        print!("{}", cost::measure(&days, &config)?);
+        return Ok(());
+    }
     let found = days.detect(&config)?;
     let scores = score::scores(&days, &found, args.verbose.as_deref());
     // The same days without anything played: what is found there is false.

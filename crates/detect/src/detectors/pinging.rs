@@ -251,7 +251,7 @@ impl Watch for Pinging {
         if step.kind != EventType::New {
             let life = step.time.saturating_sub(order.entered);
             if at_once || life < params.life.nanos() {
-                smalls(&mut self.traders, (step, trader), params).leave(step, &order);
+                smalls(&mut self.traders, (step, trader), params).leave(step, order);
             }
             return;
         }

@@ -273,7 +273,7 @@ impl Watch for QuoteStuffing {
         let from = step.time.saturating_sub(window);
         // The market counts its messages by the second.
         let begins = from - from.rem_euclid(SECOND);
-        let older = |order: Held| order.entered < begins;
+        let older = |order: &Held| order.entered < begins;
         if step.kind == EventType::Cancelled && step.order.is_some_and(older) {
             return;
         }

@@ -45,6 +45,30 @@ impl Held {
         }
     }
 
+    /// It after an amendment.
+    pub(super) fn amended(&self, row: &Incoming) -> Self {
+        let at_any = row.flags.has(Flags::MARKET);
+        Self {
+            price: if at_any { self.price } else { row.price },
+            leaves: row.quantity,
+            quantity: self.traded.saturating_add(row.quantity),
+            display: match row.display {
+                0 => self.display,
+                display => display,
+            },
+            ..*self
+        }
+    }
+
+    /// It after an execution.
+    pub(super) fn executed(&self, row: &Incoming) -> Self {
+        Self {
+            traded: self.traded.saturating_add(row.quantity),
+            leaves: self.leaves.saturating_sub(row.quantity).max(0),
+            ..*self
+        }
+    }
+
     /// Whether it waits in the book when it does not trade at once.
     pub(crate) fn can_rest(&self) -> bool {
         let never = Flags::MARKET.with(Flags::IOC).with(Flags::FOK);

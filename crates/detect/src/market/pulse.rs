@@ -65,17 +65,12 @@ impl Pulse {
     pub(super) fn take(&mut self, now: i64, mid2: i64, kind: EventType) {
         let second = now.div_euclid(SECOND);
         let message = u64::from(kind != EventType::Filled);
-        let before = self
-            .0
-            .len()
-            .checked_sub(2)
-            .and_then(|at| self.0.get(at))
-            .copied();
         match self.0.back_mut() {
             Some(last) if last.second == second => {
-                last.mid2 = mid2;
-                last.squares = squares(before.as_ref(), mid2);
                 last.messages += message;
+                if last.mid2 != mid2 {
+                    self.move_to(mid2);
+                }
             }
             last => {
                 let last = last.copied();
@@ -93,6 +88,16 @@ impl Pulse {
                     self.0.pop_front();
                 }
             }
+        }
+    }
+
+    /// The middle of the last second is another one.
+    fn move_to(&mut self, mid2: i64) {
+        let before = self.0.len().checked_sub(2).and_then(|at| self.0.get(at));
+        let squares = squares(before, mid2);
+        if let Some(last) = self.0.back_mut() {
+            last.mid2 = mid2;
+            last.squares = squares;
         }
     }
 

@@ -94,15 +94,15 @@ fn tell(
 
 impl Detector for Runner {
     fn events(&self) -> EventTypes {
-        if self.by_step() {
+        if self.asked.market {
             EventTypes::ALL
         } else {
             self.rule.events()
         }
     }
 
-    fn by_step(&self) -> bool {
-        self.asked.market
+    fn by_step(&self) -> Option<EventTypes> {
+        self.asked.market.then_some(EventTypes::ALL)
     }
 
     fn wants_details(&self) -> bool {
