@@ -216,7 +216,7 @@ impl Watch for RoundTrip {
         let volume = Volume::of(Side::Buy, trade.quantity);
         let with = both.volume.add(step.time, window, &volume);
         for side in [Side::Buy, Side::Sell] {
-            self.judge((step, &trade), side, (&with, window), params, found);
+            self.judge((step, trade), side, (&with, window), params, found);
         }
     }
 
