@@ -10,7 +10,7 @@ use tapewatch_model::{Interner, OrderBatch, Time};
 
 use crate::detector::{NOBODY, Rows};
 use crate::owners::Owners;
-use crate::reference::{Class, Reference};
+use crate::reference::{Class, News, Reference};
 use crate::shard::Shard;
 
 /// Translates the codes of batches.
@@ -73,9 +73,9 @@ impl<'a> Names<'a> {
         self.owners.class(number)
     }
 
-    /// All reference tables.
-    pub(crate) fn reference(self) -> &'a Reference {
-        self.owners.reference()
+    /// The news of an instrument, in order of time.
+    pub(crate) fn news(self, sym: u32) -> &'a [News] {
+        self.owners.news(sym)
     }
 }
 

@@ -3,12 +3,13 @@
 //! Invariant: an owner is the group that an account or a trader is linked to, or else the account, or
 //! else the trader; an account and a trader of the same name are two owners.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use tapewatch_model::Interner;
 
 use crate::detector::NOBODY;
-use crate::reference::{Class, Reference};
+use crate::reference::{Class, News, Reference};
 
 /// The owners, and the tables.
 #[derive(Debug)]
@@ -18,9 +19,11 @@ pub(crate) struct Owners {
     known: Vec<Class>,
     /// A letter for what it is, then the name.
     texts: Interner,
-    /// Client groups by owner, classes by instrument.
+    /// Client groups by owner.
     groups: Vec<u16>,
+    /// By instrument: its class, and where its news is.
     classes: Vec<u16>,
+    news: Vec<Range<usize>>,
 }
 
 const GROUP: char = '=';
@@ -35,6 +38,7 @@ impl Owners {
             texts: Interner::default(),
             groups: Vec::new(),
             classes: Vec::new(),
+            news: Vec::new(),
         }
     }
 
@@ -42,8 +46,9 @@ impl Owners {
     pub(crate) fn refer(&mut self, reference: Arc<Reference>, syms: &Interner) {
         self.known = known(&reference);
         self.reference = reference;
-        let syms = syms.texts().iter();
-        self.classes = syms.map(|sym| self.reference.class_number(sym)).collect();
+        self.classes.clear();
+        self.news.clear();
+        syms.texts().iter().for_each(|sym| self.add_sym(sym));
         let texts = self.texts.texts().iter();
         self.groups = texts.map(|text| group(&self.reference, text)).collect();
     }
@@ -59,6 +64,7 @@ impl Owners {
     /// The next instrument, in the order of the engine's numbers.
     pub(crate) fn add_sym(&mut self, sym: &str) {
         self.classes.push(self.reference.class_number(sym));
+        self.news.push(self.reference.news_of(sym));
     }
 
     /// The owner of an account; [`NOBODY`] of none.
@@ -114,6 +120,12 @@ impl Owners {
         let class = self.classes.get(sym as usize).copied();
         let group = self.groups.get(owner as usize).copied();
         (class.unwrap_or_default(), group.unwrap_or_default())
+    }
+
+    /// The news of an instrument, in order of time.
+    pub(crate) fn news(&self, sym: u32) -> &[News] {
+        let range = self.news.get(sym as usize).cloned().unwrap_or_default();
+        self.reference.news.get(range).unwrap_or_default()
     }
 
     pub(crate) fn class(&self, number: u16) -> Option<&Class> {

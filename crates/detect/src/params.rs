@@ -285,14 +285,24 @@ pub(crate) fn money(price: i64, quantity: i64) -> i128 {
     i128::from(price) * i128::from(quantity) / 100_000_000
 }
 
+/// The product, or as much of it as fits. Almost all factors fit half the width, and then nothing need
+/// be checked, which costs most.
+#[inline]
+fn product(one: i128, other: i128) -> i128 {
+    match (i64::try_from(one), i64::try_from(other)) {
+        (Ok(one), Ok(other)) => i128::from(one) * i128::from(other),
+        _ => one.saturating_mul(other),
+    }
+}
+
 /// Whether `part` is at most so much of `whole`.
 #[inline]
 pub(crate) fn at_most(part: i128, share: Decimal, whole: i128) -> bool {
-    part.saturating_mul(1_000_000_000) <= whole.saturating_mul(share.units())
+    product(part, 1_000_000_000) <= product(whole, share.units())
 }
 
 /// Whether `part` is at least so much of `whole`.
 #[inline]
 pub(crate) fn at_least(part: i128, share: Decimal, whole: i128) -> bool {
-    part.saturating_mul(1_000_000_000) >= whole.saturating_mul(share.units())
+    product(part, 1_000_000_000) >= product(whole, share.units())
 }

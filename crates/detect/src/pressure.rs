@@ -5,12 +5,12 @@
 //! kept, each with at most [`ORDERS_MAX`] orders, and only until their time is over.
 
 use serde::{Deserialize, Serialize};
-use tapewatch_model::{BookOrder, Decimal, EventType, Flags, Measure, Side, TimeSpan};
+use tapewatch_model::{BookOrder, Decimal, EventType, EventTypes, Flags, Measure, Side, TimeSpan};
 
 use crate::detector::Finding;
 use crate::entities::Entities;
 use crate::market::Held;
-use crate::params::{at_least, ratio};
+use crate::params::{at_least, at_most, ratio};
 use crate::step::{Step, finding};
 
 const ORDERS_MAX: usize = 256;
@@ -66,6 +66,10 @@ pub(crate) struct Pressure {
 
 /// What pressed, at the event that completes the pattern.
 pub(crate) struct Pressed(Lure);
+
+/// The events that can make or complete the pattern: orders that come in wait for them in the book.
+pub(crate) const EVENTS: EventTypes =
+    EventTypes::of(&[EventType::Amended, EventType::Cancelled, EventType::Filled]);
 
 /// The traders of whom something is kept.
 pub(crate) type Traders = Entities<Pressure>;
@@ -220,10 +224,6 @@ impl Pressure {
         self.lures.retain(|lure| !lure.keys.contains(&step.key));
         Some(complete)
     }
-}
-
-fn at_most(part: i128, share: Decimal, whole: i128) -> bool {
-    part.saturating_mul(1_000_000_000) <= whole.saturating_mul(share.units())
 }
 
 impl Pressed {

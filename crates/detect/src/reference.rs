@@ -4,6 +4,7 @@
 //! judged by the same tables. What is in no table has no class, no group and no link.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -143,11 +144,11 @@ impl Reference {
         (number > 0).then_some(number)
     }
 
-    /// The news of an instrument, in order of time.
-    pub(crate) fn news_of(&self, sym: &str) -> &[News] {
+    /// Where the news of an instrument is among all, in order of time.
+    pub(crate) fn news_of(&self, sym: &str) -> Range<usize> {
         let from = self.news.partition_point(|news| news.sym.as_str() < sym);
         let to = self.news.partition_point(|news| news.sym.as_str() <= sym);
-        self.news.get(from..to).unwrap_or_default()
+        from..to
     }
 
     /// The names of the client groups, in order.
@@ -213,8 +214,7 @@ mod tests {
         assert_eq!(tables.class_number("ES"), 2);
         assert_eq!(tables.class_number("OTHER"), 0);
         let news = |sym| -> Vec<_> {
-            tables
-                .news_of(sym)
+            tables.news[tables.news_of(sym)]
                 .iter()
                 .map(|news| &*news.headline)
                 .collect()

@@ -423,7 +423,7 @@ impl Watch for BeforeNews {
         let common = params.of_class(step);
         // An instrument's past counts however long nothing came.
         let at = self.instruments.get(step, NOBODY, i64::MAX);
-        let news = || step.names().reference().news_of(step.sym_name());
+        let news = || step.names().news(step.sym);
         if at.since.is_some() && at.now.div_euclid(SECOND) != step.time.div_euclid(SECOND) {
             let news = news();
             while let Some(due) = at.due(news, common, step.time) {

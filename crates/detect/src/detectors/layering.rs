@@ -82,7 +82,7 @@ impl Watch for Layering {
         by_default: false,
     };
 
-    const EVENTS: EventTypes = EventTypes::ALL;
+    const EVENTS: EventTypes = crate::pressure::EVENTS;
 
     fn step(&mut self, step: &Step<'_>, params: &Profiles<Params>, found: &mut Found<'_>) {
         let Some(trader) = step.trader() else {

@@ -179,7 +179,7 @@ impl Watch for MatchedOrders {
             traded.add(step.time, params.window, &volume).0
         });
         let arranged = trade.flags.has(Flags::CROSS.with(Flags::AUCTION));
-        if arranged || !match_each_other(&trade, params) {
+        if arranged || !match_each_other(trade, params) {
             return;
         }
         let both = self.pairs.get(step, Pair::of(buyer, seller), kept);
@@ -187,13 +187,13 @@ impl Watch for MatchedOrders {
             self.numbered = self.numbered.wrapping_add(1).max(1);
             both.number = self.numbered;
         }
-        both.meet(step, &trade, params.window);
+        both.meet(step, trade, params.window);
         let flow = bought.min(sold);
         if both.meetings.len() as u64 >= params.count
             && at_least(both.quantity(), params.flow_share, flow)
         {
             found.hit(step, key(step.sym, both.number), params.window, || {
-                both.finding(step, &trade, flow, params)
+                both.finding(step, trade, flow, params)
             });
         }
     }

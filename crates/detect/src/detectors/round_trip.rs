@@ -226,7 +226,7 @@ impl Watch for RoundTrip {
         let begins = both.volume.begins().unwrap_or(step.time);
         for side in [Side::Buy, Side::Sell] {
             let met = (&with, begins, window);
-            self.judge((step, &trade), side, met, params, found);
+            self.judge((step, trade), side, met, params, found);
         }
     }
 

@@ -164,10 +164,10 @@ impl Watch for WashTrade {
         }
         let kept = params.window.nanos().max(DAY);
         let washes = self.owners.get(step, owner, kept);
-        let sums = washes.take(step, &trade, params);
+        let sums = washes.take(step, trade, params);
         if sums.count >= params.count && sums.notional >= params.notional.units() {
             found.hit(step, key(step.sym, owner), params.window, || {
-                washes.finding(step, &trade, sums, params)
+                washes.finding(step, trade, sums, params)
             });
         }
     }
