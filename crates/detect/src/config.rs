@@ -122,13 +122,15 @@ impl DetectConfig {
                 detectors.insert(id.to_owned(), Value::Object(whole));
             }
         }
-        for (id, table) in given.iter().filter(|(id, _)| known(id).is_err()) {
+        let is_table = |id: &str| tables.contains(&id);
+        let guests = given.iter().filter(|(id, _)| !is_table(id.as_str()));
+        for (id, table) in guests.filter(|(id, _)| known(id).is_err()) {
             let mut params = table.as_object().cloned().unwrap_or_default();
             let refuse = |reason| ConfigError::Guest {
                 detector: id.clone(),
                 reason,
             };
-            if id != REFERENCE && enabled(&mut params).map_err(refuse)? {
+            if enabled(&mut params).map_err(refuse)? {
                 detectors.insert(id.clone(), Value::Object(params));
             }
         }

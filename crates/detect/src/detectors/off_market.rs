@@ -25,7 +25,7 @@ params! {
         /// The usual move is that over this time.
         usual_over: TimeSpan = "60s",
         /// The size of an order that may trade at once is a slip when it is so many times the usual one.
-        size_multiple: Decimal = "50",
+        size_multiple: Decimal = "300",
         /// What is usual is known when so many orders came in.
         least_orders: u64 = "100",
         /// Price times quantity from which an order is a slip; 0 for none.

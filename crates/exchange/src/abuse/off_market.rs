@@ -12,7 +12,7 @@ pub(crate) const WHEN: When = When::Any(MINUTE);
 /// of a minute; so many times the median size.
 const BASIS_POINTS: i64 = 50;
 const SIGMAS: i64 = 5;
-const TIMES: i64 = 20;
+const TIMES: i64 = 300;
 /// The median size of an order, in lots.
 const MEDIAN: i64 = 12;
 
