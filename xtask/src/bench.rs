@@ -5,6 +5,7 @@
 
 mod cases;
 mod data;
+mod detectors;
 mod engines;
 mod market;
 mod once;
@@ -33,6 +34,9 @@ const DEFAULT_LIVE_SECONDS: u64 = 60;
 
 /// Builds, generates, prepares, measures, and writes the results.
 pub(crate) fn run(mut args: Args) -> Outcome<()> {
+    if args.flag("detectors") {
+        return detectors::run(args);
+    }
     if args.flag("market") {
         return market::run(args);
     }

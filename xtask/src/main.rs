@@ -54,10 +54,12 @@ const COMMANDS: &[Command] = &[
     },
     Command {
         name: "bench",
-        usage: "[market] [--rows N] [--runs N] [--live-seconds N] [--real FILE]",
+        usage: "[market | detectors] [--rows N] [--runs N] [--live-seconds N] [--real FILE]",
         about: "side by side with DuckDB and Polars on the same file; writes bench/RESULTS.md\n\
                 market            instead, the simulated market beside a real one; writes docs/use/simulated-market.md\n\
-                --real FILE       with market: the real one's market-by-order file\n\
+                detectors         instead, how good each detector is; writes bench/DETECTORS.md (--tuning: prints\n\
+                                  it for the seeds that defaults are tuned on)\n\
+                --real FILE       with market and detectors: the real one's market-by-order file\n\
                 --rows N          rows of the generated file (default: 10000000)\n\
                 --runs N          runs of each, interleaved (default: 5)\n\
                 --live-seconds N  how long the live path is measured (default: 60)",

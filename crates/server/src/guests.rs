@@ -189,7 +189,7 @@ impl Guests for Files {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
 mod tests {
     use serde_json::json;
     use tapewatch_detect::{Engine, Shard};

@@ -105,8 +105,12 @@ fn score<'a>(
     let mut flagged: BTreeSet<usize> = BTreeSet::new();
     for alert in alerts {
         let labels = labels_of(alert, &days.truth);
-        let abuse = |at: &usize| days.truth[*at].near_miss.is_none();
-        let own = |at: &usize| days.truth[*at].kind == id;
+        let abuse = |at: &usize| {
+            days.truth
+                .get(*at)
+                .is_some_and(|truth| truth.near_miss.is_none())
+        };
+        let own = |at: &usize| days.truth.get(*at).is_some_and(|truth| truth.kind == id);
         flagged.extend(labels.iter().filter(|at| own(at) && !abuse(at)));
         let found: Vec<usize> = labels
             .iter()
@@ -147,7 +151,10 @@ fn score<'a>(
     }
     score.near_flagged = flagged.len() as u64;
     score.found = first.len() as u64;
-    let delays = first.iter().map(|(at, time)| time - days.truth[*at].from);
+    let began = |at: &usize| days.truth.get(*at).map(|truth| truth.from);
+    let delays = first
+        .iter()
+        .filter_map(|(at, time)| Some(time - began(at)?));
     score.delays = delays.collect();
     score.delays.sort_unstable();
     score

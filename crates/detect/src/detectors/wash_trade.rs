@@ -158,7 +158,7 @@ impl Watch for WashTrade {
         if (flags.has(Flags::AUCTION) && !params.auctions)
             || (flags.has(Flags::CROSS) && step.names().is_group(owner))
             || i128::from(trade.quantity) < least(step, params)
-            || apart(&trade).is_some_and(|apart| apart > params.entered_within.nanos())
+            || apart(trade).is_some_and(|apart| apart > params.entered_within.nanos())
         {
             return;
         }
