@@ -39,7 +39,7 @@ impl Page<'_> {
         let _ = writeln!(
             out,
             "Made by `cargo xtask bench detectors`: {} simulated days of two instruments ({which} seeds {first} to {last}), \
-             {} events, plan `{}`, all detectors at their defaults in one engine, day after day.\n",
+             {} events, plan `{}`, all detectors at their defaults in one engine, day after day; market makers, a client group of the tables, are exempt from `order_to_trade` by a profile.\n",
             self.days.seeds.len(),
             self.days.rows(),
             self.plan
