@@ -9,7 +9,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 
-use tapewatch_detect::{DetectConfig, Disabled, Engine, Shard, merge_shards, settle};
+use tapewatch_detect::{
+    DetectConfig, Disabled, Engine, Need, Shard, detectors, merge_shards, settle,
+};
 use tapewatch_model::{
     DeadLetter, EventTypes, Hit, OrderBatch, OrderSource, Progress, SourceError,
 };
@@ -21,7 +23,7 @@ use crate::failure::Failure;
 use crate::guests;
 use crate::hit_writer::HitWriter;
 use crate::progress::{RowProgress, per_second, refused};
-use crate::source::{format_of, open};
+use crate::source::{FileFormat, format_of, open};
 use crate::{recovery, up};
 
 /// Batches that may wait for a thread.
@@ -40,7 +42,9 @@ pub(crate) fn run(args: &ReplayArgs) -> Result<(), Failure> {
     let (from, to) = args.stored.times()?;
     match &args.file {
         Some(path) => {
-            let source = open(path, &format_of(path)?)?;
+            let format = format_of(path)?;
+            say_what_stays_off(&config, &format);
+            let source = open(path, &format)?;
             Replay::new(args, config)?.run(source, &path.display().to_string())
         }
         None => up::block_on(async {
@@ -61,6 +65,26 @@ pub(crate) fn run(args: &ReplayArgs) -> Result<(), Failure> {
                 Replay::new(args, config)?.run(Box::new(stored), &name)
             })
         }),
+    }
+}
+
+/// Names the detectors that a source of this form cannot serve: they find nothing in it.
+fn say_what_stays_off(config: &DetectConfig, format: &FileFormat) {
+    if matches!(format, FileFormat::Csv | FileFormat::Parquet) {
+        return; // these may tell everything
+    }
+    let missing = [Need::Trader, Need::Capacity];
+    let off: Vec<&str> = detectors()
+        .filter(|info| config.params(info.id).is_some())
+        .filter(|info| info.needs.iter().any(|need| missing.contains(need)))
+        .map(|info| info.id)
+        .collect();
+    if !off.is_empty() {
+        let what = Need::Trader.words();
+        eprintln!(
+            "the source does not tell {what}: off for it: {}",
+            off.join(", ")
+        );
     }
 }
 
