@@ -56,25 +56,38 @@ pub(crate) struct Server {
     pub(crate) port: u16,
     dir: PathBuf,
     arguments: Vec<String>,
+    environment: Vec<(String, String)>,
 }
 
 impl Server {
     /// Starts on a free port with a data directory of its own; returns when it listens.
     pub(crate) fn start(dir: &Path, arguments: &[&str]) -> Self {
-        let arguments: Vec<String> = arguments
+        Self::start_with(dir, arguments, &[])
+    }
+
+    /// The same, with something in the environment.
+    pub(crate) fn start_with(dir: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> Self {
+        let arguments: Vec<String> = arguments.iter().map(ToString::to_string).collect();
+        let environment = environment
             .iter()
-            .map(|&argument| argument.to_owned())
-            .collect();
-        let (child, port) = Self::spawn(dir, 0, &arguments).expect("it starts");
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect::<Vec<_>>();
+        let (child, port) = Self::spawn(dir, 0, &arguments, &environment).expect("it starts");
         Self {
             child,
             port,
             dir: dir.to_owned(),
             arguments,
+            environment,
         }
     }
 
-    fn spawn(dir: &Path, port: u16, arguments: &[String]) -> Result<(Child, u16), String> {
+    fn spawn(
+        dir: &Path,
+        port: u16,
+        arguments: &[String],
+        environment: &[(String, String)],
+    ) -> Result<(Child, u16), String> {
         let log = fs::File::options()
             .create(true)
             .append(true)
@@ -86,6 +99,7 @@ impl Server {
             .arg("--data")
             .arg(dir.join("data"))
             .args(arguments)
+            .envs(environment.iter().cloned())
             .stdout(Stdio::piped())
             .stderr(log)
             .spawn()
@@ -121,8 +135,8 @@ impl Server {
 
     /// Starts again on the same port and data.
     pub(crate) fn restart(&mut self) {
-        let (child, port) =
-            Self::spawn(&self.dir, self.port, &self.arguments).expect("it starts again");
+        let (child, port) = Self::spawn(&self.dir, self.port, &self.arguments, &self.environment)
+            .expect("it starts again");
         (self.child, self.port) = (child, port);
     }
 
@@ -269,17 +283,26 @@ fn unchunk(body: &str) -> String {
     whole
 }
 
+const TABLES: [&str; 5] = [
+    "select * from orders order by seq",
+    "select * from hits order by seq",
+    "select * from alerts order by alert_id",
+    "select seq, source, line, \"column\", reason, raw from dead_letters order by seq",
+    "select * from orderAlerts",
+];
+
 /// Everything a user can ask for, sequence numbers and ids included.
 pub(crate) fn tables(server: &Server) -> Vec<String> {
-    [
-        "select * from orders order by seq",
-        "select * from hits order by seq",
-        "select * from alerts order by alert_id",
-        "select seq, source, line, \"column\", reason, raw from dead_letters order by seq",
-        "select * from orderAlerts",
-    ]
-    .map(|query| server.csv(query))
-    .to_vec()
+    TABLES.map(|query| server.csv(query)).to_vec()
+}
+
+/// The same; `None` when the process cannot answer just now.
+pub(crate) fn try_tables(server: &Server) -> Option<Vec<String>> {
+    let ask = |query| {
+        let (code, out, _) = run(&mut server.command(&["sql", query, "--format", "csv"]));
+        (code == 0).then_some(out)
+    };
+    TABLES.into_iter().map(ask).collect()
 }
 
 /// Fails with the first line that differs, not with megabytes.

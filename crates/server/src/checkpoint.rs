@@ -22,7 +22,7 @@ pub(crate) use writer::{Pending, Writer};
 /// Directory of the checkpoints inside the data directory.
 pub(crate) const CHECKPOINT_DIR: &str = "checkpoints";
 /// What a file begins with: a magic number and the version of what follows.
-const HEAD: &[u8; 12] = b"TWCHECK\n\x01\0\0\0";
+const HEAD: &[u8; 12] = b"TWCHECK\n\x02\0\0\0";
 const DIGEST_BYTES: usize = 32;
 
 /// What the fold knew.
@@ -32,7 +32,7 @@ pub(crate) struct Checkpoint {
     pub(crate) frame: FrameMark,
     /// The windows of each shard.
     pub(crate) shards: Vec<Vec<u8>>,
-    pub(crate) producers: Vec<(String, Placed)>,
+    pub(crate) producers: Vec<(String, Vec<Placed>)>,
     /// The configuration in force, once a frame had told it.
     pub(crate) config: Option<String>,
     pub(crate) totals: Totals,

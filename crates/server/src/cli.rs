@@ -16,6 +16,7 @@ use tapewatch_store::Format;
 
 use crate::config::{LogFormat, Overrides};
 use crate::failure::Failure;
+use crate::roles::Role;
 use crate::{guests, rules, thresholds};
 use feed::bucket_rows;
 pub(crate) use feed::{FeedArgs, FeedCommand};
@@ -135,6 +136,10 @@ pub(crate) struct UpArgs {
     /// Directory of the journal and the history
     #[arg(long, value_name = "DIR")]
     pub(crate) data: Option<PathBuf>,
+    /// What this process does of the whole; several parted by commas. Without it everything, on one
+    /// address
+    #[arg(long, value_name = "ROLE", value_enum, value_delimiter = ',')]
+    pub(crate) role: Vec<Role>,
     /// Address and port of the web page and the API; port 0 takes a free one
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub(crate) listen: Option<SocketAddr>,

@@ -11,7 +11,7 @@ use figment::Figment;
 use figment::providers::{Env, Format as _, Serialized, Toml};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use tapewatch_detect::{DetectConfig, Rules};
+use tapewatch_detect::{DetectConfig, Rules, Shard};
 use tapewatch_journal::{FsyncPolicy, Options};
 use tapewatch_model::TimeSpan;
 use tapewatch_store::StoreOptions;
@@ -19,86 +19,12 @@ use tapewatch_store::StoreOptions;
 use crate::failure::Failure;
 use crate::shards::SHARDS_MAX;
 
+mod keys;
+
+pub(crate) use keys::KEYS;
+
 /// Name of the configuration file that is read when it stands in the working directory.
 const DEFAULT_FILE: &str = "tapewatch.toml";
-
-/// Documentation of a key.
-pub(crate) struct Key {
-    pub(crate) name: &'static str,
-    pub(crate) doc: &'static str,
-}
-
-/// Every key of the file but those of the detectors, which their registry documents.
-pub(crate) const KEYS: &[Key] = &[
-    Key {
-        name: "data",
-        doc: "Directory of the journal and the history. Relative to the working directory.",
-    },
-    Key {
-        name: "listen",
-        doc: "Address and port of the web page and the API. Anything but loopback opens it to the network.",
-    },
-    Key {
-        name: "thresholds",
-        doc: "File with spoofing thresholds in the reference system's form (CSV); over `detectors.spoofing`. Empty: none.",
-    },
-    Key {
-        name: "reference",
-        doc: "File with reference tables (JSON or TOML): classes of instruments, linked accounts, client groups, news. Empty: none.",
-    },
-    Key {
-        name: "log.format",
-        doc: "`human` or `json`, one line an event, on standard error.",
-    },
-    Key {
-        name: "log.level",
-        doc: "`error`, `warn`, `info`, `debug`, `trace`, or a filter such as `info,tapewatch=debug`.",
-    },
-    Key {
-        name: "journal.fsync",
-        doc: "`always`: an acknowledged row survives power loss. `interval:10ms`: it survives the end of the process; a power loss may take the last interval. `os`: it survives the end of the process; a power loss may take what the system had not yet written.",
-    },
-    Key {
-        name: "journal.segment_bytes_max",
-        doc: "A new segment file is begun before one grows beyond this.",
-    },
-    Key {
-        name: "journal.retention_age",
-        doc: "Segments whose newest row is older than this, and that are in the history, are deleted after an end of day. `0s`: kept for ever.",
-    },
-    Key {
-        name: "journal.retention_bytes",
-        doc: "Oldest segments that are in the history are deleted after an end of day until the journal is at most this big. 0: no limit.",
-    },
-    Key {
-        name: "checkpoint.interval",
-        doc: "How often the detectors' windows are saved, so that a start need not fold the whole journal again. One is also saved at a clean stop. `0s`: only then.",
-    },
-    Key {
-        name: "engine.shards",
-        doc: "Threads that detect, each for its part of the instruments; the alerts are the same for any number. More than one pays off only when one core is not enough.",
-    },
-    Key {
-        name: "rules.dir",
-        doc: "Folder of users' rules, a `.toml` file each. They come into force at the start, when a file changes and on SIGHUP, if all are right. Empty: none.",
-    },
-    Key {
-        name: "session.rolls_at",
-        doc: "Time of day (UTC, hh:mm) at which today's rows become history, or `never`.",
-    },
-    Key {
-        name: "recent.rows_max",
-        doc: "Rows held in memory before they become history ahead of time.",
-    },
-    Key {
-        name: "sql.memory_bytes_max",
-        doc: "Memory that all SQL queries together may take; beyond, sorts and joins spill to disk or the query is refused.",
-    },
-    Key {
-        name: "sql.timeout",
-        doc: "A query that takes longer is stopped.",
-    },
-];
 
 /// The whole configuration.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -106,6 +32,7 @@ pub(crate) const KEYS: &[Key] = &[
 pub(crate) struct Config {
     pub(crate) data: PathBuf,
     pub(crate) listen: SocketAddr,
+    pub(crate) peers: PeersConfig,
     pub(crate) thresholds: PathBuf,
     pub(crate) reference: PathBuf,
     pub(crate) log: LogConfig,
@@ -114,6 +41,7 @@ pub(crate) struct Config {
     pub(crate) engine: EngineConfig,
     pub(crate) rules: RulesConfig,
     pub(crate) session: SessionConfig,
+    pub(crate) history: HistoryConfig,
     pub(crate) recent: RecentConfig,
     pub(crate) sql: SqlConfig,
     /// A table a detector; see the detectors' reference.
@@ -136,7 +64,23 @@ pub(crate) enum LogFormat {
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+pub(crate) struct PeersConfig {
+    pub(crate) journal: String,
+    pub(crate) recent: Vec<String>,
+    pub(crate) engine: Vec<String>,
+    pub(crate) history: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct HistoryConfig {
+    pub(crate) listen: SocketAddr,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct JournalConfig {
+    pub(crate) listen: SocketAddr,
     pub(crate) fsync: String,
     pub(crate) segment_bytes_max: u64,
     pub(crate) retention_age: TimeSpan,
@@ -152,6 +96,8 @@ pub(crate) struct CheckpointConfig {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct EngineConfig {
+    pub(crate) listen: SocketAddr,
+    pub(crate) share: String,
     pub(crate) shards: u32,
 }
 
@@ -170,6 +116,7 @@ pub(crate) struct SessionConfig {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct RecentConfig {
+    pub(crate) listen: SocketAddr,
     pub(crate) rows_max: u64,
 }
 
@@ -181,10 +128,19 @@ pub(crate) struct SqlConfig {
 }
 
 impl Default for Config {
+    /// Ports of the roles are those of the reference system.
     fn default() -> Self {
+        let port = |port| SocketAddr::from(([127, 0, 0, 1], port));
+        let peer = |port| format!("127.0.0.1:{port}");
         Self {
             data: PathBuf::from("tapewatch-data"),
-            listen: SocketAddr::from(([127, 0, 0, 1], 9090)),
+            listen: port(9090),
+            peers: PeersConfig {
+                journal: peer(5011),
+                recent: vec![peer(5012)],
+                engine: vec![peer(5013)],
+                history: peer(5015),
+            },
             thresholds: PathBuf::new(),
             reference: PathBuf::new(),
             log: LogConfig {
@@ -192,6 +148,7 @@ impl Default for Config {
                 level: "info".to_owned(),
             },
             journal: JournalConfig {
+                listen: port(5011),
                 fsync: FsyncPolicy::default().to_string(),
                 segment_bytes_max: Options::default().segment_bytes_max,
                 retention_age: TimeSpan::from_secs(7 * 86_400),
@@ -200,14 +157,20 @@ impl Default for Config {
             checkpoint: CheckpointConfig {
                 interval: TimeSpan::from_secs(30),
             },
-            engine: EngineConfig { shards: 1 },
+            engine: EngineConfig {
+                listen: port(5013),
+                share: "0/1".to_owned(),
+                shards: 1,
+            },
             rules: RulesConfig {
                 dir: PathBuf::new(),
             },
             session: SessionConfig {
                 rolls_at: "00:00".to_owned(),
             },
+            history: HistoryConfig { listen: port(5015) },
             recent: RecentConfig {
+                listen: port(5012),
                 rows_max: 20_000_000,
             },
             sql: SqlConfig {
@@ -254,6 +217,7 @@ impl Config {
         config.fsync()?;
         config.rolls_at()?;
         config.shards()?;
+        config.share()?;
         config.detect()?;
         Ok(config)
     }
@@ -288,6 +252,11 @@ impl Config {
                 "configuration: engine.shards is {shards}: write 1 to {SHARDS_MAX}"
             ))),
         }
+    }
+
+    /// Which of the static shares of the instruments this process's engine owns.
+    pub(crate) fn share(&self) -> Result<Shard, Failure> {
+        crate::roles::parse_share(&self.engine.share, crate::roles::host_name)
     }
 
     /// The detectors' configuration, thresholds file and rules included.

@@ -3,11 +3,11 @@
 //! Invariant: the state is a function of the frames alone. Live publishing and recovery call the
 //! same functions, so that a restart stands where the process stood.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
-use tapewatch_detect::{ConfigError, DetectConfig};
+use tapewatch_detect::{ConfigError, Counters, DetectConfig, Disabled, Shard, merge_shards};
 use tapewatch_journal::FrameRef;
 use tapewatch_model::{
     Bucket, BucketDecoder, CodecError, Hit, Time, dead_letter_count, decode_config, frame_kind,
@@ -19,8 +19,10 @@ use crate::checkpoint::{Checkpoint, Pending};
 use crate::failure::Failure;
 use crate::shards::Shards;
 
-/// Producers whose last bucket is remembered; the one that was silent longest goes first.
+/// Producers whose last buckets are remembered; the one that was silent longest goes first.
 const PRODUCERS_MAX: usize = 1_024;
+/// Buckets of a producer that are remembered: what may be under way from it at once.
+pub(crate) const UNDER_WAY_MAX: usize = 64;
 
 /// A frame of the journal cannot be applied.
 #[derive(Debug, thiserror::Error)]
@@ -48,18 +50,46 @@ pub(crate) struct Placed {
     pub(crate) dead_letters: u64,
 }
 
+/// What of it a process derives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Parts {
+    /// Which instruments it detects in, and with how many threads.
+    pub(crate) detects: Option<(Shard, u32)>,
+    /// Whether it holds tables.
+    pub(crate) tables: bool,
+    /// Whether what it finds is wanted elsewhere, or its tables want what others find.
+    pub(crate) apart: bool,
+}
+
+impl Parts {
+    /// Everything, in one process.
+    pub(crate) fn whole(shards: u32) -> Self {
+        Self {
+            detects: Some((Shard::WHOLE, shards)),
+            tables: true,
+            apart: false,
+        }
+    }
+}
+
 /// Everything that is derived from the journal.
 pub(crate) struct Fold {
-    pub(crate) shards: Shards,
+    parts: Parts,
+    shards: Option<Shards>,
     pub(crate) store: Store,
     decoder: BucketDecoder,
     /// The last frame that was applied.
     last: FrameMark,
     book: Arc<Mutex<AlertBook>>,
-    producers: HashMap<String, Placed>,
+    producers: HashMap<String, VecDeque<Placed>>,
     /// The configuration in force, once a frame has told it.
     config_seen: Option<DetectConfig>,
     hits: Vec<Hit>,
+    /// What was found here and is not told yet.
+    found: Vec<Hit>,
+    /// What was found elsewhere and does not show yet, and up to where all of it is there.
+    elsewhere: Vec<Hit>,
+    elsewhere_through: u64,
     pub(crate) totals: Totals,
     /// Alerts with a hit up to here are in the history and come from there: the journal no longer
     /// begins early enough to find all of them again.
@@ -100,9 +130,13 @@ pub(crate) struct Totals {
 
 impl Fold {
     /// An empty state, before the first frame.
-    pub(crate) fn new(config: &DetectConfig, shards: u32, store: Store) -> Result<Self, Failure> {
+    pub(crate) fn new(config: &DetectConfig, parts: Parts, store: Store) -> Result<Self, Failure> {
+        let shards = parts
+            .detects
+            .map(|(share, threads)| Shards::new(config, share, threads));
         Ok(Self {
-            shards: Shards::new(config, shards)?,
+            parts,
+            shards: shards.transpose()?,
             store,
             decoder: BucketDecoder::default(),
             last: FrameMark::default(),
@@ -110,9 +144,17 @@ impl Fold {
             producers: HashMap::new(),
             config_seen: None,
             hits: Vec::new(),
+            found: Vec::new(),
+            elsewhere: Vec::new(),
+            elsewhere_through: 0,
             totals: Totals::default(),
             book_from: 0,
         })
+    }
+
+    /// Says that everything before sequence number `seq` is in the history, or of no concern.
+    pub(crate) fn begin_at(&mut self, seq: u64) {
+        self.last.seq = seq;
     }
 
     /// Takes the alerts up to sequence number `through` from the history: for a journal that does
@@ -160,8 +202,16 @@ impl Fold {
             .as_deref()
             .map(DetectConfig::from_canonical);
         self.config_seen = config.transpose().map_err(|error| error.to_string())?;
-        self.shards.load(checkpoint.shards)?;
-        self.producers = checkpoint.producers.into_iter().collect();
+        match &mut self.shards {
+            Some(shards) => shards.load(checkpoint.shards)?,
+            None if checkpoint.shards.is_empty() => {}
+            None => return Err("it has windows, and this process detects nothing".to_owned()),
+        }
+        self.producers = checkpoint
+            .producers
+            .into_iter()
+            .map(|(name, placed)| (name, placed.into()))
+            .collect();
         self.totals = checkpoint.totals;
         self.last = checkpoint.frame;
         Ok(())
@@ -169,11 +219,14 @@ impl Fold {
 
     /// What a checkpoint of now says.
     pub(crate) fn pending(&self, arrivals: Vec<(i64, u64)>) -> Pending {
-        let mut producers: Vec<_> = self.producers.clone().into_iter().collect();
+        let producers = self.producers.iter();
+        let mut producers: Vec<(String, Vec<Placed>)> = producers
+            .map(|(name, placed)| (name.clone(), placed.iter().copied().collect()))
+            .collect();
         producers.sort_unstable_by(|a, b| a.0.cmp(&b.0));
         Pending {
             frame: self.last,
-            shards: self.shards.states(),
+            shards: self.shards.as_ref().map_or_else(Vec::new, Shards::states),
             producers,
             config: self.config_seen.as_ref().map(DetectConfig::canonical),
             totals: self.totals,
@@ -246,25 +299,105 @@ impl Fold {
             orders: orders.len() as u64,
             dead_letters: bucket.dead_letters.len() as u64,
         };
-        bucket.orders = self.shards.apply(orders, &mut self.hits);
+        bucket.orders = match &mut self.shards {
+            Some(shards) => shards.apply(orders, &mut self.hits),
+            None => orders,
+        };
         let producer = std::mem::take(&mut bucket.origin.producer);
         self.append_rows(mark.seq, Time::from_nanos(mark.time), bucket);
-        self.store.append_hits(&self.hits);
         self.totals.orders += placed.orders;
         self.totals.dead_letters += placed.dead_letters;
-        self.totals.hits += self.hits.len() as u64;
-        if !self.hits.is_empty() {
-            let mut book = lock(&self.book);
-            let new = self
-                .hits
-                .drain(..)
-                .filter(|hit| hit.order.seq > self.book_from);
-            new.for_each(|hit| book.put(hit.into()));
+        if self.parts.apart && self.shards.is_some() {
+            self.found.extend_from_slice(&self.hits);
         }
+        let hits = std::mem::take(&mut self.hits);
+        if !self.wants_hits() {
+            self.show(&hits);
+        }
+        self.hits = hits;
+        self.hits.clear();
         if !producer.is_empty() {
             self.remember(producer, placed);
         }
         self.last = mark;
+        self.show_elsewhere();
+    }
+
+    /// Adds hits to the tables, ascending.
+    fn show(&mut self, hits: &[Hit]) {
+        self.totals.hits += hits.len() as u64;
+        if !self.parts.tables || hits.is_empty() {
+            return;
+        }
+        self.store.append_hits(hits);
+        let mut book = lock(&self.book);
+        let new = hits.iter().filter(|hit| hit.order.seq > self.book_from);
+        new.for_each(|hit| book.put(hit.clone().into()));
+    }
+
+    /// Whether the tables wait for what engines in other processes find.
+    pub(crate) fn wants_hits(&self) -> bool {
+        let alone = self
+            .parts
+            .detects
+            .is_some_and(|(share, _)| share == Shard::WHOLE);
+        self.parts.tables && self.parts.apart && !alone
+    }
+
+    /// Takes what engines in other processes found, each hit once, in any order: all up to order
+    /// `through` are here now. They show when the orders do, in the order of one engine.
+    pub(crate) fn hits_elsewhere(&mut self, through: u64, hits: Vec<Hit>) {
+        if self.wants_hits() {
+            self.elsewhere.extend(hits);
+            self.elsewhere_through = through.max(self.elsewhere_through);
+            self.show_elsewhere();
+        }
+    }
+
+    fn show_elsewhere(&mut self) {
+        if !self.elsewhere.is_empty() {
+            let through = self.hits_through();
+            let (now, later): (Vec<_>, Vec<_>) = std::mem::take(&mut self.elsewhere)
+                .into_iter()
+                .partition(|hit| hit.order.seq <= through);
+            self.elsewhere = later;
+            if !now.is_empty() {
+                self.show(&merge_shards(vec![now]));
+            }
+        }
+    }
+
+    /// Up to which order all hits show.
+    pub(crate) fn hits_through(&self) -> u64 {
+        let last = self.last.last_seq();
+        if self.wants_hits() {
+            self.elsewhere_through.min(last)
+        } else {
+            last
+        }
+    }
+
+    /// What was found here since this was asked last; `None` when nobody elsewhere wants it.
+    pub(crate) fn take_found(&mut self) -> Option<Vec<Hit>> {
+        let told = self.parts.apart && self.shards.is_some();
+        told.then(|| std::mem::take(&mut self.found))
+    }
+
+    /// Which instruments it detects in.
+    pub(crate) fn share(&self) -> Shard {
+        self.parts.detects.map_or(Shard::WHOLE, |(share, _)| share)
+    }
+
+    /// What the detectors counted.
+    pub(crate) fn counters(&self) -> Counters {
+        self.shards
+            .as_ref()
+            .map_or_else(Counters::default, Shards::counters)
+    }
+
+    /// Guests that stopped.
+    pub(crate) fn disabled(&self) -> &[Disabled] {
+        self.shards.as_ref().map_or(&[], Shards::disabled)
     }
 
     /// Adds a bucket's rows, numbered from `first_seq`, to the tables.
@@ -274,6 +407,9 @@ impl Fold {
             dead_letters,
             ..
         } = bucket;
+        if !self.parts.tables {
+            return;
+        }
         let first_letter = first_seq.saturating_add(orders.len() as u64);
         self.store.append_orders(orders);
         self.store
@@ -286,12 +422,11 @@ impl Fold {
         mark: FrameMark,
         config: &DetectConfig,
     ) -> Result<(), ApplyError> {
-        self.shards
-            .reconfigure(config)
-            .map_err(|error| ApplyError::Config {
-                seq: mark.seq,
-                error,
-            })?;
+        if let Some(shards) = &mut self.shards {
+            let seq = mark.seq;
+            let changed = shards.reconfigure(config);
+            changed.map_err(|error| ApplyError::Config { seq, error })?;
+        }
         self.config_seen = Some(config.clone());
         self.last = mark;
         Ok(())
@@ -299,22 +434,32 @@ impl Fold {
 
     /// Empties all windows.
     pub(crate) fn clear(&mut self, mark: FrameMark) {
-        self.shards.clear();
+        self.shards.iter_mut().for_each(Shards::clear);
         self.last = mark;
     }
 
-    /// What the producer's last bucket got.
-    pub(crate) fn placed(&self, producer: &str) -> Option<Placed> {
-        self.producers.get(producer).copied()
+    /// What the producer's bucket got, if it was taken; the number of its last one, when that is
+    /// later and this one is not remembered.
+    pub(crate) fn placed(&self, producer: &str, batch: u64) -> Result<Option<Placed>, u64> {
+        let Some(placed) = self.producers.get(producer) else {
+            return Ok(None);
+        };
+        let last = placed.back().map_or(0, |placed| placed.batch);
+        match placed.iter().find(|placed| placed.batch == batch) {
+            None if last > batch => Err(last),
+            found => Ok(found.copied()),
+        }
     }
 
     fn remember(&mut self, producer: String, placed: Placed) {
-        self.producers.insert(producer, placed);
+        let buckets = self.producers.entry(producer).or_default();
+        if buckets.len() >= UNDER_WAY_MAX {
+            buckets.pop_front();
+        }
+        buckets.push_back(placed);
         if self.producers.len() > PRODUCERS_MAX {
-            let silent = self
-                .producers
-                .iter()
-                .min_by_key(|(_, placed)| placed.first_seq);
+            let last = |placed: &VecDeque<Placed>| placed.back().map(|placed| placed.first_seq);
+            let silent = self.producers.iter().min_by_key(|(_, placed)| last(placed));
             if let Some(name) = silent.map(|(name, _)| name.clone()) {
                 self.producers.remove(&name);
             }

@@ -24,7 +24,7 @@ use crate::cli::{LatencyArgs, LiveArgs, MeasureArgs, MeasureCommand};
 use crate::clock;
 use crate::config::Config;
 use crate::failure::Failure;
-use crate::fold::Fold;
+use crate::fold::{Fold, Parts};
 use crate::metrics::Metrics;
 use crate::pipeline::{self, Pipeline, PublishError, Published, Spawned};
 use crate::recovery::JOURNAL_DIR;
@@ -80,13 +80,14 @@ async fn start(args: &MeasureArgs) -> Result<(Spawned, Store), Failure> {
         .await
         .map_err(Failure::run)?;
     let detect = DetectConfig::default();
-    let fold = Fold::new(&detect, config.shards()?, store.clone())?;
+    let fold = Fold::new(&detect, Parts::whole(config.shards()?), store.clone())?;
     let metrics = Metrics::new().map_err(Failure::run)?;
     let checkpoints = config.data.join(CHECKPOINT_DIR);
     let limits = pipeline::Limits {
         recent_rows_max: u64::MAX / 2,
         arrivals: Arrivals::default(),
         checkpoints: Writer::start(checkpoints, store.clone(), metrics.clone(), Vec::new(), 0)?,
+        hits: None,
     };
     let spawned = pipeline::spawn(journal, fold, &detect, metrics, limits)?;
     Ok((spawned, store))

@@ -3,8 +3,8 @@
 //! Invariant: every metric is made here, with its help text; the reference page lists them.
 
 use prometheus::{
-    Encoder, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry,
-    TextEncoder,
+    Encoder, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry, TextEncoder,
 };
 
 /// All metrics of the process.
@@ -38,6 +38,7 @@ pub(crate) struct Metrics {
     pub(crate) queries: IntCounterVec,
     pub(crate) query_seconds: Histogram,
     pub(crate) ready: IntGauge,
+    pub(crate) subscriber_lag: IntGaugeVec,
 }
 
 /// Makes metrics and registers them; names are unique, so that registering cannot fail.
@@ -71,6 +72,11 @@ impl Maker {
         self.keep(IntCounterVec::new(opts, &[label]))
     }
 
+    fn gauges(&mut self, name: &str, help: &str, label: &str) -> Option<IntGaugeVec> {
+        let opts = Opts::new(format!("tapewatch_{name}"), help);
+        self.keep(IntGaugeVec::new(opts, &[label]))
+    }
+
     fn histogram(&mut self, name: &str, help: &str, buckets: &[f64]) -> Option<Histogram> {
         let opts = HistogramOpts::new(format!("tapewatch_{name}"), help);
         self.keep(Histogram::with_opts(opts.buckets(buckets.to_vec())))
@@ -81,6 +87,8 @@ const CHECKPOINT_SEQ: &str =
     "Last sequence number that the newest checkpoint of this process covers; 0 before any.";
 const GUEST_DISABLED: &str =
     "Detectors brought by users that failed and are disabled; /api/v1/status says why.";
+const SUBSCRIBER_LAG: &str =
+    "Rows that the journal has published and a connected subscriber has not been sent.";
 const CHECKPOINT_SECONDS: &str = "Time to write one checkpoint, beside the pipeline.";
 const SECONDS: &[f64] = &[
     0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 60.0,
@@ -169,6 +177,7 @@ impl Metrics {
             queries: m.counters("sql_queries_total", "SQL queries.", "result")?,
             query_seconds: m.histogram("sql_query_seconds", "Time of one SQL query.", SECONDS)?,
             ready: m.gauge("ready", "1 when recovery is done and rows are taken.")?,
+            subscriber_lag: m.gauges("subscriber_lag", SUBSCRIBER_LAG, "subscriber")?,
         })
     }
 
@@ -184,6 +193,7 @@ impl Metrics {
         for labelled in [&self.refused_buckets, &self.end_of_day, &self.queries] {
             labelled.with_label_values(&[""]);
         }
+        self.subscriber_lag.with_label_values(&[""]);
         let families = self.registry.gather();
         let describe = |family: &prometheus::proto::MetricFamily| {
             let kind = format!("{:?}", family.get_field_type()).to_lowercase();

@@ -7,23 +7,25 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
-use tapewatch_detect::{DetectConfig, Disabled};
-use tapewatch_journal::{Journal, Retention};
-use tapewatch_model::Bucket;
+use tapewatch_detect::{DetectConfig, Disabled, Shard};
+use tapewatch_journal::{Journal, Readers, Retention};
+use tapewatch_model::{Bucket, Hit};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::arrivals::Arrivals;
 use crate::checkpoint::Writer;
 use crate::failure::Failure;
 use crate::fold::{Fold, Placed, Totals};
+use crate::hits_log::{HitsLog, HitsReaders};
 use crate::metrics::Metrics;
 
 mod worker;
 
 use worker::Worker;
+pub(crate) use worker::show;
 
 /// Commands that wait.
-const QUEUE_MAX: usize = 64;
+pub(crate) const QUEUE_MAX: usize = 64;
 /// Encoded bytes in one group.
 const GROUP_BYTES_MAX: usize = 16 << 20;
 
@@ -67,19 +69,19 @@ pub(crate) struct Published {
     pub(crate) duplicate: bool,
 }
 
-enum Command {
-    Publish(
-        Box<Bucket>,
-        oneshot::Sender<Result<Published, PublishError>>,
-    ),
-    Clear(oneshot::Sender<Result<u64, PublishError>>),
-    Configure(
-        Box<DetectConfig>,
-        oneshot::Sender<Result<u64, PublishError>>,
-    ),
-    Sync(oneshot::Sender<Result<u64, PublishError>>),
+/// Where the answer to a command goes.
+pub(crate) type Reply<T> = oneshot::Sender<Result<T, PublishError>>;
+
+/// What the thread, or the process that has the journal, is asked to do.
+pub(crate) enum Command {
+    Publish(Box<Bucket>, Reply<Published>),
+    Clear(Reply<u64>),
+    Configure(Box<DetectConfig>, Reply<u64>),
+    Sync(Reply<u64>),
     Retain(Retention),
     Checkpoint,
+    /// Engines in another process found these hits, and all others up to a sequence number.
+    Found(Shard, u64, Vec<Hit>, Option<Reply<u64>>),
 }
 
 /// Counts that others read while the thread runs.
@@ -98,7 +100,7 @@ impl Live {
     }
 
     /// Shows the guests that stopped; those that are new are told to the operator.
-    fn show_disabled(&self, now: &[Disabled]) {
+    pub(crate) fn show_disabled(&self, now: &[Disabled]) {
         let mut shown = self.disabled.lock().unwrap_or_else(PoisonError::into_inner);
         if shown.len() == now.len()
             && now
@@ -129,6 +131,28 @@ impl Pipeline {
         let (reply, answer) = oneshot::channel();
         self.send(Command::Publish(Box::new(bucket), reply), answer)
             .await
+    }
+
+    /// Queues a command in its turn; the answer comes later. `None` when the pipeline is gone.
+    pub(crate) async fn submit<T>(
+        &self,
+        command: impl FnOnce(Reply<T>) -> Command,
+    ) -> Option<oneshot::Receiver<Result<T, PublishError>>> {
+        let (reply, answer) = oneshot::channel();
+        let sent = self.queue.send(command(reply)).await;
+        sent.ok().map(|()| answer)
+    }
+
+    /// Tells what this process's share of the engines found up to `through`; waits while too much
+    /// waits. Whether anybody is there to be told.
+    pub(crate) fn found_blocking(&self, share: Shard, through: u64, hits: Vec<Hit>) -> bool {
+        let command = Command::Found(share, through, hits, None);
+        self.queue.blocking_send(command).is_ok()
+    }
+
+    /// A pipeline whose commands go to `queue`'s other end.
+    pub(crate) fn to(queue: mpsc::Sender<Command>, metrics: Metrics) -> Self {
+        Self { queue, metrics }
     }
 
     /// Queues a bucket without waiting; `None` when the queue is full or gone. The answer comes as
@@ -204,6 +228,12 @@ pub(crate) struct Spawned {
     /// Last published sequence number.
     pub(crate) published: watch::Receiver<u64>,
     pub(crate) live: Arc<Live>,
+    /// Readers of the journal.
+    pub(crate) readers: Readers,
+    /// Readers of the log of hits, if there is one.
+    pub(crate) hits: Option<HitsReaders>,
+    /// Last sequence number of which all hits show.
+    pub(crate) hits_through: watch::Receiver<u64>,
     /// Ends when all [`Pipeline`]s are dropped, or when the journal stopped.
     pub(crate) thread: JoinHandle<Result<(), Failure>>,
 }
@@ -216,6 +246,8 @@ pub(crate) struct Limits {
     pub(crate) arrivals: Arrivals,
     /// Writes checkpoints.
     pub(crate) checkpoints: Writer,
+    /// The log of hits, when roles in other processes may take part.
+    pub(crate) hits: Option<HitsLog>,
 }
 
 /// Starts the thread with a recovered journal and fold. A configuration other than the journal's
@@ -230,6 +262,11 @@ pub(crate) fn spawn(
     let (sender, queue) = mpsc::channel(QUEUE_MAX);
     let (published, watcher) = watch::channel(journal.durable_seq());
     let live = Arc::new(Live::default());
+    let (hits_sender, hits_through) = watch::channel(fold.hits_through());
+    let (readers, hits) = (
+        journal.readers(),
+        limits.hits.as_ref().map(HitsLog::readers),
+    );
     let mut worker = Worker {
         segments: journal.segments(),
         arrivals: limits.arrivals,
@@ -242,11 +279,15 @@ pub(crate) fn spawn(
         live: Arc::clone(&live),
         recent_rows_max: limits.recent_rows_max,
         checkpoints: Some(limits.checkpoints),
+        hits: limits.hits,
+        hits_through: hits_sender,
         encoded: Vec::new(),
     };
     if worker.fold.config_seen() != Some(config) {
         worker.write_config(config)?;
     }
+    // What was found again while the state was made.
+    worker.tell_hits()?;
     worker.show();
     let thread = std::thread::Builder::new()
         .name("pipeline".to_owned())
@@ -259,6 +300,9 @@ pub(crate) fn spawn(
         },
         published: watcher,
         live,
+        readers,
+        hits,
+        hits_through,
         thread,
     })
 }

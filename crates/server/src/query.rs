@@ -4,6 +4,7 @@ use std::io::{IsTerminal as _, Read as _, Write};
 use std::path::Path;
 
 use reqwest::{Client, Response, Url};
+use tapewatch_detect::Shard;
 use tapewatch_model::{OrderBatch, OrderSource as _};
 use tapewatch_store::{Format, Store};
 
@@ -75,7 +76,7 @@ async fn local(args: &SqlArgs) -> Result<Option<Store>, Failure> {
         }
         config.set_detectors(&args.detector, &args.set)?;
         let store = Store::in_memory(config.store_options()).map_err(Failure::run)?;
-        let mut shards = Shards::new(&config.detect()?, 1)?;
+        let mut shards = Shards::new(&config.detect()?, Shard::WHOLE, 1)?;
         return tokio::task::block_in_place(|| fill(&store, &mut shards, file))
             .map(|()| Some(store));
     }

@@ -5,22 +5,23 @@
 //! sequence number. A checkpoint that does not fit is refused with its reason, and the next older one
 //! or the whole journal is taken instead. Without a journal the state is empty.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use indicatif::{ProgressBar, ProgressStyle};
 use tapewatch_detect::DetectConfig;
-use tapewatch_journal::{Journal, ReadError, Reader, Recovery};
+use tapewatch_journal::{FrameRef, Journal, ReadError, Reader, Recovery};
 use tapewatch_model::{Time, decode_config, frame_kind};
 use tapewatch_store::{Store, StoreOptions};
 
 use crate::arrivals::Arrivals;
-use crate::checkpoint::{self, CHECKPOINT_DIR, Checkpoint, HitsFile};
+use crate::checkpoint::{self, Checkpoint, HitsFile};
 use crate::clock;
 use crate::config::Config;
 use crate::failure::Failure;
-use crate::fold::{Fold, FrameMark};
+use crate::fold::{Fold, FrameMark, Parts};
 use crate::up::last_boundary;
+use crate::wire::{Follow, Followed};
 
 /// Directory of the journal inside the data directory.
 pub(crate) const JOURNAL_DIR: &str = "journal";
@@ -55,47 +56,75 @@ impl From<Failure> for NotThis {
     }
 }
 
-/// A start that is being made.
-struct Start<'a> {
-    config: &'a Config,
-    detect: &'a DetectConfig,
-    journal: &'a Journal,
-    recovery: &'a Recovery,
+/// Frames in order, whether they come from this process's files or from another process.
+pub(crate) trait Frames {
+    /// The next one; `None` at the end of what was there at the start.
+    ///
+    /// # Errors
+    /// Damage, or a source that does not go on.
+    fn next_frame(&mut self) -> Result<Option<FrameRef<'_>>, Failure>;
 }
 
-/// Opens journal and store and makes the state from them.
-pub(crate) async fn start(
-    config: &Config,
-    detect: &DetectConfig,
-) -> Result<(Journal, Fold, Recovered), Failure> {
+impl Frames for Reader {
+    fn next_frame(&mut self) -> Result<Option<FrameRef<'_>>, Failure> {
+        Self::next_frame(self).map_err(Failure::run)
+    }
+}
+
+/// The journal that the state is made from.
+pub(crate) enum Log<'a> {
+    /// This process's.
+    Own(&'a Journal),
+    /// That of the role `journal` in another process.
+    Elsewhere(&'a Follow),
+}
+
+/// A start that is being made.
+pub(crate) struct Start<'a> {
+    pub(crate) config: &'a Config,
+    pub(crate) detect: &'a DetectConfig,
+    pub(crate) parts: Parts,
+    /// Whether this process writes the history.
+    pub(crate) writes_history: bool,
+    /// Where its checkpoints are; `None` when it keeps none.
+    pub(crate) checkpoints: Option<PathBuf>,
+    pub(crate) log: Log<'a>,
+    /// The journal's first sequence number, and its next.
+    pub(crate) first_seq: u64,
+    pub(crate) next_seq: u64,
+}
+
+/// Opens this process's journal.
+pub(crate) fn open_journal(config: &Config) -> Result<(Journal, Recovery), Failure> {
     let started = Instant::now();
     let dir = config.data.join(JOURNAL_DIR);
     let (journal, recovery) =
         Journal::open(&dir, config.journal_options()?).map_err(Failure::run)?;
     tracing::info!(%recovery, seconds = started.elapsed().as_secs_f64(), "journal open");
-    let start = Start {
-        config,
-        detect,
-        journal: &journal,
-        recovery: &recovery,
-    };
-    let (fold, recovered) = start.make().await?;
-    let counts = fold.store.counts();
-    tracing::info!(
-        checkpoint = recovered.checkpoint.last_seq(),
-        frames = recovered.frames,
-        next_seq = recovery.next_seq,
-        orders = counts.orders,
-        hits = fold.totals.hits,
-        seconds = started.elapsed().as_secs_f64(),
-        "recovered"
-    );
-    Ok((journal, fold, recovered))
+    Ok((journal, recovery))
 }
 
 impl Start<'_> {
+    /// Opens the store and makes the state.
+    pub(crate) async fn run(&self) -> Result<(Fold, Recovered), Failure> {
+        let started = Instant::now();
+        let (fold, recovered) = self.make().await?;
+        let counts = fold.store.counts();
+        tracing::info!(
+            checkpoint = recovered.checkpoint.last_seq(),
+            frames = recovered.frames,
+            next_seq = self.next_seq,
+            orders = counts.orders,
+            hits = fold.totals.hits,
+            seconds = started.elapsed().as_secs_f64(),
+            "recovered"
+        );
+        Ok((fold, recovered))
+    }
+
     async fn make(&self) -> Result<(Fold, Recovered), Failure> {
-        for path in checkpoint::list(&self.config.data.join(CHECKPOINT_DIR)) {
+        let checkpoints = self.checkpoints.as_deref().map(checkpoint::list);
+        for path in checkpoints.unwrap_or_default() {
             let read = Checkpoint::read(&path).map_err(NotThis::Refused);
             let tried = match read {
                 Ok(checkpoint) => self.take_checkpoint(checkpoint).await,
@@ -114,39 +143,65 @@ impl Start<'_> {
         self.fold_journal().await
     }
 
+    fn frames(&self, from: u64) -> Result<Box<dyn Frames + Send>, Failure> {
+        Ok(match self.log {
+            Log::Own(journal) => Box::new(journal.reader(from).map_err(Failure::run)?),
+            Log::Elsewhere(follow) => Box::new(Followed::start(follow, from, self.next_seq)),
+        })
+    }
+
     async fn open_store(&self) -> Result<Store, Failure> {
-        let (config, recovery) = (self.config, self.recovery);
-        let store = Store::open(&config.data, config.store_options())
-            .await
-            .map_err(Failure::run)?;
-        let high = store.high_water();
-        let known = high.last();
-        if known >= recovery.next_seq {
+        let (config, options) = (self.config, self.config.store_options());
+        let store = match (self.parts.tables, self.writes_history) {
+            (false, _) => Store::in_memory(options),
+            (true, true) => Store::open(&config.data, options).await,
+            (true, false) => Store::open_read_only(&config.data, options).await,
+        };
+        let store = store.map_err(Failure::run)?;
+        let known = store.high_water().last();
+        if known >= self.next_seq {
+            let journal = match self.log {
+                Log::Own(_) => config.data.join(JOURNAL_DIR).display().to_string(),
+                Log::Elsewhere(follow) => format!("the journal at {}", follow.address),
+            };
             return Err(Failure::run(format!(
-                "{} ends before sequence number {}, but the history in {} goes up to {known}: a part of the journal is \
-                 missing; restore it, or move the history away",
-                config.data.join(JOURNAL_DIR).display(),
-                recovery.next_seq,
+                "{journal} ends before sequence number {}, but the history in {} goes up to {known}: a part of the \
+                 journal is missing; restore it, or move the history away",
+                self.next_seq,
                 config.data.display()
             )));
         }
         Ok(store)
     }
 
-    /// Folds the whole journal.
+    /// Folds the whole journal; where nothing is detected, only what the history lacks.
     async fn fold_journal(&self) -> Result<(Fold, Recovered), Failure> {
-        let first_seq = self.recovery.first_seq;
         let store = self.open_store().await?;
         let high = store.high_water();
-        let mut reader = self.journal.reader(first_seq).map_err(Failure::run)?;
-        let told = first_config(&mut reader)?;
+        let detects = self.parts.detects.is_some();
+        let from = match (&self.log, detects) {
+            // The producers' last buckets are in all of it.
+            (Log::Own(_), _) | (_, true) => self.first_seq,
+            (Log::Elsewhere(_), false) => {
+                let missing = high.orders.min(high.dead_letters) + 1;
+                missing.max(self.first_seq)
+            }
+        };
+        let told = match detects {
+            true => {
+                let mut frames = self.frames(self.first_seq)?;
+                tokio::task::block_in_place(|| first_config(frames.as_mut()))?
+            }
+            false => None,
+        };
         let config = told.as_ref().unwrap_or(self.detect);
-        let mut fold = Fold::new(config, self.config.shards()?, store)?;
-        if first_seq > 1 {
+        let mut fold = Fold::new(config, self.parts, store)?;
+        fold.begin_at(from);
+        if from > 1 && self.parts.tables {
             fold.load_alerts(high.hits).await?;
         }
-        let mut reader = self.journal.reader(first_seq).map_err(Failure::run)?;
-        let recovered = self.read(&mut reader, &mut fold, None)?;
+        let mut frames = self.frames(from)?;
+        let recovered = self.read(frames.as_mut(), &mut fold, None)?;
         Ok((fold, recovered))
     }
 
@@ -154,11 +209,11 @@ impl Start<'_> {
     async fn take_checkpoint(&self, checkpoint: Checkpoint) -> Result<(Fold, Recovered), NotThis> {
         let (frame, hits) = (checkpoint.frame, checkpoint.hits.clone());
         let seq = frame.last_seq();
-        if seq >= self.recovery.next_seq || seq < self.recovery.first_seq {
+        if seq >= self.next_seq || seq < self.first_seq {
             return Err(NotThis::Refused(format!(
                 "it ends at sequence number {seq}, the journal holds {} to {}",
-                self.recovery.first_seq,
-                self.recovery.next_seq.saturating_sub(1)
+                self.first_seq,
+                self.next_seq.saturating_sub(1)
             )));
         }
         let store = self.open_store().await?;
@@ -169,7 +224,7 @@ impl Start<'_> {
                 checkpoint.history_hits, high.hits
             )));
         }
-        let dir = self.config.data.join(CHECKPOINT_DIR);
+        let dir = self.checkpoints.clone().unwrap_or_default();
         for file in hits.iter().filter(|file| file.through > high.hits) {
             let path = file.path(&dir);
             let refused = |reason: String| {
@@ -183,18 +238,17 @@ impl Start<'_> {
             }
         }
         let arrivals = Arrivals::from_marks(checkpoint.arrivals.clone());
-        let mut fold = Fold::new(self.detect, self.config.shards()?, store)?;
+        let mut fold = Fold::new(self.detect, self.parts, store)?;
         fold.restore(checkpoint).map_err(NotThis::Refused)?;
-        fold.load_alerts(seq).await?;
         // The frame at which it ends is read in any case: it must be the same.
-        let from = high
-            .orders
-            .min(high.dead_letters)
-            .saturating_add(1)
-            .min(frame.seq);
-        let from = from.max(self.recovery.first_seq);
-        let mut reader = self.journal.reader(from).map_err(Failure::run)?;
-        let mut recovered = self.read(&mut reader, &mut fold, Some(frame))?;
+        let mut from = frame.seq;
+        if self.parts.tables {
+            fold.load_alerts(seq).await?;
+            let missing = high.orders.min(high.dead_letters).saturating_add(1);
+            from = missing.min(from).max(self.first_seq);
+        }
+        let mut frames = self.frames(from)?;
+        let mut recovered = self.read(frames.as_mut(), &mut fold, Some(frame))?;
         recovered.arrivals.before(arrivals, seq);
         recovered.hits = hits;
         Ok((fold, recovered))
@@ -203,24 +257,24 @@ impl Start<'_> {
     /// Applies all frames of a reader: up to the checkpoint's to the tables alone.
     fn read(
         &self,
-        reader: &mut Reader,
+        frames: &mut dyn Frames,
         fold: &mut Fold,
         checkpoint: Option<FrameMark>,
     ) -> Result<Recovered, NotThis> {
         let rolls_at = self.config.rolls_at()?;
         let boundary = rolls_at.map(|at| last_boundary(clock::now(), at));
-        let bar = ProgressBar::new(self.recovery.next_seq.saturating_sub(1)).with_style(
+        let bar = ProgressBar::new(self.next_seq.saturating_sub(1)).with_style(
             ProgressStyle::with_template("recovery {bar:40} {human_pos}/{human_len} ({eta} left)")
                 .map_err(Failure::run)?,
         );
         // The store's readers run on this runtime; folding the journal is plain computation.
-        tokio::task::block_in_place(|| replay(reader, fold, checkpoint, boundary, &bar))
+        tokio::task::block_in_place(|| replay(frames, fold, checkpoint, boundary, &bar))
     }
 }
 
 /// Applies all frames of a reader; those received before `boundary` are told apart.
 fn replay(
-    reader: &mut Reader,
+    frames: &mut dyn Frames,
     fold: &mut Fold,
     checkpoint: Option<FrameMark>,
     boundary: Option<Time>,
@@ -237,7 +291,7 @@ fn replay(
             "it is of another journal: this one has another frame at sequence number {known}"
         ))
     };
-    while let Some(frame) = reader.next_frame().map_err(Failure::run)? {
+    while let Some(frame) = frames.next_frame()? {
         let mark = FrameMark::of(&frame);
         let last = mark.last_seq();
         if !met && last >= known && Some(mark) != checkpoint {
@@ -269,8 +323,8 @@ fn replay(
 
 /// The configuration that the journal's first rows were judged by: the first one that it tells. A
 /// segment tells it at its beginning, if not always before its first rows.
-fn first_config(reader: &mut Reader) -> Result<Option<DetectConfig>, Failure> {
-    while let Some(frame) = reader.next_frame().map_err(Failure::run)? {
+fn first_config(frames: &mut dyn Frames) -> Result<Option<DetectConfig>, Failure> {
+    while let Some(frame) = frames.next_frame()? {
         if frame.kind == frame_kind::DETECTOR_CONFIG {
             let told = decode_config(frame.payload).map_err(Failure::run)?;
             return DetectConfig::from_canonical(&told.json)
@@ -312,7 +366,7 @@ pub(crate) async fn read_only(
     crate::guests::look_in(data);
     let store = open_read_only(data, options).await?;
     let known = store.high_water().last();
-    let mut fold = Fold::new(config, 1, store)?;
+    let mut fold = Fold::new(config, Parts::whole(1), store)?;
     if let Some(mut reader) = journal_from(data, 1, known)? {
         replay(&mut reader, &mut fold, None, None, &ProgressBar::hidden())?;
     }
@@ -323,7 +377,7 @@ pub(crate) async fn read_only(
 pub(crate) async fn orders_only(data: &Path, options: StoreOptions) -> Result<Store, Failure> {
     let store = open_read_only(data, options).await?;
     let high = store.high_water();
-    let mut fold = Fold::new(&DetectConfig::default(), 1, store)?;
+    let mut fold = Fold::new(&DetectConfig::default(), Parts::whole(1), store)?;
     if let Some(mut reader) = journal_from(data, high.orders.saturating_add(1), high.last())? {
         while let Some(frame) = reader.next_frame().map_err(Failure::run)? {
             fold.frame_of_checkpoint(&frame).map_err(Failure::run)?;

@@ -54,11 +54,16 @@ pub(crate) struct Shards {
 }
 
 impl Shards {
-    /// Engines with empty windows.
-    pub(crate) fn new(config: &DetectConfig, count: u32) -> Result<Self, Failure> {
+    /// Engines with empty windows, `count` of them for a share of the instruments.
+    pub(crate) fn new(config: &DetectConfig, share: Shard, count: u32) -> Result<Self, Failure> {
         let count = count.clamp(1, SHARDS_MAX);
         let engine = |index| {
-            let engine = Engine::with_guests(config, Shard { index, count }, guests::provider());
+            // Those of all shares together hold each instrument once.
+            let part = Shard {
+                index: share.index * count + index,
+                count: share.count * count,
+            };
+            let engine = Engine::with_guests(config, part, guests::provider());
             engine.map_err(Failure::usage)
         };
         let others: Result<_, _> = (1..count)
@@ -269,20 +274,25 @@ mod tests {
     fn any_number_of_shards_is_one_engine() {
         let config = DetectConfig::default();
         let mut expected = Vec::new();
-        Shards::new(&config, 1)
+        Shards::new(&config, Shard::WHOLE, 1)
             .unwrap()
             .apply(batch(), &mut expected);
         assert_eq!(expected.len(), 1);
         for count in 2..4 {
-            let mut shards = Shards::new(&config, count).unwrap();
+            let mut shards = Shards::new(&config, Shard::WHOLE, count).unwrap();
             let mut hits = Vec::new();
             assert_eq!(shards.apply(batch(), &mut hits), batch());
             assert_eq!(hits, expected);
             let saved: Vec<_> = shards.states().iter().map(EngineState::to_bytes).collect();
-            let mut other = Shards::new(&config, count).unwrap();
+            let mut other = Shards::new(&config, Shard::WHOLE, count).unwrap();
             other.load(saved.clone()).unwrap();
             assert_eq!(other.counters(), shards.counters());
-            assert!(Shards::new(&config, 1).unwrap().load(saved).is_err());
+            assert!(
+                Shards::new(&config, Shard::WHOLE, 1)
+                    .unwrap()
+                    .load(saved)
+                    .is_err()
+            );
         }
     }
 }

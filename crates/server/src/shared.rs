@@ -3,6 +3,7 @@
 //! Invariant: everything here is cheap to clone; the pipeline thread alone changes the state.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use tapewatch_journal::Retention;
 use tapewatch_model::TimeSpan;
@@ -13,8 +14,14 @@ use crate::alert_book::AlertBook;
 use crate::clock;
 use crate::jobs::Jobs;
 use crate::metrics::Metrics;
+use crate::peers::Peers;
 use crate::pipeline::{Live, Pipeline, gauge};
+use crate::roles::Roles;
 use crate::sql_runtime::SqlRuntime;
+use crate::wire::ServeState;
+
+/// How long an end of day waits for what other processes do.
+const COME_WITHIN: Duration = Duration::from_secs(60);
 
 /// A running process, as its parts see it.
 #[derive(Clone)]
@@ -33,6 +40,12 @@ pub(crate) struct Shared {
     pub(crate) retention_age: TimeSpan,
     pub(crate) retention_bytes: u64,
     pub(crate) recent_rows_max: u64,
+    pub(crate) roles: Roles,
+    pub(crate) peers: Peers,
+    /// Last sequence number of which all hits show.
+    pub(crate) hits: watch::Receiver<u64>,
+    /// What other roles are served with, when this process has the journal.
+    pub(crate) wire: Option<ServeState>,
 }
 
 impl Shared {
@@ -52,6 +65,25 @@ impl Shared {
         !*self.stopping.borrow()
     }
 
+    /// Waits until the tables have all rows and hits up to a sequence number: history must not lack
+    /// what comes later.
+    async fn come_to(&self, seq: u64) -> Result<(), String> {
+        for (what, mut come) in [
+            ("rows", self.published.clone()),
+            ("hits", self.hits.clone()),
+        ] {
+            let came = tokio::time::timeout(COME_WITHIN, come.wait_for(|come| *come >= seq));
+            let came = matches!(came.await, Ok(Ok(_)));
+            if !came {
+                let come = *come.borrow();
+                return Err(format!(
+                    "{what} have come only to sequence number {come}, the end of day is at {seq}: is an engine away?"
+                ));
+            }
+        }
+        Ok(())
+    }
+
     /// Moves today's rows, or those up to `through_seq`, to the history, then lets go of old journal
     /// segments. The journal is forced to the disk first: history must never know more than it.
     pub(crate) async fn end_of_day(
@@ -64,6 +96,7 @@ impl Shared {
             .await
             .map_err(|error| error.to_string())?;
         let through_seq = through_seq.unwrap_or(synced).min(synced);
+        self.come_to(through_seq).await?;
         let result = self.store.end_of_day(through_seq).await;
         let label = if result.is_ok() { "done" } else { "failed" };
         self.metrics.end_of_day.with_label_values(&[label]).inc();
@@ -88,7 +121,7 @@ impl Shared {
         self.pipeline
             .retain(Retention {
                 bytes_max: (self.retention_bytes > 0).then_some(self.retention_bytes),
-                age_max: (age > 0).then(|| std::time::Duration::from_nanos(age)),
+                age_max: (age > 0).then(|| Duration::from_nanos(age)),
                 keep_from_seq: moved.saturating_add(1),
             })
             .await;

@@ -1,28 +1,26 @@
-//! `tapewatch up`: all roles in one process, from recovery to a clean stop.
+//! `tapewatch up`: the roles of this process, from recovery to a clean stop.
 //!
 //! Invariant: the address answers at once (`/healthz` yes, `/readyz` not yet), rows are taken only
 //! after recovery; on SIGTERM no further row is taken, what was taken is answered, and the journal is forced to the disk.
 
-use std::fs;
 use std::future::Future;
 use std::io::Write as _;
-use std::sync::Arc;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use tapewatch_detect::DetectConfig;
 use tapewatch_model::{Time, TimeSpan};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 
-use crate::checkpoint::{CHECKPOINT_DIR, Writer};
 use crate::cli::UpArgs;
 use crate::config::Config;
 use crate::failure::Failure;
-use crate::metrics::Metrics;
-use crate::pipeline::{self, Spawned};
-use crate::recovery::{self, JOURNAL_DIR, Recovered};
+use crate::peers::Peers;
+use crate::roles::{Role, Roles};
 use crate::shared::Shared;
-use crate::sql_runtime::SqlRuntime;
+use crate::starting::{self, Starting, Thread, Work};
 use crate::{api, clock, rules};
 
 /// How long open requests may take to end after SIGTERM.
@@ -34,54 +32,44 @@ const DAY: i64 = 86_400_000_000_000;
 /// Runs until SIGTERM or SIGINT.
 pub(crate) async fn run(args: &UpArgs) -> Result<(), Failure> {
     let (config, detect) = load(args)?;
-    for name in [JOURNAL_DIR, CHECKPOINT_DIR] {
-        let dir = config.data.join(name);
-        fs::create_dir_all(&dir).map_err(|error| {
-            Failure::run(format!(
-                "cannot create directory {}: {error}",
-                dir.display()
-            ))
-        })?;
-    }
-    let listener = TcpListener::bind(config.listen)
-        .await
-        .map_err(|error| Failure::run(format!("cannot listen on {}: {error}", config.listen)))?;
-    let address = listener.local_addr().map_err(Failure::run)?;
-    tracing::info!(%address, "open; reading the journal");
+    let roles = Roles::named(&args.role);
+    starting::directories(&config, roles)?;
     let (stop, stopping) = watch::channel(false);
-    let gate = api::Gate::new(config.listen.ip().is_loopback());
-    let server = tokio::spawn(serve(listener, gate.clone(), stopping.clone()));
-    // A task of its own: recovery is computation, and must not keep a signal waiting.
-    let (ours, theirs) = (config.clone(), detect.clone());
-    let starting = tokio::spawn(async move { start(&ours, &theirs, stopping).await });
-    let started = tokio::select! {
-        started = starting => started.map_err(Failure::run)??,
-        signal = signal() => {
-            tracing::info!(signal = signal?, "stopped while reading the journal");
-            return Ok(());
+    let peers = Peers::default();
+    let gate = api::Gate::new(peers.clone());
+    let (addresses, mut server) = listen(roles, &config, &gate, &stopping).await?;
+    let started = if roles.is_gateway_alone() {
+        starting::gateway(&config, &peers)?
+    } else {
+        let starting = Starting {
+            config: config.clone(),
+            detect: detect.clone(),
+            roles,
+            peers,
+            stopping,
+        };
+        // A task of its own: recovery is computation, and must not keep a signal waiting.
+        let starting = tokio::spawn(async move { starting.run().await });
+        tokio::select! {
+            started = starting => started.map_err(Failure::run)??,
+            signal = signal() => {
+                tracing::info!(signal = signal?, "stopped while reading the journal");
+                return Ok(());
+            }
         }
     };
-    let Running {
-        shared,
-        thread,
-        recovered,
-    } = started;
-    gate.open(api::router(shared.clone()));
-    shared.metrics.ready.set(1);
-    let saving = tokio::spawn(save_windows(shared.clone(), config.checkpoint.interval));
-    let rules = rules::spawn_watch(&shared, &config.rules.dir, detect);
-    let session = tokio::spawn(watch_session(
-        shared,
-        config.rolls_at()?,
-        recovered.before_boundary,
-    ));
-    say(format_args!("listening on http://{address}"));
+    gate.open(started.router);
+    let work = started.work.map(|work| Work::begin(work, &config, detect));
+    let (tasks, thread) = work.transpose()?.unzip();
+    for address in addresses {
+        say(format_args!("listening on http://{address}"));
+    }
     let dead = wait_for_thread(thread);
-    tokio::pin!(dead, server);
+    tokio::pin!(dead);
     // Whichever comes first: a signal, the server's end, or a journal that stopped.
     let failed = tokio::select! {
         signal = signal() => { tracing::info!(signal = signal?, "stopping"); None }
-        _ = &mut server => Some(Failure::run("the server ended by itself")),
+        _ = server.join_next() => Some(Failure::run("the server ended by itself")),
         result = &mut dead => Some(result.err().unwrap_or_else(|| Failure::run("the pipeline ended by itself"))),
     };
     stop.send_replace(true);
@@ -89,12 +77,17 @@ pub(crate) async fn run(args: &UpArgs) -> Result<(), Failure> {
         return Err(failure);
     }
     gate.close();
-    if tokio::time::timeout(DRAIN, &mut server).await.is_err() {
+    let drained = async { while server.join_next().await.is_some() {} };
+    if tokio::time::timeout(DRAIN, drained).await.is_err() {
         tracing::warn!("requests were still open after {} s", DRAIN.as_secs());
-        server.abort();
+        server.abort_all();
     }
     // With the last handle the queue ends, and with it the thread.
-    drop((saving.await, session.await, rules.await));
+    if let Some(tasks) = tasks {
+        for task in tasks {
+            drop(task.await);
+        }
+    }
     match tokio::time::timeout(DRAIN, dead).await {
         Ok(result) => result?,
         Err(_) => return Err(Failure::run("the pipeline did not end in time")),
@@ -103,61 +96,52 @@ pub(crate) async fn run(args: &UpArgs) -> Result<(), Failure> {
     Ok(())
 }
 
-/// A process that takes rows.
-struct Running {
-    shared: Shared,
-    thread: std::thread::JoinHandle<Result<(), Failure>>,
-    recovered: Recovered,
+/// Binds the addresses of the roles and answers there at once.
+async fn listen(
+    roles: Roles,
+    config: &Config,
+    gate: &api::Gate,
+    stopping: &watch::Receiver<bool>,
+) -> Result<(Vec<SocketAddr>, JoinSet<Result<(), Failure>>), Failure> {
+    let (mut addresses, mut servers) = (Vec::new(), JoinSet::new());
+    for wanted in roles.addresses(config) {
+        let listener = TcpListener::bind(wanted)
+            .await
+            .map_err(|error| Failure::run(format!("cannot listen on {wanted}: {error}")))?;
+        let address = listener.local_addr().map_err(Failure::run)?;
+        tracing::info!(%address, "open; reading the journal");
+        if !address.ip().is_loopback() {
+            tracing::warn!(%address, "open to the network: whoever reaches this address can read and publish");
+        }
+        let gate = gate.on(address.ip().is_loopback());
+        servers.spawn(serve(listener, gate, stopping.clone()));
+        addresses.push(address);
+    }
+    Ok((addresses, servers))
 }
 
-/// Recovers, and starts the pipeline.
-async fn start(
-    config: &Config,
-    detect: &DetectConfig,
-    stopping: watch::Receiver<bool>,
-) -> Result<Running, Failure> {
-    let metrics = Metrics::new().map_err(Failure::run)?;
-    let (journal, fold, mut recovered) = recovery::start(config, detect).await?;
-    let book = fold.book();
-    let store = fold.store.clone();
-    let arrivals = std::mem::take(&mut recovered.arrivals);
-    let checkpoints = Writer::start(
-        config.data.join(CHECKPOINT_DIR),
-        store.clone(),
-        metrics.clone(),
-        std::mem::take(&mut recovered.hits),
-        recovered.checkpoint.last_seq(),
-    )?;
-    let limits = pipeline::Limits {
-        recent_rows_max: config.recent.rows_max,
-        arrivals,
-        checkpoints,
-    };
-    let Spawned {
-        pipeline,
-        published,
-        live,
-        thread,
-    } = pipeline::spawn(journal, fold, detect, metrics.clone(), limits)?;
-    let shared = Shared {
-        store,
-        book,
-        pipeline,
-        published,
-        live,
-        jobs: Arc::default(),
-        metrics,
-        sql: SqlRuntime::start()?,
-        stopping,
-        retention_age: config.journal.retention_age,
-        retention_bytes: config.journal.retention_bytes,
-        recent_rows_max: config.recent.rows_max,
-    };
-    Ok(Running {
-        shared,
-        thread,
-        recovered,
-    })
+type Tasks = Vec<tokio::task::JoinHandle<()>>;
+
+impl Work {
+    /// Begins what goes on beside the thread.
+    fn begin(self, config: &Config, detect: DetectConfig) -> Result<(Tasks, Thread), Failure> {
+        let shared = self.shared;
+        let roles = shared.roles;
+        shared.metrics.ready.set(1);
+        let mut tasks = Vec::new();
+        if roles.has(Role::Journal) {
+            let interval = config.checkpoint.interval;
+            tasks.push(tokio::spawn(save_windows(shared.clone(), interval)));
+            tasks.push(rules::spawn_watch(&shared, &config.rules.dir, detect));
+        }
+        if roles.has(Role::History) {
+            let session = watch_session(shared, config.rolls_at()?, self.before_boundary);
+            tasks.push(tokio::spawn(session));
+        } else if roles.has(Role::Recent) {
+            tasks.push(tokio::spawn(watch_history(shared)));
+        }
+        Ok((tasks, self.thread))
+    }
 }
 
 fn load(args: &UpArgs) -> Result<(Config, DetectConfig), Failure> {
@@ -166,9 +150,6 @@ fn load(args: &UpArgs) -> Result<(Config, DetectConfig), Failure> {
     crate::logging::start(&config.log)?;
     let detect = config.detect()?;
     crate::guests::keep(&config.data)?;
-    if !config.listen.ip().is_loopback() {
-        tracing::warn!(listen = %config.listen, "open to the network: whoever reaches this address can read and publish");
-    }
     Ok((config, detect))
 }
 
@@ -193,9 +174,10 @@ async fn serve(
         .map_err(Failure::run)
 }
 
-async fn wait_for_thread(
-    thread: std::thread::JoinHandle<Result<(), Failure>>,
-) -> Result<(), Failure> {
+async fn wait_for_thread(thread: Option<Thread>) -> Result<(), Failure> {
+    let Some(thread) = thread else {
+        return std::future::pending().await;
+    };
     let joined = tokio::task::spawn_blocking(move || thread.join()).await;
     match joined {
         Ok(Ok(result)) => result,
@@ -248,6 +230,24 @@ async fn watch_session(shared: Shared, rolls_at: Option<TimeSpan>, before_bounda
             } else {
                 tokio::time::sleep(Duration::from_secs(10)).await;
             }
+        }
+    }
+}
+
+/// Takes in what another process moves to the history.
+async fn watch_history(shared: Shared) {
+    loop {
+        tokio::select! {
+            () = shared.stopped() => return,
+            () = tokio::time::sleep(WATCH) => {}
+        }
+        match shared.store.refresh_history().await {
+            Ok(true) => tracing::info!(
+                through = shared.store.high_water().last(),
+                "a day moved to the history"
+            ),
+            Ok(false) => {}
+            Err(error) => tracing::warn!(%error, "the history cannot be looked at; trying again"),
         }
     }
 }

@@ -346,6 +346,36 @@ impl Store {
         }
     }
 
+    /// Takes in what another process moved to the history; whether there was anything. What is there
+    /// now is forgotten from memory.
+    ///
+    /// # Errors
+    /// [`OpenError::Table`] names the table and what is wrong with it; the store is as it was.
+    pub async fn refresh_history(&self) -> Result<bool, OpenError> {
+        let dir = &self.inner.dir;
+        let before = self.snapshot().history;
+        let mut histories = Histories::default();
+        let mut news = false;
+        for table in Table::ALL {
+            let found = match before.get(table) {
+                Some(history) => history::refresh(history, table)
+                    .await
+                    .map(|found| Some(Arc::new(found))),
+                None => history::open(dir, table).await,
+            };
+            let found = found.map_err(|error| unreadable(dir, table, error))?;
+            let through = |history: &Option<Arc<History>>| {
+                history.as_ref().map_or(0, |history| history.through)
+            };
+            news |= through(&found) > through(before.get(table));
+            *histories.get_mut(table) = found;
+        }
+        if news {
+            self.swap(histories);
+        }
+        Ok(news)
+    }
+
     /// Takes the new histories in and forgets what they hold from recent, all at one instant.
     pub(crate) fn swap(&self, histories: Histories) {
         let mut state = self.state();

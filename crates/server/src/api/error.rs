@@ -67,6 +67,16 @@ impl ApiError {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "not_ready", message)
     }
 
+    /// Another role must answer, and is away.
+    pub(crate) fn unavailable(message: impl ToString) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", message)
+    }
+
+    /// Another role must answer.
+    pub(crate) fn misdirected(message: impl ToString) -> Self {
+        Self::new(StatusCode::MISDIRECTED_REQUEST, "misdirected", message)
+    }
+
     pub(crate) fn busy(message: impl ToString) -> Self {
         Self::new(StatusCode::TOO_MANY_REQUESTS, "busy", message)
     }

@@ -14,20 +14,31 @@ use axum::response::{IntoResponse, Response};
 use tower::ServiceExt as _;
 
 use crate::api::error::ApiError;
+use crate::peers::Peers;
 
 /// The door; clones are the same door.
 #[derive(Clone)]
 pub(crate) struct Gate {
     inner: Arc<RwLock<Option<Router>>>,
     loopback: bool,
+    peers: Peers,
 }
 
 impl Gate {
-    /// A closed door, on a loopback address or not.
-    pub(crate) fn new(loopback: bool) -> Self {
+    /// A closed door; while it is closed `/readyz` says which peers are away.
+    pub(crate) fn new(peers: Peers) -> Self {
         Self {
             inner: Arc::default(),
+            loopback: true,
+            peers,
+        }
+    }
+
+    /// The same door on another address, a loopback address or not.
+    pub(crate) fn on(&self, loopback: bool) -> Self {
+        Self {
             loopback,
+            ..self.clone()
         }
     }
 
@@ -70,14 +81,17 @@ async fn pass(State(gate): State<Gate>, request: Request) -> Response {
             .oneshot(request)
             .await
             .unwrap_or_else(|never| match never {}),
-        None => closed(request.uri()),
+        None => closed(request.uri(), &gate.peers),
     }
 }
 
-fn closed(uri: &Uri) -> Response {
+fn closed(uri: &Uri, peers: &Peers) -> Response {
     match uri.path() {
         "/healthz" => "ok\n".into_response(),
-        "/readyz" => (StatusCode::SERVICE_UNAVAILABLE, "not ready\n").into_response(),
+        "/readyz" => {
+            let text = format!("not ready\n{}", peers.text());
+            (StatusCode::SERVICE_UNAVAILABLE, text).into_response()
+        }
         _ => ApiError::not_ready().into_response(),
     }
 }

@@ -1,6 +1,7 @@
 //! Liveness, readiness and metrics.
 //!
-//! Invariant: `/readyz` is 200 exactly while rows are taken: after recovery, before the stop.
+//! Invariant: `/readyz` is 200 exactly while the process does its work: after recovery, before the
+//! stop. It names the peers that are away.
 
 use axum::extract::State;
 use axum::http::{StatusCode, header};
@@ -19,10 +20,15 @@ pub(crate) async fn healthz() -> &'static str {
 #[utoipa::path(get, path = "/readyz", tag = "health",
     responses((status = 200, description = "Ready."), (status = 503, description = "Not ready.")))]
 pub(crate) async fn readyz(State(shared): State<Shared>) -> impl IntoResponse {
-    if shared.is_ready() {
-        (StatusCode::OK, "ready\n")
+    let away = shared.peers.text();
+    // Tables can be asked while the journal is away; an engine alone can do nothing.
+    if shared.is_ready() && (away.is_empty() || shared.roles.tables()) {
+        (StatusCode::OK, format!("ready\n{away}"))
     } else {
-        (StatusCode::SERVICE_UNAVAILABLE, "not ready\n")
+        (
+            StatusCode::SERVICE_UNAVAILABLE,
+            format!("not ready\n{away}"),
+        )
     }
 }
 

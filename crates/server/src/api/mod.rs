@@ -4,7 +4,7 @@
 //! `{"error": {"code", "message"}}`; every body and answer has a limit.
 
 mod alerts;
-mod error;
+pub(crate) mod error;
 mod gate;
 mod health;
 mod ingest;
@@ -16,9 +16,10 @@ mod status;
 mod stream;
 
 use axum::Router;
-use axum::extract::DefaultBodyLimit;
-use axum::http::{HeaderName, HeaderValue, header};
-use axum::response::IntoResponse;
+use axum::extract::{DefaultBodyLimit, Request};
+use axum::http::{HeaderName, HeaderValue, Method, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use tower_http::set_header::SetResponseHeaderLayer;
 use tower_http::trace::TraceLayer;
@@ -28,8 +29,10 @@ use utoipa_axum::routes;
 
 pub(crate) use gate::Gate;
 pub(crate) use ingest::{BUCKET_TYPE, IngestAnswer};
+pub(crate) use page::asset;
 
 use crate::shared::Shared;
+use crate::wire;
 
 /// Largest body that is held in memory.
 const BODY_BYTES_MAX: usize = 64 << 20;
@@ -68,6 +71,13 @@ pub(crate) fn openapi() -> Result<String, serde_json::Error> {
 /// Everything the process serves.
 pub(crate) fn router(shared: Shared) -> Router {
     let (router, document) = api().split_for_parts();
+    let mut router = router;
+    if let Some(wire) = shared.wire.clone() {
+        router = router.route(wire::PATH, get(wire::upgrade).with_state(wire));
+    }
+    if !shared.roles.tables() {
+        router = router.layer(axum::middleware::from_fn(without_tables));
+    }
     router
         .route("/api/v1/openapi.json", get(async move || axum::Json(document)))
         .fallback(async |uri: axum::http::Uri| {
@@ -88,6 +98,20 @@ pub(crate) fn router(shared: Shared) -> Router {
         ))
         .layer(TraceLayer::new_for_http())
         .with_state(shared)
+}
+
+/// Refuses what only a role with tables can answer.
+async fn without_tables(request: Request, next: Next) -> Response {
+    let asks = match request.uri().path() {
+        "/api/v1/orders" => request.method() == Method::GET,
+        "/api/v1/clear" | "/api/v1/status" | "/api/v1/openapi.json" => false,
+        path => path.starts_with("/api/"),
+    };
+    if asks {
+        let text = "this process holds no tables: ask the role recent, or the gateway";
+        return error::ApiError::misdirected(text).into_response();
+    }
+    next.run(request).await
 }
 
 fn always(name: HeaderName, value: &'static str) -> SetResponseHeaderLayer<HeaderValue> {

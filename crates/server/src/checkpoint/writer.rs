@@ -30,7 +30,7 @@ const HITS_FILES_MAX: usize = 32;
 pub(crate) struct Pending {
     pub(crate) frame: FrameMark,
     pub(crate) shards: Vec<EngineState>,
-    pub(crate) producers: Vec<(String, Placed)>,
+    pub(crate) producers: Vec<(String, Vec<Placed>)>,
     pub(crate) config: Option<String>,
     pub(crate) totals: Totals,
     pub(crate) arrivals: Vec<(i64, u64)>,

@@ -7,9 +7,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use tapewatch_detect::DetectConfig;
+use tapewatch_detect::{DetectConfig, Shard};
 use tapewatch_journal::{AppendError, CommitError, Journal, Retention};
-use tapewatch_model::{Bucket, DetectorConfig, Time, encode_bucket, encode_config, frame_kind};
+use tapewatch_model::{
+    Bucket, DetectorConfig, Hit, Origin, Time, encode_bucket, encode_config, frame_kind,
+};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{Command, GROUP_BYTES_MAX, Live, PublishError, Published, QUEUE_MAX, gauge};
@@ -18,6 +20,7 @@ use crate::checkpoint::Writer;
 use crate::clock;
 use crate::failure::Failure;
 use crate::fold::{Fold, FrameMark, Placed, Totals};
+use crate::hits_log::HitsLog;
 use crate::metrics::Metrics;
 
 /// The thread's side.
@@ -36,6 +39,10 @@ pub(super) struct Worker {
     pub(super) shown: Totals,
     /// Writes checkpoints; `None` once it has ended.
     pub(super) checkpoints: Option<Writer>,
+    /// The log of hits, when roles in other processes may take part.
+    pub(super) hits: Option<HitsLog>,
+    /// Last sequence number of which all hits show.
+    pub(super) hits_through: watch::Sender<u64>,
     /// Encoded frames, kept for its memory.
     pub(super) encoded: Vec<u8>,
 }
@@ -77,6 +84,7 @@ impl Worker {
         }
         // Whatever the policy: a clean stop leaves everything on the disk.
         self.journal.sync().map_err(Failure::run)?;
+        self.hits.as_mut().map_or(Ok(()), HitsLog::sync)?;
         if let Some(writer) = self.checkpoints.take() {
             let news = self.fold.last().last_seq() != writer.written();
             writer.finish(news.then(|| self.fold.pending(self.arrivals.to_marks())));
@@ -86,6 +94,11 @@ impl Worker {
 
     /// Hands the state over to be saved, unless nothing happened since, or one is being saved.
     fn checkpoint(&mut self) {
+        // Hits before it are not found again.
+        if let Some(Err(error)) = self.hits.as_mut().map(HitsLog::sync) {
+            tracing::error!(%error, "no checkpoint: the log of hits cannot be forced to the disk");
+            return;
+        }
         let (fold, arrivals) = (&self.fold, &self.arrivals);
         if let Some(writer) = &self.checkpoints
             && writer.written() != fold.last().last_seq()
@@ -148,9 +161,15 @@ impl Worker {
                 self.encoded.len()
             }
             Command::Sync(reply) => {
-                let synced = self.journal.sync().map(|()| *self.published.borrow());
-                let _ =
-                    reply.send(synced.map_err(|error| PublishError::Stopped(error.to_string())));
+                drop(reply.send(self.sync()));
+                0
+            }
+            Command::Found(share, through, hits, reply) => {
+                let found = self.found(share, through, hits);
+                if let Err(error) = &found {
+                    tracing::error!(%error, "hits were not taken; they are sent again");
+                }
+                reply.map(|reply| reply.send(found.map(|()| through)));
                 0
             }
             Command::Retain(retention) => {
@@ -164,28 +183,60 @@ impl Worker {
         }
     }
 
-    fn stage_bucket(&mut self, bucket: &Bucket, group: &[Staged]) -> Result<Stage, PublishError> {
-        let origin = &bucket.origin;
-        if !origin.producer.is_empty() {
-            let waiting = group.iter().any(|staged| {
-                matches!(staged, Staged::Bucket(_, other, _) if other.origin.producer == origin.producer)
-            });
-            if waiting {
+    fn sync(&mut self) -> Result<u64, PublishError> {
+        let stopped = |error: &dyn std::fmt::Display| PublishError::Stopped(error.to_string());
+        self.journal.sync().map_err(|error| stopped(&error))?;
+        let hits = self.hits.as_mut().map_or(Ok(()), HitsLog::sync);
+        hits.map_err(|error| stopped(&error))?;
+        Ok(*self.published.borrow())
+    }
+
+    /// Takes hits of engines in other processes.
+    fn found(&mut self, share: Shard, through: u64, hits: Vec<Hit>) -> Result<(), PublishError> {
+        let Some(log) = &mut self.hits else {
+            let text = "this process takes no hits: name its roles, with --role journal,…";
+            return Err(PublishError::Invalid(text.to_owned()));
+        };
+        let new = log.found(share, through, hits);
+        let new = new.map_err(|error| PublishError::Refused(error.to_string()))?;
+        self.fold.hits_elsewhere(log.watermark(), new);
+        self.hits_through.send_replace(self.fold.hits_through());
+        Ok(())
+    }
+
+    /// What a bucket got that was taken before; an error when its turn is over, or not yet there.
+    fn known(&self, origin: &Origin, group: &[Staged]) -> Result<Option<Placed>, PublishError> {
+        if origin.producer.is_empty() {
+            return Ok(None);
+        }
+        let waiting = group.iter().rev().find_map(|staged| match staged {
+            Staged::Bucket(_, other, _) if other.origin.producer == origin.producer => {
+                Some(other.origin.batch)
+            }
+            _ => None,
+        });
+        match waiting {
+            Some(before) if before < origin.batch => return Ok(None),
+            Some(_) => {
                 return Err(PublishError::Refused(format!(
-                    "producer {} has a bucket on the way; send the next when it is answered",
+                    "producer {} has this bucket on the way; send it again when that is answered",
                     origin.producer
                 )));
             }
-            match self.fold.placed(&origin.producer) {
-                Some(placed) if placed.batch == origin.batch => return Ok(Stage::Known(placed)),
-                Some(placed) if placed.batch > origin.batch => {
-                    return Err(PublishError::Invalid(format!(
-                        "producer {} sent bucket {} after bucket {}",
-                        origin.producer, origin.batch, placed.batch
-                    )));
-                }
-                _ => {}
-            }
+            None => {}
+        }
+        match self.fold.placed(&origin.producer, origin.batch) {
+            Ok(placed) => Ok(placed),
+            Err(last) => Err(PublishError::Invalid(format!(
+                "producer {} sent bucket {} after bucket {last}",
+                origin.producer, origin.batch
+            ))),
+        }
+    }
+
+    fn stage_bucket(&mut self, bucket: &Bucket, group: &[Staged]) -> Result<Stage, PublishError> {
+        if let Some(placed) = self.known(&bucket.origin, group)? {
+            return Ok(Stage::Known(placed));
         }
         if bucket.is_empty() {
             return Err(PublishError::Invalid("the bucket is empty".to_owned()));
@@ -264,7 +315,9 @@ impl Worker {
                 }
             }
         }
+        self.tell_hits()?;
         self.published.send_replace(self.journal.durable_seq());
+        self.hits_through.send_replace(self.fold.hits_through());
         for (reply, placed) in answers {
             let _ = reply.send(Ok(Published {
                 placed,
@@ -273,6 +326,16 @@ impl Worker {
         }
         self.repeat_config()?;
         self.show();
+        Ok(())
+    }
+
+    /// Puts what this process's engine found into the log of hits.
+    pub(super) fn tell_hits(&mut self) -> Result<(), Failure> {
+        let (Some(log), Some(hits)) = (&mut self.hits, self.fold.take_found()) else {
+            return Ok(());
+        };
+        let new = log.found(self.fold.share(), self.fold.last().last_seq(), hits)?;
+        self.fold.hits_elsewhere(log.watermark(), new);
         Ok(())
     }
 
@@ -306,8 +369,10 @@ impl Worker {
         let mark = self.append_config(config).map_err(Failure::run)?;
         match self.journal.commit() {
             Ok(()) => {
+                self.fold.config(mark, config).map_err(Failure::run)?;
                 self.published.send_replace(self.journal.durable_seq());
-                self.fold.config(mark, config).map_err(Failure::run)
+                self.hits_through.send_replace(self.fold.hits_through());
+                Ok(())
             }
             // A repetition is not worth stopping for: the next segment has another.
             Err(error) if error.is_retryable() && self.fold.config_seen() == Some(config) => Ok(()),
@@ -336,42 +401,50 @@ impl Worker {
             Ok(_) => {}
             Err(error) => tracing::error!(%error, "old journal segments were not deleted"),
         }
+        let kept = Retention {
+            keep_from_seq,
+            ..retention
+        };
+        if let Some(Err(error)) = self.hits.as_mut().map(|hits| hits.retain(&kept)) {
+            tracing::error!(%error, "old hits were not deleted");
+        }
         self.segments = self.journal.segments();
     }
 
     pub(super) fn show(&mut self) {
         let metrics = &self.metrics;
-        let counters = self.fold.shards.counters();
-        self.live
-            .late_rows
-            .store(counters.late_rows, Ordering::Relaxed);
-        let Totals {
-            orders,
-            dead_letters,
-            hits,
-        } = self.fold.totals;
-        let shown = std::mem::replace(&mut self.shown, self.fold.totals);
-        metrics.orders.inc_by(orders.saturating_sub(shown.orders));
-        metrics
-            .dead_letters
-            .inc_by(dead_letters.saturating_sub(shown.dead_letters));
-        metrics.hits.inc_by(hits.saturating_sub(shown.hits));
-        metrics.late_rows.set(gauge(counters.late_rows));
-        metrics.window_overflows.set(gauge(counters.overflows));
-        metrics.entities.set(gauge(counters.entities));
-        let disabled = self.fold.shards.disabled();
-        metrics.guest_disabled.set(gauge(disabled.len() as u64));
-        self.live.show_disabled(disabled);
-        metrics
-            .alerts
-            .set(gauge(crate::fold::lock(&self.fold.book()).total()));
+        show(&self.fold, &self.live, metrics, &mut self.shown);
         metrics.journal_bytes.set(gauge(self.journal.bytes()));
         metrics.journal_segments.set(gauge(self.journal.segments()));
         metrics.journal_seq.set(gauge(self.journal.durable_seq()));
-        let counts = self.fold.store.counts();
-        metrics.recent_rows.set(gauge(counts.recent_orders));
-        metrics.recent_bytes.set(gauge(counts.recent_bytes));
     }
+}
+
+/// Brings the metrics of a fold up to date; `shown` is what the counters show already.
+pub(crate) fn show(fold: &Fold, live: &Live, metrics: &Metrics, shown: &mut Totals) {
+    let counters = fold.counters();
+    live.late_rows.store(counters.late_rows, Ordering::Relaxed);
+    let Totals {
+        orders,
+        dead_letters,
+        hits,
+    } = fold.totals;
+    let before = std::mem::replace(shown, fold.totals);
+    metrics.orders.inc_by(orders.saturating_sub(before.orders));
+    let letters = dead_letters.saturating_sub(before.dead_letters);
+    metrics.dead_letters.inc_by(letters);
+    metrics.hits.inc_by(hits.saturating_sub(before.hits));
+    metrics.late_rows.set(gauge(counters.late_rows));
+    metrics.window_overflows.set(gauge(counters.overflows));
+    metrics.entities.set(gauge(counters.entities));
+    let disabled = fold.disabled();
+    metrics.guest_disabled.set(gauge(disabled.len() as u64));
+    live.show_disabled(disabled);
+    let alerts = crate::fold::lock(&fold.book()).total();
+    metrics.alerts.set(gauge(alerts));
+    let counts = fold.store.counts();
+    metrics.recent_rows.set(gauge(counts.recent_orders));
+    metrics.recent_bytes.set(gauge(counts.recent_bytes));
 }
 
 enum Stage {

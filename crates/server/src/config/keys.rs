@@ -1,0 +1,117 @@
+//! The keys of the configuration file and their documentation.
+//!
+//! Invariant: a key is here exactly when the file may have it; a test compares.
+
+/// Documentation of a key.
+pub(crate) struct Key {
+    pub(crate) name: &'static str,
+    pub(crate) doc: &'static str,
+}
+
+/// Every key of the file but those of the detectors, which their registry documents.
+pub(crate) const KEYS: &[Key] = &[
+    Key {
+        name: "data",
+        doc: "Directory of the journal and the history. Relative to the working directory.",
+    },
+    Key {
+        name: "listen",
+        doc: "Address and port of the web page and the API. Anything but loopback opens it to the network.",
+    },
+    Key {
+        name: "journal.listen",
+        doc: "Address and port of the role `journal`, where the other roles and clients find it; open when the role is named.",
+    },
+    Key {
+        name: "recent.listen",
+        doc: "Address and port of the role `recent`; open when the role is named.",
+    },
+    Key {
+        name: "engine.listen",
+        doc: "Address and port of the role `engine`; open when the role is named.",
+    },
+    Key {
+        name: "history.listen",
+        doc: "Address and port of the role `history`; open when the role is named.",
+    },
+    Key {
+        name: "peers.journal",
+        doc: "Where the role `journal` is, `host:port`, for roles in other processes.",
+    },
+    Key {
+        name: "peers.recent",
+        doc: "Where the roles `recent` are, a list of `host:port`: a gateway asks the first that answers.",
+    },
+    Key {
+        name: "peers.engine",
+        doc: "Where the roles `engine` are, a list of `host:port`: a gateway shows whether they are ready.",
+    },
+    Key {
+        name: "peers.history",
+        doc: "Where the role `history` is, `host:port`: a gateway asks it for the end of day.",
+    },
+    Key {
+        name: "thresholds",
+        doc: "File with spoofing thresholds in the reference system's form (CSV); over `detectors.spoofing`. Empty: none.",
+    },
+    Key {
+        name: "reference",
+        doc: "File with reference tables (JSON or TOML): classes of instruments, linked accounts, client groups, news. Empty: none.",
+    },
+    Key {
+        name: "log.format",
+        doc: "`human` or `json`, one line an event, on standard error.",
+    },
+    Key {
+        name: "log.level",
+        doc: "`error`, `warn`, `info`, `debug`, `trace`, or a filter such as `info,tapewatch=debug`.",
+    },
+    Key {
+        name: "journal.fsync",
+        doc: "`always`: an acknowledged row survives power loss. `interval:10ms`: it survives the end of the process; a power loss may take the last interval. `os`: it survives the end of the process; a power loss may take what the system had not yet written.",
+    },
+    Key {
+        name: "journal.segment_bytes_max",
+        doc: "A new segment file is begun before one grows beyond this.",
+    },
+    Key {
+        name: "journal.retention_age",
+        doc: "Segments whose newest row is older than this, and that are in the history, are deleted after an end of day. `0s`: kept for ever.",
+    },
+    Key {
+        name: "journal.retention_bytes",
+        doc: "Oldest segments that are in the history are deleted after an end of day until the journal is at most this big. 0: no limit.",
+    },
+    Key {
+        name: "checkpoint.interval",
+        doc: "How often the detectors' windows are saved, so that a start need not fold the whole journal again. One is also saved at a clean stop. `0s`: only then.",
+    },
+    Key {
+        name: "engine.shards",
+        doc: "Threads that detect, each for its part of the instruments; the alerts are the same for any number. More than one pays off only when one core is not enough.",
+    },
+    Key {
+        name: "engine.share",
+        doc: "Which instruments a role `engine` owns when there are several: `1/3` is the second of three shares; `ordinal/3` takes the number at the end of the host's name. All processes must agree on how many there are.",
+    },
+    Key {
+        name: "rules.dir",
+        doc: "Folder of users' rules, a `.toml` file each. They come into force at the start, when a file changes and on SIGHUP, if all are right. Empty: none.",
+    },
+    Key {
+        name: "session.rolls_at",
+        doc: "Time of day (UTC, hh:mm) at which today's rows become history, or `never`.",
+    },
+    Key {
+        name: "recent.rows_max",
+        doc: "Rows held in memory before they become history ahead of time.",
+    },
+    Key {
+        name: "sql.memory_bytes_max",
+        doc: "Memory that all SQL queries together may take; beyond, sorts and joins spill to disk or the query is refused.",
+    },
+    Key {
+        name: "sql.timeout",
+        doc: "A query that takes longer is stopped.",
+    },
+];

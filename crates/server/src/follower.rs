@@ -1,0 +1,198 @@
+//! A process without the journal: it applies what it is sent, and tells what it finds.
+//!
+//! Invariant: frames are applied once, in order, by one thread. What an engine found is told before
+//! it counts as come so far, and a checkpoint is written only when all of it is in the log of hits.
+
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use tapewatch_journal::decode_frame;
+use tapewatch_model::Time;
+use tokio::runtime::Handle;
+use tokio::sync::{mpsc, watch};
+
+use crate::arrivals::Arrivals;
+use crate::checkpoint::Writer;
+use crate::failure::Failure;
+use crate::fold::{Fold, FrameMark, Totals};
+use crate::metrics::Metrics;
+use crate::pipeline::{Live, Pipeline, gauge, show};
+use crate::wire::{Chunk, Follow, Stream};
+
+/// Chunks that wait to be applied.
+const AHEAD: usize = 8;
+/// How long it waits for a chunk before it looks whether it is to stop.
+const PATIENCE: Duration = Duration::from_millis(100);
+/// How long the tables wait when they are full.
+const FULL: Duration = Duration::from_millis(200);
+
+/// What is applied, and how far.
+pub(crate) struct Follower {
+    pub(crate) fold: Fold,
+    pub(crate) pipeline: Pipeline,
+    pub(crate) metrics: Metrics,
+    pub(crate) live: Arc<Live>,
+    pub(crate) arrivals: Arrivals,
+    pub(crate) recent_rows_max: u64,
+    pub(crate) checkpoints: Option<(Writer, Duration)>,
+    pub(crate) stopping: watch::Receiver<bool>,
+}
+
+/// How far a follower has come.
+pub(crate) struct Following {
+    /// Last sequence number applied.
+    pub(crate) published: watch::Receiver<u64>,
+    /// Last sequence number of which all hits show.
+    pub(crate) hits: watch::Receiver<u64>,
+    pub(crate) thread: JoinHandle<Result<(), Failure>>,
+}
+
+/// The thread's side.
+struct Worker {
+    it: Follower,
+    inbox: mpsc::Receiver<Chunk>,
+    published: watch::Sender<u64>,
+    hits: watch::Sender<u64>,
+    runtime: Handle,
+    shown: Totals,
+    saved: Instant,
+}
+
+impl Follower {
+    /// Subscribes to what comes after what the fold has, and applies it.
+    pub(crate) fn start(self, follow: &Follow) -> Result<Following, Failure> {
+        let (sender, inbox) = mpsc::channel(AHEAD);
+        let last = self.fold.last().last_seq();
+        follow.start(Stream::Journal, last + 1, sender.clone());
+        if self.fold.wants_hits() {
+            // What the history has is passed over; there is no other place to begin.
+            follow.start(Stream::Hits, 0, sender);
+        }
+        let (published, seen) = watch::channel(last);
+        let (hits, hits_seen) = watch::channel(self.fold.hits_through());
+        let mut worker = Worker {
+            it: self,
+            inbox,
+            published,
+            hits,
+            runtime: Handle::current(),
+            shown: Totals::default(),
+            saved: Instant::now(),
+        };
+        let thread = std::thread::Builder::new()
+            .name("follower".to_owned())
+            .spawn(move || worker.run())
+            .map_err(|error| Failure::run(format!("cannot start the follower: {error}")))?;
+        Ok(Following {
+            published: seen,
+            hits: hits_seen,
+            thread,
+        })
+    }
+}
+
+impl Worker {
+    fn run(&mut self) -> Result<(), Failure> {
+        self.tell();
+        while !*self.it.stopping.borrow() {
+            self.checkpoint();
+            if self.is_full() {
+                // The journal keeps what this process cannot take yet.
+                std::thread::sleep(FULL);
+                continue;
+            }
+            let next = async { tokio::time::timeout(PATIENCE, self.inbox.recv()).await };
+            match self.runtime.block_on(next) {
+                Err(_) => {}
+                Ok(Some(chunk)) => self.take(chunk)?,
+                Ok(None) => return Err(Failure::run("the subscription ended by itself")),
+            }
+        }
+        self.finish();
+        Ok(())
+    }
+
+    fn take(&mut self, chunk: Chunk) -> Result<(), Failure> {
+        match chunk {
+            Chunk::Frames(frames) => self.frames(&frames)?,
+            Chunk::Hits(through, frames) => self.hits(through, &frames)?,
+            Chunk::Failed(why) => return Err(Failure::run(why)),
+        }
+        self.tell();
+        Ok(())
+    }
+
+    fn frames(&mut self, bytes: &[u8]) -> Result<(), Failure> {
+        let mut rest = bytes;
+        while let Some(frame) = decode_frame(rest).map_err(Failure::run)? {
+            rest = rest.get(frame.bytes.len()..).unwrap_or_default();
+            let mark = FrameMark::of(&frame);
+            if mark.last_seq() <= self.it.fold.last().last_seq() {
+                continue;
+            }
+            self.it.fold.frame(&frame).map_err(Failure::run)?;
+            let received = Time::from_nanos(frame.time);
+            self.it.arrivals.note(received, frame.seq);
+        }
+        Ok(())
+    }
+
+    fn hits(&mut self, through: u64, bytes: &[u8]) -> Result<(), Failure> {
+        let (mut rest, mut hits) = (bytes, Vec::new());
+        while let Some(frame) = decode_frame(rest).map_err(Failure::run)? {
+            rest = rest.get(frame.bytes.len()..).unwrap_or_default();
+            hits.extend(crate::hits_log::decode(&frame)?.1);
+        }
+        self.it.fold.hits_elsewhere(through, hits);
+        Ok(())
+    }
+
+    /// Tells what was found, then how far it has come.
+    fn tell(&mut self) {
+        let it = &mut self.it;
+        let last = it.fold.last().last_seq();
+        if let Some(found) = it.fold.take_found() {
+            // Nobody is there to be told when the process is stopping: a restart finds them again.
+            it.pipeline.found_blocking(it.fold.share(), last, found);
+        }
+        self.published.send_replace(last);
+        self.hits.send_replace(it.fold.hits_through());
+        it.metrics.journal_seq.set(gauge(last));
+        show(&it.fold, &it.live, &it.metrics, &mut self.shown);
+    }
+
+    fn is_full(&self) -> bool {
+        let most = self.it.recent_rows_max;
+        self.it.fold.store.counts().recent_orders > most.saturating_add(most / 4)
+    }
+
+    /// Saves the windows every so often, once the journal's process has what was found.
+    fn checkpoint(&mut self) {
+        let it = &self.it;
+        let Some((writer, every)) = &it.checkpoints else {
+            return;
+        };
+        if every.is_zero() || self.saved.elapsed() < *every {
+            return;
+        }
+        self.saved = Instant::now();
+        let news = writer.written() != it.fold.last().last_seq();
+        if news && self.runtime.block_on(it.pipeline.sync()).is_ok() {
+            writer.offer(|| it.fold.pending(it.arrivals.to_marks()));
+        }
+    }
+
+    fn finish(&mut self) {
+        let Some((writer, _)) = self.it.checkpoints.take() else {
+            return;
+        };
+        let it = &self.it;
+        let news = writer.written() != it.fold.last().last_seq();
+        let synced = self.runtime.block_on(async {
+            tokio::time::timeout(Duration::from_secs(5), it.pipeline.sync()).await
+        });
+        let safe = news && matches!(synced, Ok(Ok(_)));
+        writer.finish(safe.then(|| it.fold.pending(it.arrivals.to_marks())));
+    }
+}

@@ -1,0 +1,302 @@
+//! The start of a process: from its roles to a state that is made, and the threads that keep it.
+//!
+//! Invariant: rows are taken and questions answered only after recovery. A process with the journal
+//! makes the state from its own files, any other from what the journal sends.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use axum::Router;
+use tapewatch_detect::DetectConfig;
+use tapewatch_journal::Options;
+use tokio::sync::watch;
+
+use crate::checkpoint::Writer;
+use crate::config::Config;
+use crate::failure::Failure;
+use crate::fold::{Fold, Parts};
+use crate::follower::Follower;
+use crate::gateway::{self, Gateway};
+use crate::hits_log::{HITS_DIR, HitsLog};
+use crate::metrics::Metrics;
+use crate::peers::Peers;
+use crate::pipeline::{self, Spawned};
+use crate::recovery::{self, JOURNAL_DIR, Log, Recovered, Start};
+use crate::roles::{Role, Roles};
+use crate::shared::Shared;
+use crate::sql_runtime::SqlRuntime;
+use crate::wire::{self, Follow, ServeState};
+use crate::{api, clock};
+
+/// Size of a segment of the log of hits: there are few.
+const HITS_SEGMENT_BYTES: u64 = 16 << 20;
+
+/// The thread that changes the state.
+pub(crate) type Thread = JoinHandle<Result<(), Failure>>;
+
+/// What is known at the start.
+pub(crate) struct Starting {
+    pub(crate) config: Config,
+    pub(crate) detect: DetectConfig,
+    pub(crate) roles: Roles,
+    pub(crate) peers: Peers,
+    pub(crate) stopping: watch::Receiver<bool>,
+}
+
+/// A process that is ready.
+pub(crate) struct Started {
+    pub(crate) router: Router,
+    /// `None` of a gateway alone.
+    pub(crate) work: Option<Work>,
+}
+
+/// What a process does beside answering.
+pub(crate) struct Work {
+    pub(crate) shared: Shared,
+    pub(crate) thread: Thread,
+    /// Last sequence number that came before the session's last roll.
+    pub(crate) before_boundary: u64,
+}
+
+/// What the thread gives the rest of the process.
+struct Running {
+    pipeline: pipeline::Pipeline,
+    published: watch::Receiver<u64>,
+    hits: watch::Receiver<u64>,
+    live: Arc<pipeline::Live>,
+    wire: Option<ServeState>,
+    thread: Thread,
+}
+
+/// Makes the directories that the roles write to, before anything is promised.
+pub(crate) fn directories(config: &Config, roles: Roles) -> Result<(), Failure> {
+    let (journal, engine) = (roles.has(Role::Journal), roles.has(Role::Engine));
+    for (wanted, name) in [
+        (journal, JOURNAL_DIR.to_owned()),
+        (journal && roles.apart(), HITS_DIR.to_owned()),
+        (journal || engine, roles.checkpoint_dir(config.share()?)),
+    ] {
+        let dir = config.data.join(name);
+        if wanted {
+            std::fs::create_dir_all(&dir).map_err(|error| {
+                Failure::run(format!(
+                    "cannot create directory {}: {error}",
+                    dir.display()
+                ))
+            })?;
+        }
+    }
+    Ok(())
+}
+
+/// A gateway that holds nothing.
+pub(crate) fn gateway(config: &Config, peers: &Peers) -> Result<Started, Failure> {
+    let metrics = Metrics::new().map_err(Failure::run)?;
+    metrics.ready.set(1);
+    let gateway = Gateway {
+        config: config.peers.clone(),
+        peers: peers.clone(),
+        metrics,
+    };
+    Ok(Started {
+        router: gateway::router(gateway),
+        work: None,
+    })
+}
+
+impl Starting {
+    /// Recovers, and starts the thread.
+    pub(crate) async fn run(self) -> Result<Started, Failure> {
+        let metrics = Metrics::new().map_err(Failure::run)?;
+        let detects = self.roles.has(Role::Engine);
+        let parts = Parts {
+            detects: match detects {
+                true => Some((self.config.share()?, self.config.shards()?)),
+                false => None,
+            },
+            tables: self.roles.tables(),
+            apart: self.roles.apart(),
+        };
+        let made = if self.roles.has(Role::Journal) {
+            self.with_journal(parts, &metrics).await?
+        } else {
+            self.without_journal(parts, &metrics).await?
+        };
+        let (fold, running, before_boundary) = made;
+        let shared = Shared {
+            store: fold.store,
+            book: fold.book,
+            pipeline: running.pipeline,
+            published: running.published,
+            hits: running.hits,
+            live: running.live,
+            wire: running.wire,
+            jobs: Arc::default(),
+            metrics,
+            sql: SqlRuntime::start()?,
+            stopping: self.stopping,
+            retention_age: self.config.journal.retention_age,
+            retention_bytes: self.config.journal.retention_bytes,
+            recent_rows_max: self.config.recent.rows_max,
+            roles: self.roles,
+            peers: self.peers,
+        };
+        Ok(Started {
+            router: api::router(shared.clone()),
+            work: Some(Work {
+                shared,
+                thread: running.thread,
+                before_boundary,
+            }),
+        })
+    }
+
+    async fn with_journal(
+        &self,
+        parts: Parts,
+        metrics: &Metrics,
+    ) -> Result<(Shown, Running, u64), Failure> {
+        let config = &self.config;
+        let checkpoints = config.data.join(self.roles.checkpoint_dir(config.share()?));
+        let (journal, recovery) = recovery::open_journal(config)?;
+        let start = Start {
+            config,
+            detect: &self.detect,
+            parts,
+            writes_history: self.roles.has(Role::History),
+            checkpoints: Some(checkpoints.clone()),
+            log: Log::Own(&journal),
+            first_seq: recovery.first_seq,
+            next_seq: recovery.next_seq,
+        };
+        let (fold, mut recovered) = start.run().await?;
+        let shown = Shown::of(&fold);
+        let limits = pipeline::Limits {
+            recent_rows_max: config.recent.rows_max,
+            arrivals: std::mem::take(&mut recovered.arrivals),
+            checkpoints: writer(checkpoints, &shown, metrics, &mut recovered)?,
+            hits: match parts.apart {
+                true => {
+                    let options = Options {
+                        segment_bytes_max: HITS_SEGMENT_BYTES,
+                        ..config.journal_options()?
+                    };
+                    Some(HitsLog::open(&config.data.join(HITS_DIR), options)?)
+                }
+                false => None,
+            },
+        };
+        let Spawned {
+            pipeline,
+            published,
+            live,
+            readers,
+            hits,
+            hits_through,
+            thread,
+        } = pipeline::spawn(journal, fold, &self.detect, metrics.clone(), limits)?;
+        let wire = parts.apart.then(|| ServeState {
+            pipeline: pipeline.clone(),
+            readers,
+            hits,
+            published: published.clone(),
+            stopping: self.stopping.clone(),
+            metrics: metrics.clone(),
+            connections: Arc::new(AtomicU64::new(0)),
+        });
+        let running = Running {
+            pipeline,
+            published,
+            hits: hits_through,
+            live,
+            wire,
+            thread,
+        };
+        Ok((shown, running, recovered.before_boundary))
+    }
+
+    async fn without_journal(
+        &self,
+        parts: Parts,
+        metrics: &Metrics,
+    ) -> Result<(Shown, Running, u64), Failure> {
+        let (config, peers) = (&self.config, &self.peers);
+        // Another name at each start: buckets of the run before must not pass for this one's.
+        let run = format!("run-{}-{:x}", std::process::id(), clock::now().nanos());
+        let follow = Follow {
+            address: config.peers.journal.clone(),
+            name: self.roles.name(&config.share()?),
+            peers: peers.clone(),
+        };
+        let hello = follow.hello().await;
+        let checkpoints = parts
+            .detects
+            .map(|(share, _)| config.data.join(self.roles.checkpoint_dir(share)));
+        let start = Start {
+            config,
+            detect: &self.detect,
+            parts,
+            writes_history: self.roles.has(Role::History),
+            checkpoints: checkpoints.clone(),
+            log: Log::Elsewhere(&follow),
+            first_seq: hello.first_seq,
+            next_seq: hello.next_seq,
+        };
+        let (fold, mut recovered) = start.run().await?;
+        let shown = Shown::of(&fold);
+        let pipeline = wire::connect_pipeline(&follow.address, &run, peers, metrics.clone());
+        let live = Arc::new(pipeline::Live::default());
+        let interval = config.checkpoint.interval.nanos().unsigned_abs();
+        let checkpoints = checkpoints
+            .map(|dir| writer(dir, &shown, metrics, &mut recovered))
+            .transpose()?;
+        let follower = Follower {
+            fold,
+            pipeline: pipeline.clone(),
+            metrics: metrics.clone(),
+            live: Arc::clone(&live),
+            arrivals: std::mem::take(&mut recovered.arrivals),
+            recent_rows_max: config.recent.rows_max,
+            checkpoints: checkpoints.map(|writer| (writer, Duration::from_nanos(interval))),
+            stopping: self.stopping.clone(),
+        };
+        let following = follower.start(&follow)?;
+        let running = Running {
+            pipeline,
+            published: following.published,
+            hits: following.hits,
+            live,
+            wire: None,
+            thread: following.thread,
+        };
+        Ok((shown, running, recovered.before_boundary))
+    }
+}
+
+/// What of a fold others may look at.
+struct Shown {
+    store: tapewatch_store::Store,
+    book: Arc<std::sync::Mutex<crate::alert_book::AlertBook>>,
+}
+
+impl Shown {
+    fn of(fold: &Fold) -> Self {
+        Self {
+            store: fold.store.clone(),
+            book: fold.book(),
+        }
+    }
+}
+
+fn writer(
+    dir: std::path::PathBuf,
+    shown: &Shown,
+    metrics: &Metrics,
+    recovered: &mut Recovered,
+) -> Result<Writer, Failure> {
+    let hits = std::mem::take(&mut recovered.hits);
+    let covered = recovered.checkpoint.last_seq();
+    Writer::start(dir, shown.store.clone(), metrics.clone(), hits, covered)
+}

@@ -1,0 +1,288 @@
+//! What roles in different processes say to each other: messages over one connection to the role
+//! `journal`, opened by an HTTP upgrade at [`PATH`] on its port.
+//!
+//! Invariant: a message is taken whole or the connection ends; both sides speak [`VERSION`]. Frames
+//! of the journal travel as the bytes that stand in its files, checksums included.
+//!
+//! A message is a `u32` length (little endian, of what follows), a `u8` kind and a body. The server
+//! begins with `Hello`. A client that then says `Subscribe` is sent `Frames` (or `Hits`) for ever; of
+//! any other each message is answered by one `Answer`, in order.
+
+mod follow;
+mod link;
+mod serve;
+
+use std::time::Duration;
+
+use tapewatch_detect::Shard;
+use tapewatch_journal::Retention;
+use tokio_util::bytes::{BufMut as _, Bytes, BytesMut};
+use tokio_util::codec::LengthDelimitedCodec;
+
+use crate::fold::Placed;
+use crate::pipeline::{PublishError, Published};
+
+pub(crate) use follow::{Chunk, Follow, Followed};
+pub(crate) use link::connect_pipeline;
+pub(crate) use serve::{ServeState, upgrade};
+
+/// Where the upgrade is asked for.
+pub(crate) const PATH: &str = "/wire";
+/// Name of the protocol in the upgrade.
+pub(crate) const PROTOCOL: &str = "tapewatch-wire";
+/// Version of the messages.
+const VERSION: u16 = 1;
+/// Largest message: a frame of the journal, and some.
+const MESSAGE_BYTES_MAX: usize = 40 << 20;
+/// How long a peer may take to say hello.
+const HELLO_WITHIN: Duration = Duration::from_secs(10);
+
+/// What can be subscribed to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stream {
+    /// The journal's frames.
+    Journal,
+    /// The hits that engines in other processes found.
+    Hits,
+}
+
+/// What the journal's process says first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Hello {
+    /// First sequence number that can be read.
+    pub(crate) first_seq: u64,
+    /// The next that will be given.
+    pub(crate) next_seq: u64,
+}
+
+/// A message.
+#[derive(Debug)]
+pub(crate) enum Message {
+    Hello(Hello),
+    /// Stream, first sequence number (of the stream) that is wanted, who asks.
+    Subscribe(Stream, u64, String),
+    /// An encoded bucket.
+    Publish(Bytes),
+    Clear,
+    /// The detectors' configuration, canonical.
+    Configure(String),
+    Sync,
+    Retain(Retention),
+    /// A share of the engines has found all hits up to a sequence number: those since it said so last.
+    Found(Shard, u64, Bytes),
+    /// What became of a `Publish`, or the sequence number that another command gives.
+    Answer(Result<Published, PublishError>),
+    /// Whole frames, one after another.
+    Frames(Bytes),
+    /// Whole frames of the log of hits; every hit up to this sequence number (of orders) is in it, or
+    /// was sent before.
+    Hits(u64, Bytes),
+}
+
+/// The bytes between the messages.
+fn framing() -> LengthDelimitedCodec {
+    LengthDelimitedCodec::builder()
+        .little_endian()
+        .max_frame_length(MESSAGE_BYTES_MAX)
+        .new_codec()
+}
+
+impl Message {
+    const HELLO: u8 = 1;
+    const SUBSCRIBE: u8 = 2;
+    const PUBLISH: u8 = 3;
+    const CLEAR: u8 = 4;
+    const CONFIGURE: u8 = 5;
+    const SYNC: u8 = 6;
+    const RETAIN: u8 = 7;
+    const FOUND: u8 = 8;
+    const ANSWER: u8 = 9;
+    const FRAMES: u8 = 10;
+    const HITS: u8 = 11;
+
+    /// Its bytes, without the length.
+    pub(crate) fn encode(&self) -> Bytes {
+        let mut out = BytesMut::new();
+        match self {
+            Self::Hello(hello) => {
+                out.put_u8(Self::HELLO);
+                out.put_u16_le(VERSION);
+                out.put_u64_le(hello.first_seq);
+                out.put_u64_le(hello.next_seq);
+            }
+            Self::Subscribe(stream, from, name) => {
+                out.put_u8(Self::SUBSCRIBE);
+                out.put_u8(u8::from(*stream == Stream::Hits));
+                out.put_u64_le(*from);
+                out.put_slice(name.as_bytes());
+            }
+            Self::Publish(bucket) => {
+                out.reserve(1 + bucket.len());
+                out.put_u8(Self::PUBLISH);
+                out.put_slice(bucket);
+            }
+            Self::Clear => out.put_u8(Self::CLEAR),
+            Self::Configure(json) => {
+                out.put_u8(Self::CONFIGURE);
+                out.put_slice(json.as_bytes());
+            }
+            Self::Sync => out.put_u8(Self::SYNC),
+            Self::Retain(retention) => {
+                out.put_u8(Self::RETAIN);
+                out.put_u64_le(retention.keep_from_seq);
+                out.put_u64_le(retention.bytes_max.unwrap_or(0));
+                let age = retention.age_max.map_or(0, |age| age.as_nanos());
+                out.put_u64_le(u64::try_from(age).unwrap_or(u64::MAX));
+            }
+            Self::Found(share, through, hits) => {
+                out.put_u8(Self::FOUND);
+                out.put_u32_le(share.index);
+                out.put_u32_le(share.count);
+                out.put_u64_le(*through);
+                out.put_slice(hits);
+            }
+            Self::Answer(answer) => put_answer(&mut out, answer),
+            Self::Frames(frames) => {
+                out.reserve(1 + frames.len());
+                out.put_u8(Self::FRAMES);
+                out.put_slice(frames);
+            }
+            Self::Hits(through, frames) => {
+                out.put_u8(Self::HITS);
+                out.put_u64_le(*through);
+                out.put_slice(frames);
+            }
+        }
+        out.freeze()
+    }
+
+    /// Reads one; the reason says why it is none.
+    pub(crate) fn decode(bytes: Bytes) -> Result<Self, &'static str> {
+        let mut input = Input(bytes);
+        let short = "a message ends early";
+        match input.u8().ok_or("an empty message")? {
+            Self::HELLO => {
+                if input.u16().ok_or(short)? != VERSION {
+                    return Err("it speaks another version; run the same version everywhere");
+                }
+                Ok(Self::Hello(Hello {
+                    first_seq: input.u64().ok_or(short)?,
+                    next_seq: input.u64().ok_or(short)?,
+                }))
+            }
+            Self::SUBSCRIBE => {
+                let stream = match input.u8().ok_or(short)? {
+                    0 => Stream::Journal,
+                    1 => Stream::Hits,
+                    _ => return Err("an unknown stream"),
+                };
+                let from = input.u64().ok_or(short)?;
+                Ok(Self::Subscribe(stream, from, input.text()?))
+            }
+            Self::PUBLISH => Ok(Self::Publish(input.0)),
+            Self::CLEAR => Ok(Self::Clear),
+            Self::CONFIGURE => Ok(Self::Configure(input.text()?)),
+            Self::SYNC => Ok(Self::Sync),
+            Self::RETAIN => Ok(Self::Retain(Retention {
+                keep_from_seq: input.u64().ok_or(short)?,
+                bytes_max: Some(input.u64().ok_or(short)?).filter(|&bytes| bytes > 0),
+                age_max: Some(input.u64().ok_or(short)?)
+                    .filter(|&age| age > 0)
+                    .map(Duration::from_nanos),
+            })),
+            Self::FOUND => {
+                let (index, count) = (input.u32().ok_or(short)?, input.u32().ok_or(short)?);
+                if index >= count {
+                    return Err("a share that cannot be");
+                }
+                let through = input.u64().ok_or(short)?;
+                Ok(Self::Found(Shard { index, count }, through, input.0))
+            }
+            Self::ANSWER => Ok(Self::Answer(input.answer()?)),
+            Self::FRAMES => Ok(Self::Frames(input.0)),
+            Self::HITS => Ok(Self::Hits(input.u64().ok_or(short)?, input.0)),
+            _ => Err("an unknown kind of message"),
+        }
+    }
+}
+
+fn put_answer(out: &mut BytesMut, answer: &Result<Published, PublishError>) {
+    out.put_u8(Message::ANSWER);
+    match answer {
+        Ok(published) => {
+            out.put_u8(0);
+            let placed = &published.placed;
+            out.put_u64_le(placed.batch);
+            out.put_u64_le(placed.first_seq);
+            out.put_u64_le(placed.orders);
+            out.put_u64_le(placed.dead_letters);
+            out.put_u8(u8::from(published.duplicate));
+        }
+        Err(error) => {
+            let (kind, text) = match error {
+                PublishError::DiskFull(text) => (1, text.clone()),
+                PublishError::Refused(text) => (2, text.clone()),
+                PublishError::Invalid(text) => (3, text.clone()),
+                PublishError::Stopped(text) => (4, text.clone()),
+                PublishError::RecentFull(rows) => (5, rows.to_string()),
+            };
+            out.put_u8(kind);
+            out.put_slice(text.as_bytes());
+        }
+    }
+}
+
+/// What is left of a message.
+struct Input(Bytes);
+
+impl Input {
+    fn take<const N: usize>(&mut self) -> Option<[u8; N]> {
+        let field = *self.0.first_chunk::<N>()?;
+        let _ = self.0.split_to(N);
+        Some(field)
+    }
+
+    fn u8(&mut self) -> Option<u8> {
+        self.take().map(u8::from_le_bytes)
+    }
+
+    fn u16(&mut self) -> Option<u16> {
+        self.take().map(u16::from_le_bytes)
+    }
+
+    fn u32(&mut self) -> Option<u32> {
+        self.take().map(u32::from_le_bytes)
+    }
+
+    fn u64(&mut self) -> Option<u64> {
+        self.take().map(u64::from_le_bytes)
+    }
+
+    fn text(&mut self) -> Result<String, &'static str> {
+        String::from_utf8(self.0.to_vec()).map_err(|_| "a text that is not UTF-8")
+    }
+
+    fn answer(&mut self) -> Result<Result<Published, PublishError>, &'static str> {
+        let short = "an answer ends early";
+        let kind = self.u8().ok_or(short)?;
+        if kind == 0 {
+            let placed = Placed {
+                batch: self.u64().ok_or(short)?,
+                first_seq: self.u64().ok_or(short)?,
+                orders: self.u64().ok_or(short)?,
+                dead_letters: self.u64().ok_or(short)?,
+            };
+            let duplicate = self.u8().ok_or(short)? != 0;
+            return Ok(Ok(Published { placed, duplicate }));
+        }
+        let text = self.text()?;
+        Ok(Err(match kind {
+            1 => PublishError::DiskFull(text),
+            2 => PublishError::Refused(text),
+            3 => PublishError::Invalid(text),
+            4 => PublishError::Stopped(text),
+            5 => PublishError::RecentFull(text.parse().unwrap_or(0)),
+            _ => return Err("an unknown kind of answer"),
+        }))
+    }
+}

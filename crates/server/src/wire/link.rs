@@ -1,0 +1,281 @@
+//! The commands of a process without the journal, sent to the one that has it.
+//!
+//! Invariant: commands arrive in order, and a bucket or what an engine found arrives once: both are
+//! sent again after a broken connection, and are recognised there. Whoever waits for an answer that
+//! cannot come in time is told so.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use futures::SinkExt;
+use tapewatch_detect::Shard;
+use tapewatch_model::{Bucket, encode_bucket, encode_hits};
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::bytes::Bytes;
+
+use super::Message;
+use super::follow::{Connection, dial, receive};
+use crate::fold::UNDER_WAY_MAX;
+use crate::metrics::Metrics;
+use crate::peers::Peers;
+use crate::pipeline::{Command, Pipeline, PublishError, Published, QUEUE_MAX};
+
+/// How long a sender waits for a journal that is away.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A connection that owes an answer for so long is given up.
+const ANSWER_WITHIN: Duration = Duration::from_secs(30);
+
+/// Opens a pipeline to the journal at `address`; `name` names this process there, each run another.
+pub(crate) fn connect_pipeline(
+    address: &str,
+    name: &str,
+    peers: &Peers,
+    metrics: Metrics,
+) -> Pipeline {
+    let (sender, queue) = mpsc::channel(QUEUE_MAX);
+    let link = Link {
+        address: address.to_owned(),
+        name: name.to_owned(),
+        peers: peers.clone(),
+        queue,
+        under_way: VecDeque::new(),
+        buckets: AtomicU64::new(0),
+        progress: None,
+    };
+    tokio::spawn(link.run());
+    Pipeline::to(sender, metrics)
+}
+
+/// The connection, and what is under way on it.
+pub(crate) struct Link {
+    address: String,
+    name: String,
+    peers: Peers,
+    queue: mpsc::Receiver<Command>,
+    under_way: VecDeque<Sent>,
+    /// Buckets without a producer that were given this process's name.
+    buckets: AtomicU64,
+    /// How far this process's engine said that it had come.
+    progress: Option<(Shard, u64)>,
+}
+
+/// A message that was sent and not answered.
+struct Sent {
+    message: Bytes,
+    at: Instant,
+    reply: Reply,
+}
+
+enum Reply {
+    Bucket(oneshot::Sender<Result<Published, PublishError>>),
+    Seq(oneshot::Sender<Result<u64, PublishError>>),
+    /// Hits: nobody waits, and they must arrive.
+    Found,
+    Nobody,
+}
+
+impl Reply {
+    fn give(self, answer: Result<Published, PublishError>) {
+        // Who asked may be gone.
+        match self {
+            Self::Bucket(reply) => drop(reply.send(answer)),
+            Self::Seq(reply) => {
+                drop(reply.send(answer.map(|published| published.placed.first_seq)));
+            }
+            Self::Found | Self::Nobody => {}
+        }
+    }
+
+    /// Whether it may be sent again on another connection.
+    fn survives(&self) -> bool {
+        matches!(self, Self::Bucket(_) | Self::Found)
+    }
+}
+
+impl Link {
+    async fn run(mut self) {
+        let peer = format!("journal at {}", self.address);
+        loop {
+            let why = match dial(&self.address).await {
+                Ok((_, connection)) => {
+                    self.peers.back(&peer);
+                    match self.serve(connection).await {
+                        Ok(()) => return,
+                        Err(why) => why,
+                    }
+                }
+                Err(why) => why,
+            };
+            let pause = self.peers.away(&peer, &why);
+            self.drop_what_cannot_wait(&format!("{peer} is away: {why}"));
+            if self
+                .wait(pause, &format!("{peer} is away: {why}"))
+                .await
+                .is_none()
+            {
+                return;
+            }
+        }
+    }
+
+    /// Sends and receives until the connection breaks; `Ok` when nobody sends commands any more.
+    async fn serve(&mut self, mut connection: Connection) -> Result<(), String> {
+        for sent in &self.under_way {
+            feed(&mut connection, sent.message.clone()).await?;
+        }
+        if let Some((share, through)) = self.progress {
+            // The journal forgets it when it restarts.
+            let message = found(share, through, &[]);
+            feed(&mut connection, message.clone()).await?;
+            self.under_way.push_back(Sent::new(message, Reply::Nobody));
+        }
+        flush(&mut connection).await?;
+        loop {
+            tokio::select! {
+                message = receive(&mut connection) => self.answered(message?)?,
+                () = tokio::time::sleep(ANSWER_WITHIN), if !self.under_way.is_empty() => {
+                    return Err(format!("no answer within {} s", ANSWER_WITHIN.as_secs()));
+                }
+                command = self.queue.recv(), if self.under_way.len() < UNDER_WAY_MAX => {
+                    let Some(command) = command else {
+                        return self.finish(connection).await;
+                    };
+                    self.begin(&mut connection, command).await?;
+                    while self.under_way.len() < UNDER_WAY_MAX
+                        && let Ok(command) = self.queue.try_recv()
+                    {
+                        self.begin(&mut connection, command).await?;
+                    }
+                    flush(&mut connection).await?;
+                }
+            }
+        }
+    }
+
+    /// Waits for the answers that are still due.
+    async fn finish(&mut self, mut connection: Connection) -> Result<(), String> {
+        while !self.under_way.is_empty() {
+            let message = receive(&mut connection).await?;
+            self.answered(message)?;
+        }
+        Ok(())
+    }
+
+    fn answered(&mut self, message: Message) -> Result<(), String> {
+        let Message::Answer(answer) = message else {
+            return Err("an unexpected message".to_owned());
+        };
+        match (self.under_way.front().map(|sent| &sent.reply), &answer) {
+            // They are sent again on another connection.
+            (Some(Reply::Found), Err(error)) => Err(error.to_string()),
+            (None, _) => Err("an answer that nobody waits for".to_owned()),
+            _ => {
+                if let Some(sent) = self.under_way.pop_front() {
+                    sent.reply.give(answer);
+                }
+                Ok(())
+            }
+        }
+    }
+
+    async fn begin(&mut self, connection: &mut Connection, command: Command) -> Result<(), String> {
+        let Some(sent) = self.message(command) else {
+            return Ok(());
+        };
+        let message = sent.message.clone();
+        self.under_way.push_back(sent); // before it can fail: then it is sent again
+        feed(connection, message).await
+    }
+
+    fn message(&mut self, command: Command) -> Option<Sent> {
+        let (message, reply) = match command {
+            Command::Publish(bucket, reply) => {
+                (Message::Publish(self.encode(*bucket)), Reply::Bucket(reply))
+            }
+            Command::Clear(reply) => (Message::Clear, Reply::Seq(reply)),
+            Command::Configure(config, reply) => {
+                (Message::Configure(config.canonical()), Reply::Seq(reply))
+            }
+            Command::Sync(reply) => (Message::Sync, Reply::Seq(reply)),
+            Command::Retain(retention) => (Message::Retain(retention), Reply::Nobody),
+            Command::Found(share, through, hits, reply) => {
+                self.progress = Some((share, through));
+                let reply = reply.map_or(Reply::Found, Reply::Seq);
+                let mut bytes = Vec::new();
+                encode_hits(&hits, &mut bytes);
+                (Message::Found(share, through, bytes.into()), reply)
+            }
+            Command::Checkpoint => return None, // of this process alone
+        };
+        Some(Sent::new(message.encode(), reply))
+    }
+
+    /// A bucket without a producer is given one, so that it can be sent again.
+    fn encode(&self, mut bucket: Bucket) -> Bytes {
+        if bucket.origin.producer.is_empty() {
+            bucket.origin.producer.clone_from(&self.name);
+            bucket.origin.batch = self.buckets.fetch_add(1, Ordering::Relaxed) + 1;
+        }
+        let mut bytes = Vec::new();
+        encode_bucket(&bucket, &mut bytes);
+        bytes.into()
+    }
+
+    /// Pauses; meanwhile commands are refused but for those that must arrive. `None` when nobody
+    /// sends any more.
+    async fn wait(&mut self, pause: Duration, why: &str) -> Option<()> {
+        let until = tokio::time::Instant::now() + pause;
+        loop {
+            let command = tokio::select! {
+                () = tokio::time::sleep_until(until) => return Some(()),
+                command = self.queue.recv(), if self.under_way.len() < UNDER_WAY_MAX => command?,
+            };
+            if let Some(sent) = self.message(command) {
+                self.under_way.push_back(sent);
+                self.drop_what_cannot_wait(why);
+            }
+        }
+    }
+
+    /// Answers what cannot be sent again, and what has waited too long.
+    fn drop_what_cannot_wait(&mut self, why: &str) {
+        let (keep, gone): (VecDeque<_>, VecDeque<_>) = std::mem::take(&mut self.under_way)
+            .into_iter()
+            .partition(|sent| {
+                let waits = sent.at.elapsed() < PATIENCE || matches!(sent.reply, Reply::Found);
+                sent.reply.survives() && waits
+            });
+        self.under_way = keep;
+        let error = PublishError::Refused(format!("{why}; send it again"));
+        gone.into_iter()
+            .for_each(|sent| sent.reply.give(Err(error.clone())));
+    }
+}
+
+impl Sent {
+    fn new(message: Bytes, reply: Reply) -> Self {
+        Self {
+            message,
+            at: Instant::now(),
+            reply,
+        }
+    }
+}
+
+fn found(share: Shard, through: u64, hits: &[tapewatch_model::Hit]) -> Bytes {
+    let mut bytes = Vec::new();
+    encode_hits(hits, &mut bytes);
+    Message::Found(share, through, bytes.into()).encode()
+}
+
+async fn feed(connection: &mut Connection, message: Bytes) -> Result<(), String> {
+    let fed = connection.feed(message).await;
+    fed.map_err(|error: std::io::Error| error.to_string())
+}
+
+async fn flush(connection: &mut Connection) -> Result<(), String> {
+    let flushed = SinkExt::<Bytes>::flush(connection).await;
+    flushed.map_err(|error| error.to_string())
+}

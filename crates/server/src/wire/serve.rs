@@ -1,0 +1,357 @@
+//! The journal's side of the connections: commands in order, subscriptions from disk and then live.
+//!
+//! Invariant: a subscriber reads the files of the journal at its own pace and holds nobody up; it is
+//! never shown a frame that is not committed. A peer that says what it may not is let go.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use axum::extract::{Request, State};
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use futures::stream::FuturesOrdered;
+use futures::{SinkExt as _, StreamExt as _};
+use hyper_util::rt::TokioIo;
+use tapewatch_detect::DetectConfig;
+use tapewatch_journal::{ReadError, Readers};
+use tapewatch_model::{BucketDecoder, decode_hits};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio_util::bytes::Bytes;
+use tokio_util::codec::Framed;
+
+use super::{Hello, Message, PROTOCOL, Stream, framing};
+use crate::api::error::ApiError;
+use crate::fold::{Placed, UNDER_WAY_MAX};
+use crate::hits_log::HitsReaders;
+use crate::metrics::Metrics;
+use crate::pipeline::{Command, Pipeline, PublishError, Published};
+
+/// Connections at once.
+const CONNECTIONS_MAX: u64 = 256;
+/// Bytes of frames that go into one message.
+const CHUNK_BYTES: usize = 256 << 10;
+/// Messages that are read ahead of a subscriber.
+const AHEAD: usize = 4;
+/// A subscriber hears something at least so often.
+const BEAT: Duration = Duration::from_secs(1);
+
+/// What the connections of a journal's process need.
+#[derive(Clone)]
+pub(crate) struct ServeState {
+    pub(crate) pipeline: Pipeline,
+    pub(crate) readers: Readers,
+    pub(crate) hits: Option<HitsReaders>,
+    pub(crate) published: watch::Receiver<u64>,
+    pub(crate) stopping: watch::Receiver<bool>,
+    pub(crate) metrics: Metrics,
+    pub(crate) connections: Arc<AtomicU64>,
+}
+
+type Connection =
+    Framed<TokioIo<hyper::upgrade::Upgraded>, tokio_util::codec::LengthDelimitedCodec>;
+
+/// Takes the upgrade.
+pub(crate) async fn upgrade(State(state): State<ServeState>, mut request: Request) -> Response {
+    let wanted = request.headers().get(header::UPGRADE);
+    if wanted.is_none_or(|wanted| wanted.as_bytes() != PROTOCOL.as_bytes()) {
+        return ApiError::bad_request(format!("upgrade to {PROTOCOL}: this is for other roles"))
+            .into_response();
+    }
+    if state.connections.fetch_add(1, Ordering::Relaxed) >= CONNECTIONS_MAX {
+        state.connections.fetch_sub(1, Ordering::Relaxed);
+        return ApiError::busy("too many roles are connected").into_response();
+    }
+    let upgrade = hyper::upgrade::on(&mut request);
+    tokio::spawn(async move {
+        if let Ok(upgraded) = upgrade.await {
+            let connection = Framed::new(TokioIo::new(upgraded), framing());
+            if let Err(why) = serve(&state, connection).await {
+                tracing::debug!(%why, "a role's connection ended");
+            }
+        }
+        state.connections.fetch_sub(1, Ordering::Relaxed);
+    });
+    let upgraded = [
+        (header::CONNECTION, HeaderValue::from_static("Upgrade")),
+        (header::UPGRADE, HeaderValue::from_static(PROTOCOL)),
+    ];
+    (StatusCode::SWITCHING_PROTOCOLS, upgraded).into_response()
+}
+
+async fn serve(state: &ServeState, mut connection: Connection) -> Result<(), String> {
+    let hello = Message::Hello(Hello {
+        first_seq: state.readers.first_seq().map_err(text)?,
+        next_seq: state.readers.durable_seq() + 1,
+    });
+    connection.send(hello.encode()).await.map_err(text)?;
+    let first = tokio::select! {
+        first = connection.next() => first,
+        () = stopped(&state.stopping) => return Ok(()),
+    };
+    let Some(first) = first else {
+        return Ok(());
+    };
+    match Message::decode(first.map_err(text)?.freeze())? {
+        Message::Subscribe(stream, from, name) => {
+            subscription(state, connection, stream, from, name).await
+        }
+        message => commands(state, connection, message).await,
+    }
+}
+
+/// Answers commands in order until the peer is gone.
+async fn commands(
+    state: &ServeState,
+    connection: Connection,
+    first: Message,
+) -> Result<(), String> {
+    let (mut sink, mut stream) = connection.split();
+    let mut decoder = BucketDecoder::default();
+    let mut due = FuturesOrdered::new();
+    due.push_back(take(state, &mut decoder, first).await?);
+    loop {
+        tokio::select! {
+            answer = due.next(), if !due.is_empty() => {
+                if let Some(answer) = answer {
+                    sink.feed(Message::Answer(answer).encode()).await.map_err(text)?;
+                    sink.flush().await.map_err(text)?;
+                }
+            }
+            message = stream.next(), if due.len() <= UNDER_WAY_MAX => {
+                let Some(message) = message else {
+                    return Ok(());
+                };
+                let message = Message::decode(message.map_err(text)?.freeze())?;
+                due.push_back(take(state, &mut decoder, message).await?);
+            }
+            () = stopped(&state.stopping) => return Ok(()),
+        }
+    }
+}
+
+type Due = std::pin::Pin<Box<dyn Future<Output = Result<Published, PublishError>> + Send>>;
+
+/// Hands a command on, in its turn; what comes of it.
+async fn take(
+    state: &ServeState,
+    decoder: &mut BucketDecoder,
+    message: Message,
+) -> Result<Due, String> {
+    let pipeline = &state.pipeline;
+    Ok(match message {
+        Message::Publish(bucket) => match decoder.decode(&bucket) {
+            Ok(bucket) => {
+                let bucket = Box::new(bucket);
+                let answer = pipeline.submit(|reply| Command::Publish(bucket, reply));
+                due(answer.await, |published| published)
+            }
+            Err(error) => refused(&error),
+        },
+        Message::Clear => due(pipeline.submit(Command::Clear).await, at),
+        Message::Configure(json) => match DetectConfig::from_canonical(&json) {
+            Ok(config) => {
+                let config = Box::new(config);
+                let answer = pipeline.submit(|reply| Command::Configure(config, reply));
+                due(answer.await, at)
+            }
+            Err(error) => refused(&error),
+        },
+        Message::Sync => due(pipeline.submit(Command::Sync).await, at),
+        Message::Retain(retention) => {
+            pipeline.retain(retention).await;
+            Box::pin(async { Ok(at(0)) })
+        }
+        Message::Found(share, through, hits) => {
+            let hits = decode_hits(&hits).map_err(text)?;
+            let answer = pipeline.submit(|reply| Command::Found(share, through, hits, Some(reply)));
+            due(answer.await, at)
+        }
+        _ => return Err("a message that only the journal sends".to_owned()),
+    })
+}
+
+fn due<T: Send + 'static>(
+    answer: Option<oneshot::Receiver<Result<T, PublishError>>>,
+    published: impl FnOnce(T) -> Published + Send + 'static,
+) -> Due {
+    let gone = || PublishError::Stopped("the process is stopping".to_owned());
+    Box::pin(async move {
+        let answer = answer.ok_or_else(gone)?;
+        answer.await.unwrap_or_else(|_| Err(gone())).map(published)
+    })
+}
+
+fn refused(error: &dyn std::fmt::Display) -> Due {
+    let refused = PublishError::Invalid(error.to_string());
+    Box::pin(async move { Err(refused) })
+}
+
+/// A sequence number as an answer.
+fn at(seq: u64) -> Published {
+    let placed = Placed {
+        batch: 0,
+        first_seq: seq,
+        orders: 0,
+        dead_letters: 0,
+    };
+    Published {
+        placed,
+        duplicate: false,
+    }
+}
+
+/// Sends a stream until the peer is gone.
+async fn subscription(
+    state: &ServeState,
+    mut connection: Connection,
+    stream: Stream,
+    from: u64,
+    name: String,
+) -> Result<(), String> {
+    let (sender, mut chunks) = mpsc::channel(AHEAD);
+    let pump = match (stream, &state.hits) {
+        (Stream::Journal, _) => Pump::Journal(state.readers.clone(), state.published.clone()),
+        (Stream::Hits, Some(hits)) => Pump::Hits(hits.clone()),
+        (Stream::Hits, None) => {
+            let why =
+                "the journal's process keeps no log of hits: name its roles, with --role journal";
+            let refused = Message::Answer(Err(PublishError::Invalid(why.to_owned())));
+            return connection.send(refused.encode()).await.map_err(text);
+        }
+    };
+    let runtime = tokio::runtime::Handle::current();
+    std::thread::Builder::new()
+        .name("subscriber".to_owned())
+        .spawn(move || pump.run(&runtime, from, &sender))
+        .map_err(text)?;
+    let lag = state
+        .metrics
+        .subscriber_lag
+        .with_label_values(&[&label(&name)]);
+    let result = loop {
+        let chunk = tokio::select! {
+            chunk = chunks.recv() => chunk,
+            said = connection.next() => match said {
+                None => break Ok(()),
+                Some(_) => break Err("a subscriber has nothing to say".to_owned()),
+            },
+            () = stopped(&state.stopping) => None,
+        };
+        let Some(Sending { message, next }) = chunk else {
+            break Ok(());
+        };
+        if let Err(error) = connection.send(message).await {
+            break Err(error.to_string());
+        }
+        if stream == Stream::Journal {
+            let behind = (*state.published.borrow() + 1).saturating_sub(next);
+            lag.set(crate::pipeline::gauge(behind));
+        }
+    };
+    // A name that is connected twice loses its line early; the other writes it again.
+    let _ = state
+        .metrics
+        .subscriber_lag
+        .remove_label_values(&[&label(&name)]);
+    result
+}
+
+/// A name as it may stand among the metrics.
+fn label(name: &str) -> String {
+    name.chars()
+        .filter(|c| c.is_ascii_alphanumeric() || "-_./:".contains(*c))
+        .take(64)
+        .collect()
+}
+
+/// A message for a subscriber, and the sequence number behind it.
+struct Sending {
+    message: Bytes,
+    next: u64,
+}
+
+/// Reads a stream for a subscriber.
+enum Pump {
+    Journal(Readers, watch::Receiver<u64>),
+    Hits(HitsReaders),
+}
+
+impl Pump {
+    fn run(self, runtime: &tokio::runtime::Handle, from: u64, out: &mpsc::Sender<Sending>) {
+        if let Err(error) = self.read(runtime, from, out) {
+            let refused = PublishError::Invalid(error.to_string());
+            let message = Message::Answer(Err(refused)).encode();
+            // Nobody is there to be told when the other end is gone.
+            let _ = out.blocking_send(Sending { message, next: 0 });
+        }
+    }
+
+    fn read(
+        self,
+        runtime: &tokio::runtime::Handle,
+        from: u64,
+        out: &mpsc::Sender<Sending>,
+    ) -> Result<(), ReadError> {
+        let (readers, mut grown) = match &self {
+            Self::Journal(readers, published) => (readers, published.clone()),
+            Self::Hits(hits) => (&hits.readers, hits.grown.clone()),
+        };
+        let from = if from == 0 {
+            readers.first_seq()?
+        } else {
+            from
+        };
+        let mut reader = readers.reader(from)?;
+        let mut frames = Vec::new();
+        let mut beat = true;
+        loop {
+            // Read before the frames: all that it speaks of is among them.
+            let through = *grown.borrow_and_update();
+            frames.clear();
+            while frames.len() < CHUNK_BYTES
+                && let Some(frame) = reader.next_frame()?
+            {
+                frames.extend_from_slice(frame.bytes);
+            }
+            if !frames.is_empty() || beat {
+                let bytes = Bytes::copy_from_slice(&frames);
+                let whole = frames.len() < CHUNK_BYTES;
+                let message = match &self {
+                    Self::Journal(..) => Message::Frames(bytes),
+                    Self::Hits(..) => Message::Hits(if whole { through } else { 0 }, bytes),
+                };
+                let sending = Sending {
+                    message: message.encode(),
+                    next: reader.next_seq(),
+                };
+                if out.blocking_send(sending).is_err() {
+                    return Ok(());
+                }
+                if !whole {
+                    continue;
+                }
+            }
+            let changed =
+                runtime.block_on(async { tokio::time::timeout(BEAT, grown.changed()).await });
+            match changed {
+                Ok(Ok(())) => beat = matches!(self, Self::Hits(_)),
+                Ok(Err(_)) => return Ok(()),
+                Err(_) => beat = true,
+            }
+        }
+    }
+}
+
+async fn stopped(stopping: &watch::Receiver<bool>) {
+    // An error means that everything is gone already.
+    let _ = stopping
+        .clone()
+        .wait_for(|stopping| *stopping)
+        .await
+        .map(|_| ());
+}
+
+fn text(error: impl std::fmt::Display) -> String {
+    error.to_string()
+}
