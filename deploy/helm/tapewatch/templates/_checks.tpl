@@ -41,17 +41,16 @@
 {{- end }}
 
 {{- define "tapewatch.ownedKeys" -}}
-{{- $context := . -}}
+{{- $config := .Values.config -}}
 {{- range list "data" "listen" "journal.listen" "recent.listen" "engine.listen" "engine.share" "history.listen" "history.dir" "peers" "tls" -}}
-{{- $found := $context.Values.config -}}
-{{- range splitList "." . -}}
-{{- $found = ternary (index (default dict $found) .) nil (kindIs "map" $found) -}}
-{{- end -}}
-{{- if not (kindIs "invalid" $found) -}}
+{{- $parts := splitList "." . -}}
+{{- $table := $config -}}
+{{- if gt (len $parts) 1 }}{{ $table = default dict (get $config (first $parts)) }}{{ end -}}
+{{- if hasKey $table (last $parts) -}}
 {{- fail (printf "config.%s is set, but the chart sets it for each pod; remove it from config" .) -}}
 {{- end -}}
 {{- end -}}
-{{- if and $context.Values.rulesConfigMap (dig "rules" "dir" "" $context.Values.config) -}}
+{{- if and .Values.rulesConfigMap (dig "rules" "dir" "" $config) -}}
 {{- fail "config.rules.dir and rulesConfigMap are both set, but rules come from one folder; remove one of them" -}}
 {{- end -}}
 {{- end }}
