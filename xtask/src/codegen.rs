@@ -1,7 +1,5 @@
 //! `cargo xtask codegen`: docs/reference/ is what the binary says of itself.
 
-use std::path::Path;
-
 use crate::args::Args;
 use crate::failure::{Failure, Outcome};
 use crate::process;
@@ -47,7 +45,8 @@ pub(crate) fn check(workspace: &Workspace) -> Outcome<()> {
         } else {
             String::new()
         };
-        stale.extend(difference(Path::new(file), &found, &said));
+        let file = format!("docs/reference/{file}");
+        stale.extend(difference(&file, &found, "the binary", &said));
     }
     if stale.is_empty() {
         println!("docs/reference/ is what the binary says");
@@ -66,8 +65,8 @@ fn reference(workspace: &Workspace, what: &str) -> Outcome<String> {
     Ok(format!("{}\n", said.trim_end()))
 }
 
-/// The first line in which the file and the binary differ.
-fn difference(file: &Path, found: &str, said: &str) -> Option<String> {
+/// The first line in which a file differs from what `who` says.
+pub(crate) fn difference(file: &str, found: &str, who: &str, said: &str) -> Option<String> {
     if found == said {
         return None;
     }
@@ -78,8 +77,7 @@ fn difference(file: &Path, found: &str, said: &str) -> Option<String> {
         None => "nothing more".to_owned(),
     };
     Some(format!(
-        "docs/reference/{}:{}: the file has {}, the binary says {}",
-        file.display(),
+        "{file}:{}: the file has {}, {who} says {}",
         at + 1,
         line(found),
         line(said)
@@ -92,15 +90,15 @@ mod tests {
 
     #[test]
     fn the_first_difference_is_named() {
-        let file = Path::new("cli.md");
-        assert_eq!(difference(file, "a\nb\n", "a\nb\n"), None);
+        let differ = |found, said| difference("cli.md", found, "the binary", said);
+        assert_eq!(differ("a\nb\n", "a\nb\n"), None);
         assert_eq!(
-            difference(file, "a\nb\n", "a\nc\n").as_deref(),
-            Some("docs/reference/cli.md:2: the file has `b`, the binary says `c`")
+            differ("a\nb\n", "a\nc\n").as_deref(),
+            Some("cli.md:2: the file has `b`, the binary says `c`")
         );
         assert_eq!(
-            difference(file, "", "a\n").as_deref(),
-            Some("docs/reference/cli.md:1: the file has nothing more, the binary says `a`")
+            differ("", "a\n").as_deref(),
+            Some("cli.md:1: the file has nothing more, the binary says `a`")
         );
     }
 }

@@ -4,6 +4,7 @@ mod args;
 mod bench;
 mod codegen;
 mod demo;
+mod deploy;
 mod failure;
 mod prepare;
 mod process;
@@ -43,7 +44,7 @@ const COMMANDS: &[Command] = &[
         name: "test",
         usage: "[--fast]",
         about: "install what the tests need, then run every check and every test\n\
-                --fast      leave out prepare, ui, browser and readme",
+                --fast      leave out prepare, ui, browser, readme, demo, chart and image",
         run: test::run,
     },
     Command {
@@ -77,6 +78,19 @@ const COMMANDS: &[Command] = &[
         about: "write docs/reference/ from the binary\n\
                 --check     write nothing; fail if a page differs from what the binary says",
         run: codegen::run,
+    },
+    Command {
+        name: "chart",
+        usage: "[--write]",
+        about: "lint and render the Helm chart for every values file, and judge every object\n\
+                --write     write deploy/helm/goldens/ from what it renders",
+        run: deploy::chart::run,
+    },
+    Command {
+        name: "image",
+        usage: "",
+        about: "lint the image's recipe, follow it without an engine, and run the outcome on a read-only root",
+        run: deploy::image::run,
     },
     Command {
         name: "new",

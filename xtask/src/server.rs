@@ -57,6 +57,11 @@ impl Server {
         format!("http://{}", self.address)
     }
 
+    /// The number of its process.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// One GET: the status code and the body.
     pub(crate) fn get(&self, path: &str) -> Outcome<(u16, String)> {
         get(&self.address, path)

@@ -8,7 +8,7 @@ use crate::failure::{Failure, Outcome};
 use crate::server::Server;
 use crate::steps::Steps;
 use crate::workspace::Workspace;
-use crate::{codegen, demo, prepare, process, readme, tidy, ui};
+use crate::{codegen, demo, deploy, prepare, process, readme, tidy, ui};
 
 /// One step; `slow` ones are left out by `--fast`.
 struct Step {
@@ -59,6 +59,11 @@ const STEPS: &[Step] = &[
         run: codegen::check,
     },
     Step {
+        title: "chart",
+        slow: true,
+        run: deploy::chart::check,
+    },
+    Step {
         title: "cargo test",
         slow: false,
         run: cargo_test,
@@ -77,6 +82,11 @@ const STEPS: &[Step] = &[
         title: "demo",
         slow: true,
         run: demo::smoke,
+    },
+    Step {
+        title: "image",
+        slow: true,
+        run: deploy::image::check,
     },
 ];
 
@@ -174,7 +184,8 @@ fn up(workspace: &Workspace, data: &Path) -> Outcome<Server> {
     Server::start(&mut command, Duration::from_secs(60))
 }
 
-fn needs_bundle(workspace: &Workspace) -> Outcome<()> {
+/// Refuses to go on without the page, which the binary embeds.
+pub(crate) fn needs_bundle(workspace: &Workspace) -> Outcome<()> {
     if ui::is_built(workspace) {
         return Ok(());
     }

@@ -47,6 +47,14 @@ impl Workspace {
         })
     }
 
+    /// The version that all packages share.
+    pub(crate) fn version(&self) -> Outcome<&str> {
+        self.metadata
+            .pointer("/packages/0/version")
+            .and_then(Value::as_str)
+            .ok_or_else(|| Failure::new("cargo metadata names no version"))
+    }
+
     /// The directory of the dev profile's binaries.
     pub(crate) fn dev_bin(&self) -> PathBuf {
         self.target.join("debug")
