@@ -8,5 +8,7 @@
 //! turns tables of the reference into orders and back; [`qsql`] turns a query into SQL. Docs for
 //! users: `docs/use/kdb.md`; why own code: `docs/decisions/0016-kdb.md`.
 
+pub mod qsql;
+pub mod tick;
 pub mod value;
 pub mod wire;

@@ -41,6 +41,26 @@ pub struct Symbols {
     ends: Vec<u32>,
 }
 
+/// What has items that can be copied out.
+trait Indexed {
+    type Item;
+    fn item(&self, index: usize) -> Option<Self::Item>;
+}
+
+impl<T: Copy> Indexed for Vec<T> {
+    type Item = T;
+    fn item(&self, index: usize) -> Option<T> {
+        self.get(index).copied()
+    }
+}
+
+impl Indexed for Symbols {
+    type Item = Symbol;
+    fn item(&self, index: usize) -> Option<Symbol> {
+        self.get(index).map(Symbol::new)
+    }
+}
+
 /// The name of a type, its code on the wire and what an item is.
 macro_rules! types {
     ($($(#[$doc:meta])+ $name:ident($item:ty, $items:ty) = $code:literal,)+) => {
@@ -84,6 +104,15 @@ macro_rules! types {
                 match self {
                     Self::Mixed(items) => items.len(),
                     $(Self::$name(items) => items.len(),)+
+                }
+            }
+
+            /// The one at `index`.
+            #[must_use]
+            pub fn get(&self, index: usize) -> Option<Value> {
+                match self {
+                    Self::Mixed(items) => items.get(index).cloned(),
+                    $(Self::$name(items) => items.item(index).map(Atom::$name).map(Value::Atom),)+
                 }
             }
         }

@@ -1,0 +1,1 @@
+//! Requests and rows as clients send them.
