@@ -8,7 +8,12 @@
 //! turns tables of the reference into orders and back; [`qsql`] turns a query into SQL. Docs for
 //! users: `docs/use/kdb.md`; why own code: `docs/decisions/0016-kdb.md`.
 
+pub mod hdb;
+mod import;
 pub mod qsql;
 pub mod tick;
+pub mod tplog;
 pub mod value;
 pub mod wire;
+
+pub use self::import::KdbOrders;

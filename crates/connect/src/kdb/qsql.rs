@@ -62,6 +62,9 @@ pub enum Error {
         /// What could stand there.
         wanted: &'static str,
     },
+    /// It ends too early.
+    #[error("the query ends where {0} was wanted")]
+    Ends(&'static str),
     /// A name that is none.
     #[error("no {0} {1:?}")]
     Unknown(&'static str, String),

@@ -259,3 +259,10 @@ fn at_most(offset: usize, what: &'static str, found: u64, max: usize) -> Result<
             WireError::new(offset, Wrong::TooMany { what, found, max })
         })
 }
+
+/// A message that has no end within the limit.
+pub(super) fn too_long(found: usize, max: usize) -> WireError {
+    let (found, max) = (found as u64 + 1, max as u64);
+    let what = "the length of a message";
+    WireError::new(0, Wrong::TooMany { what, found, max })
+}

@@ -8,6 +8,8 @@ use super::lex::{Token, What};
 use super::source::Source;
 use crate::kdb::tick::ColumnKind;
 
+/// What only `count` can stand before.
+const DISTINCT: &str = "DISTINCT ";
 /// Expressions within expressions.
 const DEPTH_MAX: usize = 32;
 
@@ -200,6 +202,11 @@ impl Typed {
         }
     }
 
+    /// Whether it is `distinct column`, which is no value of a row.
+    pub(super) fn is_distinct(&self) -> bool {
+        self.sql.starts_with(DISTINCT)
+    }
+
     /// A list has no SQL of its own: it stands behind `in` and `within` only.
     fn single(self) -> Result<Self, Error> {
         if self.sql.is_empty() {
@@ -214,20 +221,21 @@ fn beyond(what: impl Into<String>) -> Error {
 }
 
 fn unexpected(token: Option<&Token>, wanted: &'static str) -> Error {
-    let (found, at) = match token {
-        None => ("the end".to_owned(), 0),
-        Some(token) => {
-            let found = match &token.what {
-                What::Name(name) => name.clone(),
-                What::Symbols(symbols) => format!("`{}", symbols.join("`")),
-                What::Text(text) => format!("{text:?}"),
-                What::Number(sql, _) => sql.clone(),
-                What::Sign(sign) => (*sign).to_owned(),
-            };
-            (found.chars().take(40).collect(), token.at)
-        }
+    let Some(token) = token else {
+        return Error::Ends(wanted);
     };
-    Error::Unexpected { found, at, wanted }
+    let found = match &token.what {
+        What::Name(name) => name.clone(),
+        What::Symbols(symbols) => format!("`{}", symbols.join("`")),
+        What::Text(text) => format!("{text:?}"),
+        What::Number(sql, _) => sql.clone(),
+        What::Sign(sign) => (*sign).to_owned(),
+    };
+    Error::Unexpected {
+        found: found.chars().take(40).collect(),
+        at: token.at,
+        wanted,
+    }
 }
 
 /// A text as SQL writes it.
@@ -273,11 +281,14 @@ fn apply(function: &str, argument: Typed) -> Result<Typed, Error> {
         Err(beyond(what))
     };
     let each = matches!(function, "not" | "neg" | "abs" | "distinct");
+    if argument.is_distinct() && function != "count" {
+        return Err(beyond(format!("{function} of distinct values")));
+    }
     if argument.aggregate && !each {
         return Err(beyond(format!("{function} of what is one value already")));
     }
     let (sql, kind) = match function {
-        "count" => match x.strip_prefix("DISTINCT ") {
+        "count" => match x.strip_prefix(DISTINCT) {
             Some(of) => (format!("count(DISTINCT {of})"), Long),
             None => ("count(*)".to_owned(), Long),
         },
@@ -292,7 +303,7 @@ fn apply(function: &str, argument: Typed) -> Result<Typed, Error> {
         }
         "first" | "last" => (format!("{function}_value({x} ORDER BY seq)"), argument.kind),
         "distinct" if argument.name.is_some() && !argument.aggregate => {
-            (format!("DISTINCT {x}"), argument.kind)
+            (format!("{DISTINCT}{x}"), argument.kind)
         }
         "not" if argument.kind == Bool => (format!("(NOT {x})"), Bool),
         "neg" if is_number(argument.kind) => (format!("(- {x})"), argument.kind),
@@ -311,6 +322,9 @@ fn apply(function: &str, argument: Typed) -> Result<Typed, Error> {
 
 fn combine(left: Typed, operator: &str, right: Typed) -> Result<Typed, Error> {
     use ColumnKind::{Bool, Float, Long};
+    if left.is_distinct() || right.is_distinct() {
+        return Err(beyond("distinct within an expression"));
+    }
     let left = left.single()?;
     let list = matches!(operator, "in" | "within");
     let right = if list { right } else { right.single()? };

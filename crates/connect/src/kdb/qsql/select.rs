@@ -396,7 +396,7 @@ fn phrase(parser: &mut Parser<'_>, ends: &[&str]) -> Result<Phrase, Error> {
             _ => None,
         };
         let typed = parser.expression()?;
-        if typed.sql.is_empty() || typed.sql.starts_with("DISTINCT") && !ends.is_empty() {
+        if typed.sql.is_empty() || typed.is_distinct() {
             let what = "a list, or distinct within a phrase, as a column";
             return Err(Error::Beyond(what.to_owned()));
         }

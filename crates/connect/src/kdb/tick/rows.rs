@@ -104,8 +104,7 @@ impl OrderRows {
     /// The row at `index` as a dead letter, for `reason`.
     #[must_use]
     pub fn refuse(&self, index: usize, source: &str, line: u64, reason: &RowError) -> DeadLetter {
-        let raw = self.0.show(index);
-        DeadLetter::new(source, line, reason.column, &reason.reason, raw.as_bytes())
+        self.0.refuse(index, source, line, reason)
     }
 }
 
@@ -128,6 +127,12 @@ impl AlertRows {
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.0.rows == 0
+    }
+
+    /// The row at `index` as a dead letter, for `reason`.
+    #[must_use]
+    pub fn refuse(&self, index: usize, source: &str, line: u64, reason: &RowError) -> DeadLetter {
+        self.0.refuse(index, source, line, reason)
     }
 
     /// The row at `index`.
@@ -277,10 +282,10 @@ impl Rows {
         })
     }
 
-    /// The row as text, for a person.
-    fn show(&self, row: usize) -> String {
+    fn refuse(&self, row: usize, source: &str, line: u64, reason: &RowError) -> DeadLetter {
         let cells = self.columns.iter().map(|list| show(&list.items, row));
-        cells.collect::<Vec<_>>().join(",")
+        let raw = cells.collect::<Vec<_>>().join(",");
+        DeadLetter::new(source, line, reason.column, &reason.reason, raw.as_bytes())
     }
 }
 
