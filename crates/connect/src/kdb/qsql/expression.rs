@@ -178,7 +178,7 @@ impl<'a> Parser<'a> {
             .ok_or_else(|| Error::Unknown("column or function", name.to_owned()))?;
         self.uses_row |= name == "i";
         Ok(Typed {
-            sql: format!("\"{name}\""),
+            sql: format!("t.\"{name}\""),
             kind,
             aggregate: false,
             name: (name != "i").then(|| name.to_owned()),
@@ -301,7 +301,10 @@ fn apply(function: &str, argument: Typed) -> Result<Typed, Error> {
         "min" | "max" if !matches!(argument.kind, Bool | Text) => {
             (format!("{function}({x})"), argument.kind)
         }
-        "first" | "last" => (format!("{function}_value({x} ORDER BY seq)"), argument.kind),
+        "first" | "last" => (
+            format!("{function}_value({x} ORDER BY t._seq)"),
+            argument.kind,
+        ),
         "distinct" if argument.name.is_some() && !argument.aggregate => {
             (format!("{DISTINCT}{x}"), argument.kind)
         }

@@ -113,14 +113,15 @@ fn is_take(what: &What) -> bool {
 impl Query {
     /// All rows and columns.
     fn all(source: Source) -> Self {
-        let column =
-            |(name, kind): &(&str, ColumnKind)| (format!("\"{name}\""), (*name).to_owned(), *kind);
+        let column = |(name, kind): &(&str, ColumnKind)| {
+            (format!("t.\"{name}\""), (*name).to_owned(), *kind)
+        };
         Self {
             columns: source.columns.iter().map(column).collect(),
             from: format!("{} AS t", source.sql),
             wheres: Vec::new(),
             group: Vec::new(),
-            order: vec![("seq".to_owned(), false)],
+            order: vec![("t._seq".to_owned(), false)],
             head: None,
             keys: 0,
             shape: Shape::Table,
@@ -223,7 +224,7 @@ fn numbered(tokens: &[Token]) -> Result<Query, Error> {
         return Err(Error::Unknown("name", name.clone()));
     }
     let mut query = Query::all(find(table)?);
-    let number = "CAST(row_number() OVER (ORDER BY seq) AS BIGINT)".to_owned();
+    let number = "CAST(row_number() OVER (ORDER BY t._seq) AS BIGINT)".to_owned();
     query.columns.retain(|(_, other, _)| other != name);
     query.columns.push((number, name.clone(), ColumnKind::Long));
     Ok(query)
@@ -254,12 +255,19 @@ fn select(tokens: &[Token], exec: bool) -> Result<Query, Error> {
     };
     let (head, sort) = limit(&mut parser)?;
     let distinct = parser.word("distinct");
-    let columns = phrase(&mut parser, &["by", "from"])?;
-    let by = if parser.word("by") {
-        phrase(&mut parser, &["from"])?
-    } else {
-        Vec::new()
-    };
+    let unnumbered = phrase(&mut parser, &["by", "from"])?;
+    let mut by = Phrase::new();
+    if parser.word("by") {
+        for (name, typed) in phrase(&mut parser, &["from"])? {
+            by.push((unique(name, &by), typed));
+        }
+    }
+    // Keys stand before the other columns, and keep their names.
+    let mut columns = by.clone();
+    for (name, typed) in unnumbered {
+        columns.push((unique(name, &columns), typed));
+    }
+    let columns = columns.split_off(by.len());
     parser.next(); // from
     parser.next(); // the table
     let (wheres, first) = conditions(&mut parser)?;
@@ -290,6 +298,13 @@ fn select(tokens: &[Token], exec: bool) -> Result<Query, Error> {
             let what = "a sorted part of what is not the rows themselves";
             return Err(Error::Beyond(what.to_owned()));
         }
+        let hides = |(sql, name, _): &(String, String, ColumnKind)| {
+            *sql != column && column == format!("t.\"{name}\"")
+        };
+        if query.columns.iter().any(hides) {
+            let what = "sorted by a column while another has its name";
+            return Err(Error::Beyond(what.to_owned()));
+        }
         query.order.insert(0, (column, down));
     }
     Ok(query)
@@ -315,7 +330,8 @@ fn shown(query: &mut Query, columns: &Phrase, by: &Phrase, distinct: bool) -> Re
             // The last row of each.
             let others = std::mem::take(&mut query.columns).into_iter();
             let others = others.filter(|(_, name, _)| by.iter().all(|(key, _)| key != name));
-            let last = |(sql, name, kind)| (format!("last_value({sql} ORDER BY seq)"), name, kind);
+            let last =
+                |(sql, name, kind)| (format!("last_value({sql} ORDER BY t._seq)"), name, kind);
             all.extend(others.map(last));
         } else {
             all.extend(columns.iter().map(part));
@@ -336,7 +352,7 @@ fn shown(query: &mut Query, columns: &Phrase, by: &Phrase, distinct: bool) -> Re
     }
     if distinct {
         query.group = query.columns.iter().map(|(sql, ..)| sql.clone()).collect();
-        query.order = vec![("min(seq)".to_owned(), false)];
+        query.order = vec![("min(t._seq)".to_owned(), false)];
     }
     Ok(false)
 }
@@ -401,8 +417,7 @@ fn phrase(parser: &mut Parser<'_>, ends: &[&str]) -> Result<Phrase, Error> {
             return Err(Error::Beyond(what.to_owned()));
         }
         let name = named.or_else(|| typed.name.clone());
-        let name = unique(name.unwrap_or_else(|| "x".to_owned()), &phrase);
-        phrase.push((name, typed));
+        phrase.push((name.unwrap_or_else(|| "x".to_owned()), typed));
         if parser.sign(",") {
             continue;
         }
@@ -472,11 +487,11 @@ fn first_rows(tokens: &[Token]) -> Option<u64> {
 fn from(source: Source, first: Option<u64>, uses_row: bool) -> String {
     let mut from = source.sql.to_owned();
     if uses_row {
-        let number = "CAST(row_number() OVER (ORDER BY seq) AS BIGINT) - 1 AS i";
+        let number = "CAST(row_number() OVER (ORDER BY _seq) AS BIGINT) - 1 AS i";
         from = format!("(SELECT *, {number} FROM {from} AS s)");
     }
     if let Some(first) = first {
-        from = format!("(SELECT * FROM {from} AS r ORDER BY seq LIMIT {first})");
+        from = format!("(SELECT * FROM {from} AS r ORDER BY _seq LIMIT {first})");
     }
     format!("{from} AS t")
 }

@@ -1,7 +1,7 @@
 //! The tables of the reference as SQL over ours.
 //!
-//! Invariant: a source has the columns of [`columns`] under their own names, and before them `seq`,
-//! the order of its rows, and `date`.
+//! Invariant: a source has the columns of [`columns`] under their own names, and before them `date`
+//! and the order of its rows, `_seq`, which no column of a query can be called.
 
 use crate::kdb::tick::{ColumnKind, ORDER, columns};
 
@@ -17,7 +17,7 @@ pub(super) struct Source {
 macro_rules! order_event {
     ($rest:literal) => {
         concat!(
-            "(SELECT seq, date, time, sym, event_type AS \"eventType\", trader, side, ",
+            "(SELECT seq AS _seq, date, time, sym, event_type AS \"eventType\", trader, side, ",
             "order_id AS \"orderID\", CAST(price AS DOUBLE) AS price, ",
             "CAST(quantity AS DOUBLE) AS quantity",
             $rest

@@ -22,39 +22,39 @@ fn check(query: &str, expected: &str) {
 fn phrases_become_sql() {
     check(
         "select sym,price from order where sym=`SNDL",
-        r#"SELECT "sym" AS "sym", "price" AS "price" FROM ORDER AS t WHERE ("sym" = 'SNDL') ORDER BY seq"#,
+        r#"SELECT t."sym" AS "sym", t."price" AS "price" FROM ORDER AS t WHERE (t."sym" = 'SNDL') ORDER BY t._seq"#,
     );
     check(
         "select n:count i,last price,quantity wavg price by sym from order where sym in `A`B, side=`S",
-        r#"SELECT "sym" AS "sym", count(*) AS "n", last_value("price" ORDER BY seq) AS "price", (sum(CAST("quantity" AS DOUBLE) * CAST("price" AS DOUBLE)) / sum(CAST("quantity" AS DOUBLE))) AS "price1" FROM ORDER AS t WHERE ("sym" IN ('A', 'B')) AND ("side" = 'S') GROUP BY "sym" ORDER BY "sym""#,
+        r#"SELECT t."sym" AS "sym", count(*) AS "n", last_value(t."price" ORDER BY t._seq) AS "price", (sum(CAST(t."quantity" AS DOUBLE) * CAST(t."price" AS DOUBLE)) / sum(CAST(t."quantity" AS DOUBLE))) AS "price1" FROM ORDER AS t WHERE (t."sym" IN ('A', 'B')) AND (t."side" = 'S') GROUP BY t."sym" ORDER BY t."sym""#,
     );
     check(
         "exec max price from order where date=2015.04.17, time within 2015.04.17D12:00 2015.04.17D13:00",
-        r#"SELECT max("price") AS "price" FROM ORDER AS t WHERE ("date" = DATE '2015-04-17') AND ("time" BETWEEN arrow_cast('2015-04-17T12:00:00.000000000Z', 'Timestamp(Nanosecond, Some("UTC"))') AND arrow_cast('2015-04-17T13:00:00.000000000Z', 'Timestamp(Nanosecond, Some("UTC"))'))"#,
+        r#"SELECT max(t."price") AS "price" FROM ORDER AS t WHERE (t."date" = DATE '2015-04-17') AND (t."time" BETWEEN arrow_cast('2015-04-17T12:00:00.000000000Z', 'Timestamp(Nanosecond, Some("UTC"))') AND arrow_cast('2015-04-17T13:00:00.000000000Z', 'Timestamp(Nanosecond, Some("UTC"))'))"#,
     );
     check(
         "exec distinct sym from order",
-        r#"SELECT "sym" AS "sym" FROM ORDER AS t GROUP BY "sym" ORDER BY min(seq)"#,
+        r#"SELECT t."sym" AS "sym" FROM ORDER AS t GROUP BY t."sym" ORDER BY min(t._seq)"#,
     );
     check(
         "select[-2] sym from order where i<10",
-        r#"SELECT "sym" FROM (SELECT "sym" AS "sym", seq AS _0 FROM (SELECT * FROM ORDER AS r ORDER BY seq LIMIT 10) AS t ORDER BY seq DESC LIMIT 2) AS t ORDER BY _0"#,
+        r#"SELECT "sym" FROM (SELECT t."sym" AS "sym", t._seq AS _0 FROM (SELECT * FROM ORDER AS r ORDER BY _seq LIMIT 10) AS t ORDER BY t._seq DESC LIMIT 2) AS t ORDER BY _0"#,
     );
     check(
         "select[3;>price] sym from order where trader like \"Sp*_\", not side=`B",
-        r#"SELECT "sym" AS "sym" FROM ORDER AS t WHERE ("trader" LIKE 'Sp%\_' ESCAPE '\') AND (NOT ("side" = 'B')) ORDER BY "price" DESC, seq LIMIT 3"#,
+        r#"SELECT t."sym" AS "sym" FROM ORDER AS t WHERE (t."trader" LIKE 'Sp%\_' ESCAPE '\') AND (NOT (t."side" = 'B')) ORDER BY t."price" DESC, t._seq LIMIT 3"#,
     );
     check(
         "select sum quantity by 0D00:00:05 xbar time from order where (price>1)&quantity<2e3",
-        r#"SELECT date_bin(INTERVAL '5000000000 nanoseconds', "time", arrow_cast('2000-01-01T00:00:00.000000000Z', 'Timestamp(Nanosecond, Some("UTC"))')) AS "time", COALESCE(sum("quantity"), 0) AS "quantity" FROM ORDER AS t WHERE (("price" > 1) AND ("quantity" < CAST('2e3' AS DOUBLE))) GROUP BY date_bin(INTERVAL '5000000000 nanoseconds', "time", arrow_cast('2000-01-01T00:00:00.000000000Z', 'Timestamp(Nanosecond, Some("UTC"))')) ORDER BY date_bin(INTERVAL '5000000000 nanoseconds', "time", arrow_cast('2000-01-01T00:00:00.000000000Z', 'Timestamp(Nanosecond, Some("UTC"))'))"#,
+        r#"SELECT date_bin(INTERVAL '5000000000 nanoseconds', t."time", arrow_cast('2000-01-01T00:00:00.000000000Z', 'Timestamp(Nanosecond, Some("UTC"))')) AS "time", COALESCE(sum(t."quantity"), 0) AS "quantity" FROM ORDER AS t WHERE ((t."price" > 1) AND (t."quantity" < CAST('2e3' AS DOUBLE))) GROUP BY date_bin(INTERVAL '5000000000 nanoseconds', t."time", arrow_cast('2000-01-01T00:00:00.000000000Z', 'Timestamp(Nanosecond, Some("UTC"))')) ORDER BY date_bin(INTERVAL '5000000000 nanoseconds', t."time", arrow_cast('2000-01-01T00:00:00.000000000Z', 'Timestamp(Nanosecond, Some("UTC"))'))"#,
     );
     check(
         "select sym from order where i within 2 3",
-        r#"SELECT "sym" AS "sym" FROM (SELECT *, CAST(row_number() OVER (ORDER BY seq) AS BIGINT) - 1 AS i FROM ORDER AS s) AS t WHERE ("i" BETWEEN 2 AND 3) ORDER BY seq"#,
+        r#"SELECT t."sym" AS "sym" FROM (SELECT *, CAST(row_number() OVER (ORDER BY _seq) AS BIGINT) - 1 AS i FROM ORDER AS s) AS t WHERE (t."i" BETWEEN 2 AND 3) ORDER BY t._seq"#,
     );
     check(
         "count select sym from orderAlerts where totalCancelCount>3",
-        r#"SELECT count(*) AS x FROM (SELECT "sym" AS "sym" FROM ALERTS AS t WHERE ("totalCancelCount" > 3) ORDER BY seq) AS t"#,
+        r#"SELECT count(*) AS x FROM (SELECT t."sym" AS "sym" FROM ALERTS AS t WHERE (t."totalCancelCount" > 3) ORDER BY t._seq) AS t"#,
     );
 }
 
@@ -108,6 +108,10 @@ fn whole_tables_and_their_parts() {
     assert_eq!(
         names("select count i,sum side=`S,max price,max price,count distinct trader from order"),
         ["x", "side", "price", "price1", "trader"]
+    );
+    assert_eq!(
+        names("select count sym,sum side=`S by sym,side from order"),
+        ["sym", "side", "sym1", "side1"]
     );
 }
 

@@ -3,6 +3,8 @@
 //! Invariant: only the forms that are listed here are understood; a text is compared and parsed,
 //! never run, and what is not understood is `'nyi`.
 
+use std::collections::BTreeSet;
+
 use tapewatch_model::Date;
 
 use super::EPOCH_DAYS;
@@ -19,7 +21,8 @@ pub enum Request {
     Update(Update),
     /// Send updates from now on: `.u.sub`. Answer: [`super::subscribed`].
     Subscribe(Subscription),
-    /// The same and, in the same answer, where the log stands: ``(.u.sub[`;`];.u `i`L)``.
+    /// The same and, in the same answer, where the log stands: ``(.u.sub[`;`];.u `i`L)``. Answer: a
+    /// mixed list of [`super::subscribed`] and [`super::position`], of one moment.
     SubscribeFrom(Subscription),
     /// Where the log stands: ``.u `i`L``. Answer: [`super::position`].
     Position,
@@ -66,7 +69,7 @@ pub enum Syms {
     #[default]
     All,
     /// These.
-    Some(Vec<String>),
+    Some(BTreeSet<String>),
 }
 
 /// Why a request is refused.
@@ -97,7 +100,7 @@ impl Syms {
     pub fn has(&self, sym: &str) -> bool {
         match self {
             Self::All => true,
-            Self::Some(syms) => syms.iter().any(|other| other == sym),
+            Self::Some(syms) => syms.contains(sym),
         }
     }
 }
@@ -176,7 +179,7 @@ impl Subscription {
             syms: if all(&syms) {
                 Syms::All
             } else {
-                Syms::Some(syms)
+                Syms::Some(syms.into_iter().collect())
             },
         }
     }

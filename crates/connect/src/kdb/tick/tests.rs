@@ -398,7 +398,7 @@ fn subscribers_get_their_symbols_alone() {
     let mut orders = OrderBatch::default();
     rows.push(0, &mut orders).unwrap();
     rows.push(1, &mut orders).unwrap();
-    let some = |sym: &str| order_table(&orders, &Syms::Some(vec![sym.to_owned()])).unwrap();
+    let some = |sym: &str| order_table(&orders, &Syms::Some([sym.to_owned()].into())).unwrap();
     assert_eq!(some("ABC").rows(), 1);
     assert_eq!(publish(ORDER, some("XYZ")), None);
     let all = order_table(&orders, &Syms::All).unwrap();

@@ -10,7 +10,7 @@
 //! there; both sides fill the slots as they go.
 
 use super::encode::length;
-use super::{HEADER_BYTES, Header, Limits, WireError, Wrong, at_most};
+use super::{ByteOrder, HEADER_BYTES, Header, Limits, WireError, Wrong, at_most};
 
 /// Shorter messages are never packed, as q does not.
 const PACKED_ABOVE: usize = 2_000;
@@ -124,6 +124,25 @@ impl Packer<'_> {
     }
 }
 
+fn short(message: &[u8], at: usize, wanted: &'static str) -> WireError {
+    let left = message.len().saturating_sub(at);
+    WireError::new(at, Wrong::Short { wanted, left })
+}
+
+/// The length that the message will have unpacked, if it may and can.
+fn announced(message: &[u8], order: ByteOrder, limits: &Limits) -> Result<usize, WireError> {
+    let what = "the length of the unpacked message";
+    let said = message.get(HEADER_BYTES..).and_then(<[u8]>::first_chunk);
+    let said = *said.ok_or_else(|| short(message, HEADER_BYTES, what))?;
+    let said = match order {
+        ByteOrder::Little => u32::from_le_bytes(said),
+        ByteOrder::Big => u32::from_be_bytes(said),
+    };
+    let can = message.len().saturating_mul(RATIO_MAX);
+    let max = can.min(limits.message_bytes).min(limits.memory_bytes);
+    at_most(HEADER_BYTES, what, u64::from(said), max)
+}
+
 /// The message that a packed one stands for.
 ///
 /// # Errors
@@ -131,21 +150,8 @@ impl Packer<'_> {
 /// be longer than `limits` allow.
 pub fn decompress(message: &[u8], limits: &Limits) -> Result<Vec<u8>, WireError> {
     let header = Header::of(message, limits)?;
-    let short = |at: usize, wanted| {
-        let left = message.len().saturating_sub(at);
-        WireError::new(at, Wrong::Short { wanted, left })
-    };
-    let Some(said) = message.get(HEADER_BYTES..).and_then(<[u8]>::first_chunk) else {
-        return Err(short(HEADER_BYTES, "the length of the unpacked message"));
-    };
-    let said = match header.order {
-        super::ByteOrder::Little => u32::from_le_bytes(*said),
-        super::ByteOrder::Big => u32::from_be_bytes(*said),
-    };
-    let can = message.len().saturating_mul(RATIO_MAX);
-    let max = can.min(limits.message_bytes).min(limits.memory_bytes);
-    let what = "the length of the unpacked message";
-    let total = at_most(HEADER_BYTES, what, u64::from(said), max)?;
+    let short = |at, wanted| short(message, at, wanted);
+    let total = announced(message, header.order, limits)?;
     let mut out = Vec::with_capacity(total.max(HEADER_BYTES));
     out.extend_from_slice(message.get(..HEADER_BYTES).unwrap_or_default());
     if let [_, _, packed, _, length @ ..] = out.as_mut_slice() {
