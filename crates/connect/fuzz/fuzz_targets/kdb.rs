@@ -33,7 +33,8 @@ fuzz_target!(|bytes: &[u8]| {
 
 fn request(value: Value) {
     if let Ok(Request::Update(update)) = Request::parse(value) {
-        let _ = AlertRows::of(update.data.clone()).map(|rows| (0..rows.len()).for_each(|at| drop(rows.get(at))));
+        let _ = AlertRows::of(update.data.clone())
+            .map(|rows| (0..rows.len()).for_each(|at| drop(rows.get(at))));
         if let Ok(rows) = OrderRows::of(update.data) {
             let mut orders = Default::default();
             (0..rows.len()).for_each(|at| drop(rows.push(at, &mut orders)));

@@ -68,7 +68,7 @@ fn read(data: Value) -> (Vec<String>, Vec<String>) {
 
 #[test]
 fn updates_come_in_many_forms() {
-    let expected = vec![
+    let expected = [
         "2015-04-17T12:00:20.000000000Z SNDL cancelled SpoofingTrader S SPG-Oid13 1.23 1300",
         "2015-04-17T12:00:20.000000001Z ABC new T B  -0.1 0.00000001",
     ];
