@@ -6,6 +6,7 @@
 
 mod csv;
 mod dbn;
+pub mod kdb;
 mod lobster;
 mod open_orders;
 pub mod pace;
