@@ -148,7 +148,8 @@ impl Market {
     /// Takes a row in.
     pub(crate) fn take(&mut self, row: &Incoming) -> &Seen {
         self.now = self.now.max(row.time);
-        if row.flags.has(Flags::AUCTION.with(Flags::HALT)) {
+        let called = row.flags.has(Flags::AUCTION.with(Flags::HALT));
+        if called {
             self.uncalm = self.now;
         }
         if row.kind != EventType::Filled && !self.aside.is_empty() {
@@ -163,7 +164,7 @@ impl Market {
             EventType::Filled => self.fill(row),
         };
         self.note_middle();
-        self.pulse.take(self.now, self.mid2, row.kind);
+        self.pulse.take(self.now, self.mid2, row.kind, called);
         &self.seen
     }
 

@@ -2,16 +2,20 @@
 //! spoofing and layering have in common.
 //!
 //! Invariant: per trader and instrument at most [`LURES_MAX`] executions that may have been lured are
-//! kept, each with at most [`ORDERS_MAX`] orders, and only until their time is over.
+//! kept, each with at most [`ORDERS_MAX`] orders, and only for cancel_within: 17 KB when full, nothing
+//! for most.
+
+use std::marker::PhantomData;
 
 use serde::{Deserialize, Serialize};
 use tapewatch_model::{BookOrder, Decimal, EventType, EventTypes, Flags, Measure, Side, TimeSpan};
 
-use crate::detector::Finding;
-use crate::entities::Entities;
+use crate::detector::{DetectorInfo, Finding, Need};
+use crate::entities::{Entities, key};
 use crate::market::Held;
-use crate::params::{at_least, at_most, ratio};
-use crate::step::{Step, finding};
+use crate::params::{ParamSet, Profiles, at_least, at_most, ratio};
+use crate::step::{Found, Step, finding};
+use crate::watch::Watch;
 
 const ORDERS_MAX: usize = 256;
 /// Orders of the book that are searched for the trader's, best prices first.
@@ -20,14 +24,121 @@ const LURES_MAX: usize = 4;
 /// Price levels of which the shown quantity counts as the book's.
 const LEVELS: usize = 5;
 
-/// When it is a hit; see the detectors' parameters.
+/// Orders from which on it is known how large they usually are.
+const ORDERS_KNOWN: u64 = 100;
+
+/// A kind of it: its parameters, and what it is.
+pub(crate) trait Kind: ParamSet + 'static {
+    const INFO: DetectorInfo;
+    /// How its findings begin.
+    const NAME: &'static str;
+
+    /// When it is a hit.
+    fn rule(&self) -> Rule;
+}
+
+/// What the kinds have in common; the rest is theirs.
+pub(crate) const INFO: DetectorInfo = DetectorInfo {
+    id: "",
+    version: 2,
+    title: "",
+    rule: "At an execution of a trader's, his orders on the other side of the book press when those \
+        that are at most window old, and were placed within placed_within of the latest of them, make \
+        at least book_share of the five best levels, at least multiple times what he filled and had \
+        left on his side and put there of late, at least fresh_share of what he put on theirs, and at \
+        least size_multiple times the usual order (the median, where 100 are known), on at least \
+        levels prices. What was executed is an order that waited and came in within together of one \
+        of them, or one that came in to trade when the first of them had stood for at least stood. A \
+        hit is the cancel (a reduction counts as one, a move to another price too) at most \
+        cancel_within later with which at least cancelled_share of them is cancelled and at most \
+        executed_share executed. What the venue cancels, and what is cancelled in a halt or an \
+        auction, does not count. False positives: a trader who hedges at another venue and takes his \
+        quotes away after a fill; one who changes his mind about a large order just after a small one \
+        on the other side traded.",
+    source: "EU 2016/522 Annex II (layering and spoofing); US CEA 4c(a)(5)(C)",
+    params: &[],
+    needs: &[Need::Trader],
+    by_default: false,
+};
+
+/// Declares the parameters of a kind; those named differ.
+macro_rules! pressing {
+    (
+        placed_within = $placed_within:literal,
+        cancel_within = $cancel_within:literal,
+        together = $together:literal,
+        stood = $stood:literal,
+        multiple = $multiple:literal,
+        size_multiple = $size_multiple:literal,
+        levels = $levels:literal,
+    ) => {
+        crate::params::params! {
+            struct Params {
+                /// The large orders count that came in so long before the fill on the other side.
+                window: tapewatch_model::TimeSpan = "10s",
+                /// And so long before the latest of them.
+                placed_within: tapewatch_model::TimeSpan = $placed_within,
+                /// How soon after the fill they are cancelled.
+                cancel_within: tapewatch_model::TimeSpan = $cancel_within,
+                /// What filled, where it had waited, came in at most so long before or after one of
+                /// them: the two were sent for each other.
+                together: tapewatch_model::TimeSpan = $together,
+                /// Where it came in to trade, the first of them had stood for so long: to press takes
+                /// time.
+                stood: tapewatch_model::TimeSpan = $stood,
+                /// They make at least this share of what is shown on the five best levels of their
+                /// side.
+                book_share: tapewatch_model::Decimal = "0.2",
+                /// They are at least so many times what the trader fills and has left on the other
+                /// side, and so many times what he put there in the last 10 to 20 seconds.
+                multiple: tapewatch_model::Decimal = $multiple,
+                /// And at least so many times the usual order of the instrument.
+                size_multiple: tapewatch_model::Decimal = $size_multiple,
+                /// They are on at least so many price levels.
+                levels: u64 = $levels,
+                /// At least this share of them is cancelled.
+                cancelled_share: tapewatch_model::Decimal = "0.8",
+                /// They are at least this share of all that the trader put there in the last 10 to 20
+                /// seconds: who quotes all the time puts there much more.
+                fresh_share: tapewatch_model::Decimal = "0.6",
+                /// At most this share of them executes.
+                executed_share: tapewatch_model::Decimal = "0.05",
+            }
+        }
+
+        impl Params {
+            const fn terms(&self) -> crate::pressure::Rule {
+                crate::pressure::Rule {
+                    window: self.window,
+                    placed_within: self.placed_within,
+                    cancel_within: self.cancel_within,
+                    together: self.together,
+                    stood: self.stood,
+                    share: self.book_share,
+                    multiple: self.multiple,
+                    size_multiple: self.size_multiple,
+                    cancelled: self.cancelled_share,
+                    executed: self.executed_share,
+                    fresh: self.fresh_share,
+                    levels: self.levels,
+                }
+            }
+        }
+    };
+}
+pub(crate) use pressing;
+
+/// When it is a hit; see the parameters.
 #[derive(Debug, Clone)]
 pub(crate) struct Rule {
     pub(crate) window: TimeSpan,
     pub(crate) placed_within: TimeSpan,
     pub(crate) cancel_within: TimeSpan,
+    pub(crate) together: TimeSpan,
+    pub(crate) stood: TimeSpan,
     pub(crate) share: Decimal,
     pub(crate) multiple: Decimal,
+    pub(crate) size_multiple: Decimal,
     pub(crate) cancelled: Decimal,
     pub(crate) executed: Decimal,
     pub(crate) fresh: Decimal,
@@ -59,31 +170,65 @@ struct Lure {
 
 /// What is kept of a trader in an instrument.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub(crate) struct Pressure {
+struct Pressure {
     /// Oldest first.
     lures: Vec<Lure>,
 }
 
 /// What pressed, at the event that completes the pattern.
-pub(crate) struct Pressed(Lure);
+struct Pressed(Lure);
 
-/// The events that can make or complete the pattern: orders that come in wait for them in the book.
-pub(crate) const EVENTS: EventTypes =
-    EventTypes::of(&[EventType::Amended, EventType::Cancelled, EventType::Filled]);
+type Traders = Entities<Pressure>;
 
-/// The traders of whom something is kept.
-pub(crate) type Traders = Entities<Pressure>;
+/// The detector of a kind.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(bound = "")]
+pub(crate) struct Pressing<K> {
+    traders: Traders,
+    kind: PhantomData<fn() -> K>,
+}
+
+impl<K> Default for Pressing<K> {
+    fn default() -> Self {
+        Self {
+            traders: Traders::default(),
+            kind: PhantomData,
+        }
+    }
+}
+
+impl<K: Kind> Watch for Pressing<K> {
+    type Params = K;
+
+    const INFO: DetectorInfo = K::INFO;
+
+    // Orders that come in wait for the others in the book.
+    const EVENTS: EventTypes =
+        EventTypes::of(&[EventType::Amended, EventType::Cancelled, EventType::Filled]);
+
+    fn step(&mut self, step: &Step<'_>, params: &Profiles<K>, found: &mut Found<'_>) {
+        let Some(trader) = step.trader() else {
+            return;
+        };
+        let rule = params.of(step).rule();
+        if let Some(pressed) = apply(&mut self.traders, step, trader, &rule) {
+            found.hit(step, key(step.sym, trader), rule.window, || {
+                pressed.finding(step, &rule, K::NAME)
+            });
+        }
+    }
+
+    fn entities(&self) -> u64 {
+        self.traders.len()
+    }
+}
 
 /// Applies a row of a trader's; what completes the pattern at it.
-pub(crate) fn apply(
-    traders: &mut Traders,
-    step: &Step<'_>,
-    trader: u32,
-    rule: &Rule,
-) -> Option<Pressed> {
+fn apply(traders: &mut Traders, step: &Step<'_>, trader: u32, rule: &Rule) -> Option<Pressed> {
     let held = step.order?;
     let kept = rule.cancel_within.nanos();
     let by_venue = Flags::EXPIRED.with(Flags::SELF_MATCH).with(Flags::UNFILLED);
+    let no_intent = by_venue.with(Flags::HALT).with(Flags::AUCTION);
     match step.kind {
         EventType::New => None,
         EventType::Amended => {
@@ -96,8 +241,8 @@ pub(crate) fn apply(
             let lures = traders.find(step, trader, kept)?;
             lures.cancelled(step, trader, rule, less.max(0))
         }
-        // The venue's cancels are nobody's intent.
-        EventType::Cancelled if step.flags.has(by_venue) => None,
+        // The venue's cancels are nobody's intent, and in a halt all take their orders away.
+        EventType::Cancelled if step.flags.has(no_intent) => None,
         EventType::Cancelled => {
             let lures = traders.find(step, trader, kept)?;
             lures.cancelled(step, trader, rule, held.leaves)
@@ -145,13 +290,22 @@ fn lure(step: &Step<'_>, trader: u32, rule: &Rule, held: &Held) -> Option<Lure> 
     let latest = own.iter().map(|order| order.extra.placed).max()?;
     own.retain(|order| order.extra.placed >= latest.saturating_sub(rule.placed_within.nanos()));
     own.truncate(ORDERS_MAX);
+    if !belongs(step, held, &own, rule) {
+        return None;
+    }
     let pressing: i128 = own.iter().map(|order| i128::from(order.extra.leaves)).sum();
     let mut prices: Vec<_> = own.iter().map(|order| order.price).collect();
     prices.dedup();
     let levels = prices.len() as u64;
     // Who quotes all the time puts much more there than what presses at a moment.
     let placed = i128::from(presence.placed(trader, side, step.time));
+    let usual = step.market.sizes().usual(ORDERS_KNOWN);
     let enough = at_least(pressing, rule.multiple, genuine)
+        && at_least(
+            pressing,
+            rule.size_multiple,
+            usual.unwrap_or_default().into(),
+        )
         && at_least(pressing, rule.share, depth)
         && at_least(pressing, rule.fresh, placed)
         && levels >= rule.levels;
@@ -171,6 +325,17 @@ fn lure(step: &Step<'_>, trader: u32, rule: &Rule, held: &Held) -> Option<Lure> 
         cancelled: 0,
         executed: 0,
     })
+}
+
+/// Whether an execution's order may be what the orders that press are there for.
+fn belongs(step: &Step<'_>, held: &Held, own: &[BookOrder<Held>], rule: &Rule) -> bool {
+    if step.is_aggressive() {
+        let stood = step.time.saturating_sub(rule.stood.nanos());
+        return own.iter().any(|order| order.extra.placed <= stood);
+    }
+    let apart = |order: &BookOrder<Held>| order.extra.placed.abs_diff(held.placed);
+    own.iter()
+        .any(|order| apart(order) <= rule.together.nanos().unsigned_abs())
 }
 
 impl Pressure {
@@ -228,7 +393,7 @@ impl Pressure {
 
 impl Pressed {
     /// What there is to say of it.
-    pub(crate) fn finding(&self, step: &Step<'_>, rule: &Rule, what: &str) -> Finding {
+    fn finding(&self, step: &Step<'_>, rule: &Rule, what: &str) -> Finding {
         let lure = &self.0;
         let measure = |name, value, threshold| Measure {
             name,

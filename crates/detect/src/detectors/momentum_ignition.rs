@@ -1,8 +1,9 @@
 //! Momentum ignition: a burst of aggressive trades sets the price off, others follow, and the position
 //! is given to them.
 //!
-//! Invariant: at most 256 executions of a burst that may begin and the numbers of 512 of one that did are kept for a
-//! trader in an instrument, about 22 KB when full. Source: EU 2016/522, Annex II, "momentum ignition".
+//! Invariant: at most 256 executions of a burst that may begin and the numbers of 512 of one that did
+//! are kept for a trader in an instrument, about 22 KB when full. Source: EU 2016/522, Annex II,
+//! "momentum ignition".
 
 use serde::{Deserialize, Serialize};
 use tapewatch_model::{Decimal, EventType, EventTypes, Side, TimeSpan};
@@ -23,9 +24,9 @@ params! {
         /// The burst is at most so long.
         burst: TimeSpan = "5s",
         /// The trader's aggressive volume is at least this share of the burst's.
-        volume_share: Decimal = "0.3",
+        volume_share: Decimal = "0.4",
         /// And at least so many times the usual order of the instrument.
-        size_multiple: Decimal = "20",
+        size_multiple: Decimal = "17",
         /// What is usual is known when so many orders came in.
         least_orders: u64 = "100",
         /// The price moves in it by at least so many times the usual move over such a time.
@@ -38,8 +39,11 @@ params! {
         followers: Decimal = "2",
         /// How long after the burst the position is given away.
         reverse_within: TimeSpan = "60s",
-        /// At least this share of it.
+        /// At least this share of the most that he had of it.
         reversed_share: Decimal = "0.8",
+        /// What he put into the book meanwhile, in the last 10 to 20 seconds, is on one side at least less
+        /// than this share of that: who quotes both sides gives back what he took by quoting.
+        quoted_share: Decimal = "0.25",
     }
 }
 
@@ -56,10 +60,12 @@ struct Burst {
     from: i64,
     /// In units of a decimal.
     times: Option<i128>,
-    /// Bought or sold on the side since by orders that came in.
-    more: i128,
+    /// Bought or sold on the side since.
+    more: Traded,
     /// What was given away since.
     out: Traded,
+    /// The largest position since.
+    most: i128,
 }
 
 /// What is kept of a trader.
@@ -97,8 +103,10 @@ impl Trader {
                         profit,
                     });
                 }
-            } else if aggressive {
-                burst.more = burst.more.saturating_add(step.quantity.into());
+            } else {
+                let more = Traded::one(step.price, step.quantity, step.aggressor);
+                burst.more = burst.more.and(more);
+                burst.most = burst.most.max(burst.position());
             }
         }
         if aggressive {
@@ -166,21 +174,41 @@ impl Trader {
             moved: moved2 / 2,
             from: first.price,
             times: times.map(|times| times.units()),
-            more: 0,
+            more: Traded::default(),
             out: Traded::default(),
+            most: own.volume,
         });
     }
 }
 
+/// What he put on each side of the book of late, or more on one of them.
+fn quoted(step: &Step<'_>) -> i128 {
+    let presence = step.market.presence();
+    let placed = |side| presence.placed(step.trader, side, step.time);
+    placed(Side::Buy).min(placed(Side::Sell)).into()
+}
+
 impl Burst {
+    /// What he has of what he took on.
+    fn position(&self) -> i128 {
+        let taken = self.own.volume.saturating_add(self.more.volume);
+        taken.saturating_sub(self.out.volume)
+    }
+
+    /// What he no longer has of the most that he had.
+    fn reversed(&self) -> i128 {
+        self.most.saturating_sub(self.position())
+    }
+
     /// What the followers' volume and the profit are, when the position was given to them.
     fn is_given_away(&self, step: &Step<'_>, params: &Params) -> Option<(i128, i128)> {
-        let position = self.own.volume.saturating_add(self.more);
-        if !at_least(self.out.volume, params.reversed_share, position) {
+        if !at_least(self.reversed(), params.reversed_share, self.most)
+            || at_least(quoted(step), params.quoted_share, self.most)
+        {
             return None;
         }
-        // Out at a better average: notional by volume, without dividing.
-        let per_piece = self.out.vwap()?.saturating_sub(self.own.vwap()?);
+        let taken = self.own.and(self.more);
+        let per_piece = self.out.vwap()?.saturating_sub(taken.vwap()?);
         let per_piece = i128::from(per_piece.saturating_mul(sign(self.side)));
         if per_piece <= 0 {
             return None;
@@ -190,11 +218,11 @@ impl Burst {
             .market
             .prints()
             .between(from, self.end.saturating_add(within));
-        let followers = after.by(self.side).saturating_sub(self.more);
+        let followers = after.by(self.side).saturating_sub(self.more.by(self.side));
         if !at_least(followers, params.followers, self.own.volume) {
             return None;
         }
-        let profit = per_piece.saturating_mul(self.out.volume.min(position));
+        let profit = per_piece.saturating_mul(self.out.volume.min(taken.volume));
         Some((followers, profit))
     }
 }
@@ -203,8 +231,7 @@ fn say(step: &Step<'_>, params: &Params, ignited: &Ignited) -> Finding {
     let burst = &ignited.burst;
     let share = ratio(burst.own.volume, burst.volume);
     let followed = ratio(ignited.followers, burst.own.volume);
-    let position = burst.own.volume.saturating_add(burst.more);
-    let reversed = ratio(burst.out.volume, position);
+    let reversed = ratio(burst.reversed(), burst.most);
     let moved = ratio(burst.moved.into(), burst.from.saturating_abs().into());
     let times = Decimal::from_units(burst.times.unwrap_or_default());
     let profit = amount(ignited.profit);
@@ -246,19 +273,20 @@ impl Watch for MomentumIgnition {
 
     const INFO: DetectorInfo = DetectorInfo {
         id: "momentum_ignition",
-        version: 1,
+        version: 2,
         title: "A burst sets the price off, others follow, the position is given to them",
         rule: "A burst: within burst, one trader's orders that came in made at least volume_share of \
             the volume since the first of them and at least size_multiple times the usual order (the \
             median, where least_orders are known), and the price (from the first execution to the last, \
             or the middle) moved their way by at least move_share and times_usual times the usual move \
             over that time, as the quarter of an hour before moved (where a minute of it is known). At \
-            an execution of his on the other side at most reverse_within after it: he gave away at \
-            least reversed_share of it and of what he took on since, at a better average price, and \
-            within follow_within others' orders that came in on the burst's side made at least \
-            followers times his volume. Executions in auctions are no burst and no followers. False \
-            positives: a trader on news who takes his profit early; a stop-loss cascade in which one \
-            was first.",
+            an execution of his on the other side at most reverse_within after it: of the most that he \
+            had of it and of what he took on since, at least reversed_share is gone, at a better average \
+            price; within follow_within others' orders that came in on the burst's side made at least \
+            followers times his volume; and what he put into the book of late is less than quoted_share \
+            of that most on one side at least. Executions in auctions are no burst and no followers. \
+            False positives: a trader on news who takes his profit early; a trend follower who is among \
+            the first; a stop-loss cascade in which one was first.",
         source: "EU 2016/522 Annex II (momentum ignition)",
         params: Params::PARAMS,
         needs: &[Need::Trader],

@@ -1,8 +1,8 @@
 //! Ramping: a run of a trader's own executions over minutes, each of which lifts (or lowers) the price.
 //!
 //! Invariant: at most 256 orders of the window are kept for a trader, side and instrument (10 KB when
-//! full), and of an instrument the prices that are highest or lowest since, at most 4,096 each way
-//! (64 KB each when full). Source: EU 2016/522, Annex II, "advancing the bid", "painting the tape".
+//! full), and of an instrument the prices of the window that no later one reached, at most 4,096 each
+//! way (64 KB each when full). Source: EU 2016/522, Annex II, "advancing the bid", "painting the tape".
 
 use std::collections::VecDeque;
 
@@ -26,12 +26,11 @@ params! {
         window: TimeSpan = "10m",
         /// At least so many orders of the trader's on the side executed as they came in.
         executions: u64 = "8",
-        /// At least this share of what they executed is at a price beyond which no other was of late.
+        /// At least this share of what they executed was by those that reached a price beyond which no
+        /// other was since the first of them.
         extreme_share: Decimal = "0.8",
-        /// How long before it that is.
-        extreme_over: TimeSpan = "2m",
         /// They make at least this share of the volume since the first of them.
-        volume_share: Decimal = "0.25",
+        volume_share: Decimal = "0.3",
         /// The price moved by at least this share from the first to the last of them.
         move_share: Decimal = "0.003",
         /// They took at least so long.
@@ -39,22 +38,22 @@ params! {
     }
 }
 
-/// Prices that no later one reached in one direction, so the first is the extreme of the window.
+/// Prices that no later one reached in one direction, oldest first.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 struct Extremes(VecDeque<(i64, i64)>);
 
 impl Extremes {
-    /// Whether no price (times the direction's sign) of the window is beyond this one; takes it in.
-    /// `None` when there was no room for it.
-    fn push(&mut self, time: i64, price: i64, window: i64) -> Option<bool> {
+    /// Takes a price (times the direction's sign) in. When the latest that was beyond it was, `i64::MIN`
+    /// when there was none in the window; `None` when there was no room for it.
+    fn push(&mut self, time: i64, price: i64, window: i64) -> Option<i64> {
         let oldest = time.saturating_sub(window);
         while self.0.front().is_some_and(|first| first.0 < oldest) {
             self.0.pop_front();
         }
-        let beyond = self.0.front().is_some_and(|first| first.1 <= price);
         while self.0.back().is_some_and(|last| last.1 <= price) {
             self.0.pop_back();
         }
+        let beyond = self.0.back().map_or(i64::MIN, |last| last.0);
         if self.0.len() >= EXTREMES_MAX {
             return None;
         }
@@ -72,8 +71,8 @@ struct Own {
     first_price: i64,
     last_price: i64,
     quantity: i64,
-    /// What of the quantity is at an extreme.
-    extreme: i64,
+    /// When the price was last beyond its last one before.
+    beyond: i64,
     seq: u64,
 }
 
@@ -81,49 +80,40 @@ struct Own {
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 struct Run {
     orders: VecDeque<Own>,
-    extreme: i128,
-    volume: i128,
     /// The condition held at the last of them.
     held: bool,
 }
 
 /// What makes it a hit.
 struct Ramp {
+    /// Which of the orders is its first, and how many there are from it on.
+    from: usize,
     count: u64,
+    volume: i128,
     extreme: Decimal,
     share: Decimal,
     moved: Decimal,
 }
 
 impl Run {
-    fn take_off(&mut self) {
-        if let Some(first) = self.orders.pop_front() {
-            self.extreme -= i128::from(first.extreme);
-            self.volume -= i128::from(first.quantity);
-        }
-    }
-
     /// Takes an execution in; whether an order within the window was dropped for want of room.
-    fn push(&mut self, step: &Step<'_>, extreme: bool, window: i64) -> bool {
+    fn push(&mut self, step: &Step<'_>, beyond: i64, window: i64) -> bool {
         let oldest = step.time.saturating_sub(window);
         while self.orders.front().is_some_and(|own| own.time < oldest) {
-            self.take_off();
+            self.orders.pop_front();
         }
-        let at_extreme = if extreme { step.quantity } else { 0 };
-        self.volume += i128::from(step.quantity);
-        self.extreme += i128::from(at_extreme);
         if let Some(last) = self.orders.back_mut()
             && last.key == step.key
             && last.key != 0
         {
             last.last_price = step.price;
             last.quantity = last.quantity.saturating_add(step.quantity);
-            last.extreme = last.extreme.saturating_add(at_extreme);
+            last.beyond = beyond;
             return false;
         }
         let full = self.orders.len() >= ORDERS_MAX;
         if full {
-            self.take_off();
+            self.orders.pop_front();
         }
         self.orders.push_back(Own {
             time: step.time,
@@ -131,33 +121,45 @@ impl Run {
             first_price: step.price,
             last_price: step.price,
             quantity: step.quantity,
-            extreme: at_extreme,
+            beyond,
             seq: step.seq,
         });
         full
     }
 
-    /// Whether it is a ramp now.
+    /// The longest run up to the last of them that is a ramp now: what he did before it is no part.
     fn judge(&self, step: &Step<'_>, params: &Params) -> Option<Ramp> {
-        let count = self.orders.len() as u64;
-        if count < params.executions || !at_least(self.extreme, params.extreme_share, self.volume) {
-            return None;
-        }
-        let (first, last) = (self.orders.front()?, self.orders.back()?);
-        let moved = last.last_price.saturating_sub(first.first_price);
-        let ahead = i128::from(moved.saturating_mul(sign(step.side)));
-        let from = i128::from(first.first_price.saturating_abs());
-        let long = last.time - first.time;
-        if long < params.least_time.nanos() || !at_least(ahead, params.move_share, from) {
-            return None;
-        }
-        let volume = step.market.prints().between(first.time, step.time).volume;
-        let volume = volume.max(self.volume);
-        at_least(self.volume, params.volume_share, volume).then(|| Ramp {
-            count,
-            extreme: ratio(self.extreme, self.volume),
-            share: ratio(self.volume, volume),
-            moved: ratio(moved.into(), from),
+        let last = self.orders.back()?;
+        let latest = last.time.saturating_sub(params.least_time.nanos());
+        let least = usize::try_from(params.executions).unwrap_or(usize::MAX);
+        let starts = self.orders.iter().enumerate();
+        let mut starts = starts.take((self.orders.len() + 1).saturating_sub(least.max(1)));
+        starts.find_map(|(from, first)| {
+            let moved = last.last_price.saturating_sub(first.first_price);
+            let ahead = i128::from(moved.saturating_mul(sign(step.side)));
+            let price = i128::from(first.first_price.saturating_abs());
+            if first.time > latest || !at_least(ahead, params.move_share, price) {
+                return None;
+            }
+            let (mut volume, mut extreme) = (0, 0);
+            for own in self.orders.iter().skip(from) {
+                let quantity = i128::from(own.quantity);
+                volume += quantity;
+                extreme += if own.beyond < first.time { quantity } else { 0 };
+            }
+            if !at_least(extreme, params.extreme_share, volume) {
+                return None;
+            }
+            let all = step.market.prints().between(first.time, step.time).volume;
+            let all = all.max(volume);
+            at_least(volume, params.volume_share, all).then(|| Ramp {
+                from,
+                count: (self.orders.len() - from) as u64,
+                volume,
+                extreme: ratio(extreme, volume),
+                share: ratio(volume, all),
+                moved: ratio(moved.into(), price),
+            })
         })
     }
 }
@@ -177,7 +179,7 @@ fn say(step: &Step<'_>, params: &Params, run: &Run, ramp: &Ramp) -> Finding {
          {move_share}).",
         trader = step.trader_name(),
         done = done(step.side),
-        volume = Decimal::from_quantity_units(run.volume),
+        volume = Decimal::from_quantity_units(ramp.volume),
         sym = step.sym_name(),
         orders = ramp.count,
         least = params.executions,
@@ -188,7 +190,8 @@ fn say(step: &Step<'_>, params: &Params, run: &Run, ramp: &Ramp) -> Finding {
         moved = ramp.moved,
         move_share = params.move_share,
     );
-    finding(step, measures, run.orders.iter().map(|own| own.seq), text)
+    let orders = run.orders.iter().skip(ramp.from);
+    finding(step, measures, orders.map(|own| own.seq), text)
 }
 
 /// The instrument's extremes.
@@ -210,15 +213,16 @@ impl Watch for Ramping {
 
     const INFO: DetectorInfo = DetectorInfo {
         id: "ramping",
-        version: 1,
+        version: 2,
         title: "A run of own executions that lift or lower the price over minutes",
-        rule: "At an execution of an order that came in: within window at least executions such orders \
-            of the trader's on this side executed (of the latest 256), over at least least_time; at \
-            least extreme_share of what they executed is at a price beyond which no execution of \
-            extreme_over before it was; they make at least volume_share of the volume since the first of them; and the price \
-            moved their way by at least move_share from the first of their executions to the last. \
-            Once until it no longer holds. Auctions set extremes but are no such orders. False \
-            positives: a large order worked in a hurry in a market that runs away from it.",
+        rule: "At an execution of an order that came in: the latest of the trader's such orders on this \
+            side within window (of the latest 256), from one of them on, are a run of at least \
+            executions over at least least_time; at least extreme_share of what they executed was by \
+            orders that reached a price beyond which no execution since the first of them was; they \
+            make at least volume_share of the volume since then; and the price moved their way by at \
+            least move_share from the first of their executions to the last. Once until it no longer \
+            holds. Auctions set extremes but are no such orders. False positives: a large order \
+            worked in a hurry in a market that runs away from it.",
         source: "EU 2016/522 Annex II (advancing the bid, painting the tape)",
         params: Params::PARAMS,
         needs: &[Need::Trader],
@@ -232,7 +236,7 @@ impl Watch for Ramping {
             return; // the other side's row tells it
         }
         // The same for all who trade in it.
-        let over = params.of_class(step).extreme_over.nanos();
+        let over = params.of_class(step).window.nanos();
         let range = self.ranges.get(step, NOBODY, over);
         let high = range.highest.push(step.time, step.price, over);
         let low = range
@@ -244,13 +248,13 @@ impl Watch for Ramping {
         };
         let params = params.of(step);
         let window = params.window.nanos();
-        let extreme = match step.side {
+        let beyond = match step.side {
             Side::Buy => high,
             Side::Sell => low,
         };
         let who = trader << 1 | u32::from(step.side == Side::Sell);
         let run = self.runs.get(step, who, window);
-        let dropped = run.push(step, extreme.unwrap_or_default(), window);
+        let dropped = run.push(step, beyond.unwrap_or(step.time), window);
         self.overflows += u64::from(dropped);
         let ramp = run.judge(step, params);
         let held = std::mem::replace(&mut run.held, ramp.is_some());

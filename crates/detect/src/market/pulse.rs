@@ -18,6 +18,8 @@ struct Entry {
     second: i64,
     /// Twice the middle at its end.
     mid2: i64,
+    /// A row of an auction or a halt was in it: the middle means little.
+    called: bool,
     /// All squared moves of twice the middle from second to second, this one's included.
     squares: i128,
     /// All orders, amendments and cancels so far.
@@ -62,13 +64,14 @@ impl Moves {
 pub(crate) struct Pulse(VecDeque<Entry>);
 
 impl Pulse {
-    pub(super) fn take(&mut self, now: i64, mid2: i64, kind: EventType) {
+    pub(super) fn take(&mut self, now: i64, mid2: i64, kind: EventType, called: bool) {
         let second = now.div_euclid(SECOND);
         let message = u64::from(kind != EventType::Filled);
         match self.0.back_mut() {
             Some(last) if last.second == second => {
                 last.messages += message;
-                if last.mid2 != mid2 {
+                if last.mid2 != mid2 || (called && !last.called) {
+                    last.called |= called;
                     self.move_to(mid2);
                 }
             }
@@ -77,7 +80,8 @@ impl Pulse {
                 self.0.push_back(Entry {
                     second,
                     mid2,
-                    squares: squares(last.as_ref(), mid2),
+                    called,
+                    squares: squares(last.as_ref(), mid2, called),
                     messages: last.map_or(0, |last| last.messages) + message,
                 });
                 while self
@@ -94,7 +98,8 @@ impl Pulse {
     /// The middle of the last second is another one.
     fn move_to(&mut self, mid2: i64) {
         let before = self.0.len().checked_sub(2).and_then(|at| self.0.get(at));
-        let squares = squares(before, mid2);
+        let called = self.0.back().is_some_and(|last| last.called);
+        let squares = squares(before, mid2, called);
         if let Some(last) = self.0.back_mut() {
             last.mid2 = mid2;
             last.squares = squares;
@@ -121,8 +126,8 @@ impl Pulse {
         all - before.map_or(0, |entry| entry.messages)
     }
 
-    /// How far the middle moved from second to second in the quarter of an hour up to the second
-    /// before `time`; `None` when less than a minute is known.
+    /// How far the middle moved from second to second, auctions and halts left out, in the quarter of an
+    /// hour up to the second before `time`; `None` when less than a minute is known.
     pub(crate) fn moves_before(&self, time: i64) -> Option<Moves> {
         let last = self.at(time.saturating_sub(SECOND))?;
         let start = last.second - MEASURED;
@@ -139,11 +144,11 @@ impl Pulse {
     }
 }
 
-fn squares(before: Option<&Entry>, mid2: i64) -> i128 {
+fn squares(before: Option<&Entry>, mid2: i64, called: bool) -> i128 {
     let Some(before) = before else {
         return 0;
     };
-    if before.mid2 == 0 || mid2 == 0 {
+    if before.mid2 == 0 || mid2 == 0 || before.called || called {
         return before.squares;
     }
     let step = i128::from(mid2) - i128::from(before.mid2);
@@ -160,7 +165,8 @@ mod tests {
         let mut pulse = Pulse::default();
         for second in 0..=1_000_i64 {
             // Up and down by 2 (twice the middle) every second.
-            pulse.take(second * SECOND, 1_000 + 2 * (second % 2), EventType::New);
+            let mid2 = 1_000 + 2 * (second % 2);
+            pulse.take(second * SECOND, mid2, EventType::New, false);
         }
         let moves = pulse.moves_before(1_001 * SECOND).unwrap();
         assert_eq!((moves.squares, moves.seconds), (3_600, 900));
@@ -170,5 +176,23 @@ mod tests {
         assert_eq!(pulse.mid2_before(1_000 * SECOND), Some(1_002));
         assert_eq!(pulse.messages_since(999 * SECOND), 2);
         assert_eq!(pulse.moves_before(30 * SECOND), None);
+    }
+
+    #[test]
+    fn what_the_middle_does_in_an_auction_is_no_move() {
+        let mut pulse = Pulse::default();
+        for second in 0..=100_i64 {
+            // An auction until the tenth second, with a middle that means nothing.
+            let (mid2, called) = if second < 10 {
+                (50, true)
+            } else {
+                (1_000, false)
+            };
+            pulse.take(second * SECOND, mid2, EventType::New, false);
+            pulse.take(second * SECOND, mid2, EventType::New, called);
+        }
+        pulse.take(101 * SECOND, 1_004, EventType::New, false);
+        assert_eq!(pulse.moves_before(102 * SECOND).unwrap().squares, 16);
+        assert_eq!(pulse.mid2_before(6 * SECOND), Some(50));
     }
 }

@@ -17,6 +17,8 @@ const TRADES: i64 = 8;
 const SHARE: i64 = 25;
 const BASIS_POINTS: i64 = 30;
 const WITHIN: i64 = 9 * MINUTE;
+/// The least time that it takes: faster it would be a sweep.
+const LEAST: i64 = 33 * SECOND;
 const TRIES: usize = 4;
 
 pub(crate) async fn play(desk: Desk) {
@@ -57,10 +59,13 @@ async fn attempt(desk: &Desk) -> bool {
         beyond: 0,
     };
     let lasts = desk.between(WITHIN / 5, WITHIN / 2);
+    let least = desk.between(LEAST, 2 * LEAST);
     let pace = lasts / (2 * (trades + aim));
     while desk.since(from) < lasts && ramp.orders.len() < 400 {
         ramp.step(desk, pace).await;
-        let far = gain(side, start.last, ramp.extreme) >= aim && ramp.done >= trades;
+        let far = gain(side, start.last, ramp.extreme) >= aim
+            && ramp.done >= trades
+            && desk.since(from) >= least;
         // Or too much was needed to hold the price.
         let vain = ramp.done >= TRADES && ramp.beyond * 10 < ramp.taken * 6;
         if vain || far && ramp.beyond * 10 >= ramp.taken * 8 {
