@@ -6,12 +6,13 @@
 
 use std::time::Duration;
 
-use reqwest::{Client, Response, StatusCode, Url};
+use reqwest::{Client, RequestBuilder, Response, StatusCode, Url};
+use serde::de::IgnoredAny;
 use tapewatch_connect::{Bucketer, Pace, first_error};
 use tapewatch_model::{Bucket, Origin, encode_bucket};
 use tokio::time::Instant;
 
-use crate::api::{BUCKET_TYPE, IngestAnswer};
+use crate::api::BUCKET_TYPE;
 use crate::cli::{FeedArgs, FeedCommand};
 use crate::failure::Failure;
 use crate::progress::{RowProgress, per_second, refused};
@@ -45,10 +46,10 @@ pub(crate) async fn run(command: &FeedCommand) -> Result<(), Failure> {
     let source = open(&args.file, &format)?;
     let mut buckets = Bucketer::new(source, pace(args));
     let mut publisher = Publisher::new(&args.url.url, retry(args))?;
-    if args.clear {
-        publisher.clear().await?;
-    }
     let mut progress = RowProgress::new("feed");
+    if args.clear {
+        publisher.clear(&progress).await?;
+    }
     let started = Instant::now();
     let (mut orders, mut letters) = (0, 0);
     while let Some(mut due) = buckets.next_bucket().map_err(Failure::run)? {
@@ -135,9 +136,9 @@ impl Publisher {
         })
     }
 
-    async fn clear(&self) -> Result<(), Failure> {
-        let response = self.client.post(self.clear.clone()).send().await;
-        crate::query::checked(&self.clear, response).await.map(drop)
+    async fn clear(&self, progress: &RowProgress) -> Result<(), Failure> {
+        self.deliver(|| self.client.post(self.clear.clone()), progress)
+            .await
     }
 
     /// Sends a bucket until it is taken.
@@ -150,11 +151,26 @@ impl Publisher {
         bucket.origin = self.origin.clone();
         self.body.clear();
         encode_bucket(bucket, &mut self.body);
+        let request = || {
+            self.client
+                .post(self.orders.clone())
+                .header(reqwest::header::CONTENT_TYPE, BUCKET_TYPE)
+                .body(self.body.clone())
+        };
+        self.deliver(request, progress).await
+    }
+
+    /// Makes a request until it is answered.
+    async fn deliver(
+        &self,
+        request: impl Fn() -> RequestBuilder,
+        progress: &RowProgress,
+    ) -> Result<(), Failure> {
         let deadline = Instant::now() + self.retry;
         let mut wait = RETRY_MIN;
         let mut told = false;
         loop {
-            match self.try_once().await {
+            match self.try_once(request()).await {
                 Tried::Taken => return Ok(()),
                 Tried::Refused(message) => return Err(Failure::run(message)),
                 Tried::Again(message) if Instant::now() + wait > deadline => {
@@ -175,21 +191,21 @@ impl Publisher {
         }
     }
 
-    async fn try_once(&self) -> Tried {
-        let request = self
-            .client
-            .post(self.orders.clone())
-            .timeout(ANSWER_TIMEOUT)
-            .header(reqwest::header::CONTENT_TYPE, BUCKET_TYPE)
-            .body(self.body.clone());
-        let response = match request.send().await {
+    async fn try_once(&self, request: RequestBuilder) -> Tried {
+        let response = match request.timeout(ANSWER_TIMEOUT).send().await {
             Ok(response) => response,
             Err(error) => return Tried::Again(crate::query::explain(&self.orders, &error)),
         };
         let status = response.status();
         if status.is_success() {
-            return match response.json::<IngestAnswer>().await {
-                Ok(_) => Tried::Taken,
+            return match response.text().await {
+                // Ours, whole: nothing, or JSON.
+                Ok(text)
+                    if text.is_empty() || serde_json::from_str::<IgnoredAny>(&text).is_ok() =>
+                {
+                    Tried::Taken
+                }
+                Ok(_) => Tried::Again(format!("{} did not answer as tapewatch does", self.orders)),
                 Err(error) => Tried::Again(crate::query::explain(&self.orders, &error)),
             };
         }

@@ -27,7 +27,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 pub(crate) use gate::Gate;
-pub(crate) use ingest::{BUCKET_TYPE, IngestAnswer};
+pub(crate) use ingest::BUCKET_TYPE;
 
 use crate::shared::Shared;
 
