@@ -26,6 +26,7 @@ use dbn::decode::dbn::fsm::{DbnFsm, ProcessResult};
 use dbn::{MboMsg, Metadata, Schema};
 use tapewatch_model::{
     DeadLetter, Details, Flags, OrderBatch, OrderSource, Progress, RowError, RowRef, SourceError,
+    Tells,
 };
 
 use self::input::Input;
@@ -328,6 +329,10 @@ impl<R: Read> OrderSource for DbnOrders<R> {
             Some(error) if rows == 0 => Err(error.clone()),
             _ => Ok(rows > 0),
         }
+    }
+
+    fn tells(&self) -> Tells {
+        Tells::NOTHING // what a venue publishes names nobody
     }
 
     fn progress(&self) -> Progress {

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use serde_json::{Map, Value};
-use tapewatch_model::{EventTypes, Measure, OrderBatch, TimeSpan};
+use tapewatch_model::{EventTypes, Measure, OrderBatch, Tells, TimeSpan};
 
 use crate::codes::Names;
 use crate::config::ConfigError;
@@ -49,6 +49,21 @@ pub struct DetectorInfo {
     pub needs: &'static [Need],
     /// Whether it runs when the configuration does not name it.
     pub by_default: bool,
+}
+
+impl DetectorInfo {
+    /// The first thing that it needs of a source and that one that tells this does not tell: it finds
+    /// nothing there.
+    #[must_use]
+    pub fn missing(&self, tells: Tells) -> Option<Need> {
+        let told = |need: Need| match need {
+            Need::Trader => tells.trader,
+            Need::Executions => tells.exec_id,
+            Need::Capacity => tells.capacity,
+            Need::Sessions | Need::News => true, // the tables', see `DetectConfig::missing`
+        };
+        self.needs.iter().copied().find(|&need| !told(need))
+    }
 }
 
 /// Something that not every source tells.

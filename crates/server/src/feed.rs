@@ -9,12 +9,13 @@ use std::time::Duration;
 use reqwest::{Client, RequestBuilder, Response, StatusCode, Url};
 use serde::de::IgnoredAny;
 use tapewatch_connect::{Bucketer, Pace, first_error};
-use tapewatch_model::{Bucket, Origin, encode_bucket};
+use tapewatch_model::{Bucket, OrderSource as _, Origin, Tells, encode_bucket};
 use tokio::time::Instant;
 
 use crate::api::BUCKET_TYPE;
 use crate::cli::{FeedArgs, FeedCommand};
 use crate::failure::Failure;
+use crate::in_force;
 use crate::progress::{RowProgress, per_second, refused};
 use crate::source::{FileFormat, open};
 
@@ -44,6 +45,7 @@ pub(crate) async fn run(command: &FeedCommand) -> Result<(), Failure> {
         }
     }
     let source = open(&args.file, &format)?;
+    let mut tells = Some(source.tells());
     let mut buckets = Bucketer::new(source, pace(args));
     let mut publisher = Publisher::new(&args.url.url, retry(args))?;
     let mut progress = RowProgress::new("feed");
@@ -62,6 +64,9 @@ pub(crate) async fn run(command: &FeedCommand) -> Result<(), Failure> {
         }
         orders += due.bucket.orders.len() as u64;
         publisher.publish(&mut due.bucket, &progress).await?;
+        if let Some(tells) = tells.take() {
+            publisher.say_what_is_off(tells, &progress).await;
+        }
         progress.show(orders + letters, buckets.progress());
     }
     let time = progress.finish();
@@ -101,6 +106,7 @@ struct Publisher {
     client: Client,
     orders: Url,
     clear: Url,
+    status: Url,
     origin: Origin,
     retry: Duration,
     body: Vec<u8>,
@@ -130,6 +136,7 @@ impl Publisher {
             client: crate::query::client()?,
             orders: join("api/v1/orders")?,
             clear: join("api/v1/clear")?,
+            status: join("api/v1/status")?,
             origin: Origin { producer, batch: 0 },
             retry,
             body: Vec::new(),
@@ -139,6 +146,22 @@ impl Publisher {
     async fn clear(&self, progress: &RowProgress) -> Result<(), Failure> {
         self.deliver(|| self.client.post(self.clear.clone()), progress)
             .await
+    }
+
+    /// Names the detectors of the process that a source that tells this does not serve. Nothing is
+    /// lost when it does not answer: its status names them all.
+    async fn say_what_is_off(&self, tells: Tells, progress: &RowProgress) {
+        let status = self.client.get(self.status.clone()).timeout(ANSWER_TIMEOUT);
+        let Ok(response) = status.send().await else {
+            return;
+        };
+        let status: serde_json::Value = response.json().await.unwrap_or_default();
+        let detectors = status.get("detectors").and_then(|list| list.as_array());
+        let named = detectors.into_iter().flatten();
+        let names: Vec<&str> = named.filter_map(|one| one.get("name")?.as_str()).collect();
+        for line in in_force::missing_in_source(&names, tells) {
+            progress.note(&line);
+        }
     }
 
     /// Sends a bucket until it is taken.

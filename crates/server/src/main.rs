@@ -22,6 +22,7 @@ mod feed;
 mod fold;
 mod guests;
 mod hit_writer;
+mod in_force;
 mod jobs;
 mod logging;
 mod measure;
