@@ -319,7 +319,11 @@ impl DetectConfig {
         let rule = || Some(self.rules.get(detector)?.canonical());
         let text = self.detectors.get(detector).or_else(rule);
         let mut text = text.map(Value::to_string).unwrap_or_default();
-        if !self.reference.is_empty() && detector != "spoofing" {
+        // Spoofing looks at the tables only where it has profiles.
+        let profiles = self
+            .params(detector)
+            .is_some_and(|own| own.contains_key("profiles"));
+        if !self.reference.is_empty() && (detector != "spoofing" || profiles) {
             let tables = serde_json::to_string(self.reference.as_ref());
             text.push_str(&tables.unwrap_or_default()); // tables have a JSON form
         }

@@ -164,6 +164,14 @@ impl Rows<'_> {
         owner.unwrap_or(NOBODY)
     }
 
+    /// The class of a row's instrument and the client group of its owner, by number; 0 for none.
+    pub(crate) fn class_and_group(&self, row: usize) -> (u16, u16) {
+        let sym = self.sym(row);
+        sym.map_or((0, 0), |sym| {
+            self.names.class_and_group(sym, self.owner(row))
+        })
+    }
+
     /// Rows cut where the instrument changes.
     pub(crate) fn by_sym<'a>(&'a self, rows: &'a [u32]) -> impl Iterator<Item = &'a [u32]> {
         let sym = |row: &u32| self.orders.sym_codes().get(*row as usize);
