@@ -382,6 +382,11 @@ try {
     await page.keyboard.press("Escape");
     await id("only-trader").getByRole("button").click();
     same(await id("only-trader").count(), 0, "all traders again");
+    await alertRows().filter({ hasText: "spoofing" }).first().click();
+    await until("the evidence of another", async () => (await id("evidence-row").count()) > 0);
+    await pictures("alerts");
+    await page.keyboard.press("Escape");
+    await pictures("list");
   });
 
   same(consoleErrors, [], "the console has no errors");
