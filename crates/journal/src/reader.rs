@@ -32,6 +32,79 @@ pub struct FrameRef<'a> {
     pub time: i64,
     /// The bytes as they were appended.
     pub payload: &'a [u8],
+    /// The whole frame as it stands in the file, checksum and header first: what [`decode_frame`]
+    /// reads.
+    pub bytes: &'a [u8],
+}
+
+/// Reads the frame at the front of `bytes`, as a [`FrameRef`] carries it: for who got frames from
+/// elsewhere than a file. `None` while it is not whole. Its length is `frame.bytes.len()`.
+///
+/// # Errors
+/// Why no frame begins there, or that its checksum does not match.
+pub fn decode_frame(bytes: &[u8]) -> Result<Option<FrameRef<'_>>, &'static str> {
+    if bytes.len() < FRAME_HEADER {
+        return Ok(None);
+    }
+    let header = FrameHeader::decode(bytes)?;
+    match bytes.get(..header.frame_bytes()) {
+        None => Ok(None),
+        Some(frame) if header.crc_matches(frame) => Ok(Some(FrameRef::of(&header, frame))),
+        Some(_) => Err("the checksum of the frame does not match"),
+    }
+}
+
+impl<'a> FrameRef<'a> {
+    fn of(header: &FrameHeader, bytes: &'a [u8]) -> Self {
+        let &FrameHeader {
+            seq,
+            count,
+            kind,
+            time,
+            ..
+        } = header;
+        let payload = bytes.get(FRAME_HEADER..).unwrap_or_default();
+        Self {
+            seq,
+            count,
+            kind,
+            time,
+            payload,
+            bytes,
+        }
+    }
+}
+
+/// Makes readers while the [`Journal`](crate::Journal) is at work elsewhere.
+#[derive(Debug, Clone)]
+pub struct Readers {
+    pub(crate) dir: PathBuf,
+    pub(crate) durable: Arc<AtomicU64>,
+}
+
+impl Readers {
+    /// As [`Journal::reader`](crate::Journal::reader).
+    ///
+    /// # Errors
+    /// [`ReadError::Gone`] if retention has deleted `from_seq`.
+    pub fn reader(&self, from_seq: u64) -> Result<Reader, ReadError> {
+        Reader::new(&self.dir, from_seq, Some(Arc::clone(&self.durable)))
+    }
+
+    /// The last sequence number that is committed; one less than the first if there is none.
+    #[must_use]
+    pub fn durable_seq(&self) -> u64 {
+        self.durable.load(Ordering::Acquire).saturating_sub(1)
+    }
+
+    /// The first sequence number that can be read; one more than the last if there is none.
+    ///
+    /// # Errors
+    /// [`ReadError::Io`] if the directory cannot be read.
+    pub fn first_seq(&self) -> Result<u64, ReadError> {
+        let first = dir::list(&self.dir)?.first().map(|first| first.first_seq);
+        Ok(first.unwrap_or(self.durable_seq() + 1))
+    }
 }
 
 /// Reads a journal in order.
@@ -83,14 +156,6 @@ impl Reader {
         Self::new(dir, from_seq, None)
     }
 
-    pub(crate) fn within(
-        dir: &Path,
-        from_seq: u64,
-        durable: Arc<AtomicU64>,
-    ) -> Result<Self, ReadError> {
-        Self::new(dir, from_seq, Some(durable))
-    }
-
     fn new(dir: &Path, from_seq: u64, durable: Option<Arc<AtomicU64>>) -> Result<Self, ReadError> {
         let reader = Self {
             dir: dir.to_owned(),
@@ -116,25 +181,8 @@ impl Reader {
         };
         cursor.next_seq = header.next_seq();
         self.from_seq = header.next_seq();
-        let FrameHeader {
-            count,
-            kind,
-            seq,
-            time,
-            ..
-        } = header;
-        let payload = cursor
-            .window
-            .take(header.frame_bytes())
-            .get(FRAME_HEADER..)
-            .unwrap_or_default();
-        Ok(Some(FrameRef {
-            seq,
-            count,
-            kind,
-            time,
-            payload,
-        }))
+        let bytes = cursor.window.take(header.frame_bytes());
+        Ok(Some(FrameRef::of(&header, bytes)))
     }
 
     /// The sequence number that is wanted next: where a new reader would go on.

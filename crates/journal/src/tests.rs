@@ -77,6 +77,7 @@ pub(crate) fn read_on(reader: &mut Reader) -> Vec<Kept> {
             kind,
             time,
             payload,
+            ..
         } = frame;
         kept.push(Kept {
             seq,

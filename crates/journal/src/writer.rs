@@ -15,7 +15,7 @@ use crate::error::{AppendError, OpenError, ReadError, ScanError, Stopped};
 use crate::format::{self, FRAME_HEADER, FrameHeader};
 use crate::fsync::Flusher;
 use crate::options::{FsyncPolicy, GROUP_BYTES_MAX, Options};
-use crate::reader::Reader;
+use crate::reader::{Reader, Readers};
 use crate::recovery::{self, Found, Recovery};
 use crate::retention::Segment;
 use crate::storage::{Disk, Storage, StoredFile};
@@ -181,7 +181,16 @@ impl Journal {
     /// # Errors
     /// [`ReadError::Gone`] if retention has deleted `from_seq`.
     pub fn reader(&self, from_seq: u64) -> Result<Reader, ReadError> {
-        Reader::within(&self.dir, from_seq, Arc::clone(&self.durable))
+        self.readers().reader(from_seq)
+    }
+
+    /// Makes readers in other threads, as [`Self::reader`] does here.
+    #[must_use]
+    pub fn readers(&self) -> Readers {
+        Readers {
+            dir: self.dir.clone(),
+            durable: Arc::clone(&self.durable),
+        }
     }
 
     /// The sequence number that the next append gets.

@@ -11,7 +11,7 @@
 use std::fs;
 use std::path::PathBuf;
 
-use tapewatch_journal::{FrameRef, FsyncPolicy, Journal, Options, ReadError, Reader};
+use tapewatch_journal::{FrameRef, FsyncPolicy, Journal, Options, ReadError, Reader, decode_frame};
 
 const FIRST: &str = "00000000000000000001.seg";
 const SECOND: &str = "00000000004294967300.seg";
@@ -41,14 +41,27 @@ fn the_frozen_files_are_read_byte_for_byte() {
     let mut reader = Reader::open(&fixtures(), 1).unwrap();
     let mut seq = 1;
     for (count, kind, time, payload, _) in frames() {
+        let frame = reader.next_frame().unwrap().unwrap();
         let expected = FrameRef {
             seq,
             count,
             kind,
             time,
             payload: &payload,
+            bytes: frame.bytes,
         };
-        assert_eq!(reader.next_frame().unwrap(), Some(expected));
+        assert_eq!(frame, expected);
+        // The same bytes from elsewhere than a file: whole, cut anywhere, one bit off.
+        let bytes = frame.bytes;
+        assert_eq!(decode_frame(bytes).unwrap(), Some(frame));
+        for cut in 0..bytes.len() {
+            assert_eq!(decode_frame(&bytes[..cut]).unwrap(), None);
+        }
+        for at in 0..bytes.len() {
+            let mut flipped = bytes.to_vec();
+            flipped[at] ^= 1;
+            assert!(!matches!(decode_frame(&flipped), Ok(Some(_))), "byte {at}");
+        }
         seq += u64::from(count);
     }
     assert_eq!(reader.next_frame().unwrap(), None);

@@ -24,6 +24,9 @@
 //! ```
 
 mod details;
+mod hits;
+
+pub use hits::{decode_hits, encode_hits};
 
 use std::sync::Arc;
 
@@ -54,6 +57,8 @@ pub mod frame_kind {
     pub const DETECTOR_CONFIG: u16 = 2;
     /// All detectors' windows are emptied here.
     pub const CLEAR: u16 = 3;
+    /// Hits, in a log of their own: [`encode_hits`](super::encode_hits).
+    pub const HITS: u16 = 4;
 }
 
 /// Who published a bucket, and which of its buckets it is: a bucket that was sent twice because an

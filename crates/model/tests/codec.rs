@@ -3,9 +3,9 @@
 
 use proptest::prelude::*;
 use tapewatch_model::{
-    Bucket, CodecError, DeadLetter, Details, DetectorConfig, EventType, Flags, OrderBatch, Origin,
-    Price, Quantity, RowRef, Side, Time, decode_bucket, decode_config, encode_bucket,
-    encode_config,
+    Bucket, CodecError, DeadLetter, Decimal, Details, DetectorConfig, EventType, Flags, Hit, Id,
+    Measure, Order, OrderBatch, Origin, Price, Quantity, RowRef, Side, Time, TimeSpan,
+    decode_bucket, decode_config, decode_hits, encode_bucket, encode_config, encode_hits,
 };
 
 fn sample() -> Bucket {
@@ -209,4 +209,78 @@ proptest! {
         encode_bucket(&bucket, &mut bytes);
         prop_assert_eq!(decode_bucket(&bytes).unwrap(), bucket);
     }
+}
+
+fn hits() -> Vec<Hit> {
+    let mut hit = Hit {
+        hit_id: Id::default(),
+        alert_id: Id::of(b"alert"),
+        alert_hit: 2,
+        alert_time: Time::from_nanos(7),
+        detector: "spoofing",
+        detector_version: 3,
+        config_version: Id::of(b"config"),
+        order: Order {
+            seq: 9,
+            time: Time::from_nanos(-1),
+            sym: "Ünï".to_owned(),
+            event_type: EventType::Cancelled,
+            trader: "T".to_owned(),
+            side: Side::Sell,
+            order_id: "O-1".to_owned(),
+            price: Price::parse(b"-1.25").unwrap(),
+            quantity: Quantity::parse(b"1000.00000001").unwrap(),
+            account: "ACC".to_owned(),
+            exec_id: "X".to_owned(),
+            display: Some(Quantity::from_whole(5).unwrap()),
+            flags: Flags::AGGRESSOR,
+        },
+        measures: vec![Measure {
+            name: "cancel_quantity",
+            value: Decimal::from_units(i128::MAX),
+            threshold: Decimal::from_units(-1),
+        }],
+        lookback: TimeSpan::from_secs(25),
+        evidence: vec![1, 9],
+        evidence_total: 2_000,
+        text: "What happened.".to_owned(),
+        suppressed: "expected".to_owned(),
+    };
+    hit.hit_id = hit.content_id();
+    let mut plain = hit.clone();
+    (plain.order.display, plain.order.flags) = (None, Flags::NONE);
+    (plain.measures, plain.evidence) = (Vec::new(), Vec::new());
+    plain.suppressed.clear();
+    vec![hit, plain]
+}
+
+#[test]
+fn frozen_hits_of_version_1() {
+    let path = "tests/fixtures/hits-v1.bin";
+    let mut bytes = Vec::new();
+    encode_hits(&hits(), &mut bytes);
+    if std::env::var_os("TAPEWATCH_WRITE_FIXTURES").is_some() {
+        std::fs::write(path, &bytes).unwrap();
+    }
+    let frozen = std::fs::read(path).unwrap();
+    assert_eq!(decode_hits(&frozen).unwrap(), hits());
+    assert_eq!(bytes, frozen, "what is written changed: take a new version");
+}
+
+#[test]
+fn hits_that_are_cut_or_changed_are_refused_or_read_but_never_panic() {
+    let mut bytes = Vec::new();
+    encode_hits(&hits(), &mut bytes);
+    for cut in 0..bytes.len() {
+        assert!(decode_hits(&bytes[..cut]).is_err(), "cut at {cut}");
+    }
+    for at in 0..bytes.len() {
+        for flip in [1, 0x80, 0xff] {
+            let mut other = bytes.clone();
+            other[at] ^= flip;
+            let _ = decode_hits(&other);
+        }
+    }
+    bytes.push(0);
+    assert_eq!(decode_hits(&bytes), Err(CodecError::Long(1)));
 }
