@@ -386,6 +386,10 @@ try {
     await until("the evidence of another", async () => (await id("evidence-row").count()) > 0);
     await pictures("alerts");
     await page.keyboard.press("Escape");
+    await page.evaluate(() => {
+      document.activeElement.blur();
+      for (const grid of document.querySelectorAll(".scroll")) grid.scrollTop = 0;
+    });
     await pictures("list");
   });
 

@@ -332,7 +332,10 @@ impl<R: Read> OrderSource for DbnOrders<R> {
     }
 
     fn tells(&self) -> Tells {
-        Tells::NOTHING // what a venue publishes names nobody
+        Tells {
+            exec_id: true, // and what a venue publishes names nobody
+            ..Tells::NOTHING
+        }
     }
 
     fn progress(&self) -> Progress {
