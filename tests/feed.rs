@@ -9,6 +9,7 @@
 mod support;
 
 use std::fs;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -262,4 +263,46 @@ fn a_full_disk_refuses_loses_nothing_and_goes_on_when_there_is_room() {
             .unwrap()
             .success()
     );
+}
+
+#[test]
+fn detectors_that_lack_a_column_or_a_table_are_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(dir.path(), &["--detector", "all"]);
+    assert!(
+        server
+            .log()
+            .contains("not told: a news calendar (reference tables); off for it: before_news"),
+        "{}",
+        server.log()
+    );
+    let status = server.get_json("/api/v1/status");
+    let missing = |name: &str| {
+        let all = status["detectors"].as_array().unwrap().clone();
+        let one = all.into_iter().find(|one| one["name"] == name);
+        one.unwrap()["missing"].clone()
+    };
+    assert_eq!(missing("before_news"), "a news calendar (reference tables)");
+    assert!(missing("spoofing").is_null());
+
+    let ids = "not told: both sides of an execution (column exec_id); off for it: wash_trade, round_trip, matched_orders";
+    let capacity = "not told: whose orders are clients' (flags agency and principal); off for it: front_running";
+    let (plain, full) = (dir.path().join("plain.csv"), dir.path().join("full.csv"));
+    fs::write(&plain, format!("{HEADER}{GOOD}")).unwrap();
+    let more = |line: &str, fields: &str| format!("{},{fields}\n", line.trim_end());
+    fs::write(&full, more(HEADER, "exec_id,flags") + &more(GOOD, ",")).unwrap();
+    let replay = |file: &Path| {
+        run(tapewatch()
+            .arg("replay")
+            .arg(file)
+            .args(["--detector", "all"]))
+    };
+    for (code, _, said) in [server.feed(&plain, &[]), replay(&plain)] {
+        assert_eq!(code, 0, "{said}");
+        assert!(said.contains(ids) && said.contains(capacity), "{said}");
+    }
+    for (code, _, said) in [server.feed(&full, &[]), replay(&full)] {
+        assert_eq!(code, 0, "{said}");
+        assert!(!said.contains(ids) && !said.contains(capacity), "{said}");
+    }
 }

@@ -8,6 +8,8 @@
 
 mod support;
 
+use std::collections::HashMap;
+
 use serde_json::json;
 use support::{Server, data, run, tapewatch};
 
@@ -139,6 +141,7 @@ fn the_same_through_replay_in_every_form() {
         ("/measures/1/value", json!("4")),
         ("/evidence", json!([4, 7, 8, 10])),
         ("/detector_version", json!(1)),
+        ("/severity", json!(30)),
     ] {
         assert_eq!(hit.pointer(pointer).unwrap(), &value, "{pointer}");
     }
@@ -149,11 +152,20 @@ fn the_same_through_replay_in_every_form() {
         "{table}"
     );
     let csv = replay(&["--format", "csv", "--detector", "spoofing"]);
-    assert!(
-        csv.lines()
-            .nth(1)
-            .unwrap()
-            .contains("cancel_quantity 4600 > 4000"),
-        "{csv}"
-    );
+    let mut lines = csv.lines().map(|line| line.split(','));
+    let (header, row) = (lines.next().unwrap(), lines.next().unwrap());
+    let told: HashMap<_, _> = header.zip(row).collect();
+    for (column, value) in [
+        ("severity", "30"),
+        ("suppressed", ""),
+        ("detector_version", "1"),
+        (
+            "measures",
+            "cancel_quantity 4600 > 4000; cancel_count 4 > 3",
+        ),
+        ("evidence", "4 7 8 10"),
+        ("alert_time", "2015-04-17T12:00:20.000000000Z"),
+    ] {
+        assert_eq!(told.get(column), Some(&value), "{column}: {csv}");
+    }
 }

@@ -140,16 +140,15 @@ impl Server {
         (self.child, self.port) = (child, port);
     }
 
+    pub(crate) fn signal(&self, name: &str) {
+        let pid = self.child.id().to_string();
+        let (code, _, error) = run(Command::new("kill").args(["-s", name, &pid]));
+        assert_eq!(code, 0, "{error}");
+    }
+
     /// SIGTERM; the exit code.
     pub(crate) fn terminate(&mut self) -> i32 {
-        let pid = self.child.id().to_string();
-        assert!(
-            Command::new("kill")
-                .args(["-TERM", &pid])
-                .status()
-                .unwrap()
-                .success()
-        );
+        self.signal("TERM");
         self.child.wait().unwrap().code().unwrap_or(-1)
     }
 

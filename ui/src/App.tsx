@@ -5,6 +5,7 @@ import { LiveTab } from "./live/LiveTab";
 import { liveData, useLive } from "./live/LiveData";
 import { Header, TABS, type TabId } from "./shell/Header";
 import { SqlTab } from "./sql/SqlTab";
+import { TradersTab } from "./traders/TradersTab";
 
 function tabFromAddress(): TabId {
   const wanted = window.location.hash.slice(1);
@@ -13,6 +14,8 @@ function tabFromAddress(): TabId {
 
 export function App() {
   const [tab, setTab] = useState(tabFromAddress);
+  /** Whose alerts alone are shown. */
+  const [trader, setTrader] = useState<string | null>(null);
   const announcement = useLive((state) => state.announcement);
 
   useEffect(() => {
@@ -25,6 +28,11 @@ export function App() {
     window.addEventListener("hashchange", changed);
     return () => window.removeEventListener("hashchange", changed);
   }, []);
+
+  const show = (next: TabId) => {
+    window.location.hash = next === "live" ? "" : next;
+    setTab(next);
+  };
 
   // All tabs stay mounted, so that filters, groups and queries survive a change of tab.
   const panel = (id: TabId, content: React.ReactNode) => (
@@ -42,15 +50,19 @@ export function App() {
 
   return (
     <>
-      <Header
-        tab={tab}
-        onTab={(next) => {
-          window.location.hash = next === "live" ? "" : next;
-          setTab(next);
-        }}
-      />
+      <Header tab={tab} onTab={show} />
       <main>
-        {panel("live", <LiveTab />)}
+        {panel("live", <LiveTab trader={trader} onTrader={setTrader} />)}
+        {panel(
+          "traders",
+          <TradersTab
+            active={tab === "traders"}
+            onTrader={(chosen) => {
+              setTrader(chosen);
+              show("live");
+            }}
+          />,
+        )}
         {panel("sql", <SqlTab />)}
         {panel("dead-letters", <DeadLettersTab active={tab === "dead-letters"} />)}
       </main>

@@ -1,19 +1,25 @@
 // Owns the end-to-end test of the page: a real Chromium against a real server.
-//   node test/browser.mjs --url http://127.0.0.1:PORT --out DIR [--chromium PATH]
-// The server must be fresh (no orders yet). Exit code 0 when every check holds, else 1; the
+//   node test/browser.mjs --url http://127.0.0.1:PORT --market FILE --out DIR [--chromium PATH]
+// The server must be fresh (no orders yet), run all detectors, and suppress the alerts of the trader
+// QuotingDesk with a reason; FILE is a simulated session with abuse (CSV). Exit code 0 when every check holds, else 1; the
 // screenshots land in DIR either way.
 import { execFileSync } from "node:child_process";
 import { mkdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { chromium } from "playwright-core";
-import { alertsCsv, ordersCsv } from "./expected.mjs";
+import { alertsCsv, ordersCsv, ordersOf } from "./expected.mjs";
 
 const { values: args } = parseArgs({
-  options: { url: { type: "string" }, out: { type: "string" }, chromium: { type: "string" } },
+  options: {
+    url: { type: "string" },
+    market: { type: "string" },
+    out: { type: "string" },
+    chromium: { type: "string" },
+  },
 });
-if (args.url === undefined || args.out === undefined) {
-  console.error("usage: node test/browser.mjs --url URL --out DIR [--chromium PATH]");
+if (args.url === undefined || args.market === undefined || args.out === undefined) {
+  console.error("usage: node test/browser.mjs --url URL --market FILE --out DIR [--chromium PATH]");
   process.exit(1);
 }
 
@@ -98,6 +104,33 @@ async function drag(from, to) {
   await page.mouse.move(a.x + a.width / 2 + 8, a.y + a.height / 2 - 8, { steps: 4 });
   await page.mouse.move(b.x + 40, b.y + b.height / 2, { steps: 12 });
   await page.mouse.up();
+}
+/** Publishes rows as a program does, beside the page. */
+async function publish(csv) {
+  const answer = await fetch(new URL("api/v1/orders", args.url), {
+    method: "POST",
+    headers: { "content-type": "text/csv" },
+    body: csv,
+  });
+  check(answer.ok, `the rows are taken: ${answer.status}`);
+}
+async function query(sql) {
+  const answer = await fetch(new URL("api/v1/sql", args.url), {
+    method: "POST",
+    headers: { "content-type": "application/json" },
+    body: JSON.stringify({ query: sql, format: "json" }),
+  });
+  return await answer.json();
+}
+/** Both widths of one view, for the eye. */
+async function pictures(name) {
+  for (const [suffix, width, height] of [["", 1440, 900], ["-phone", 390, 844]]) {
+    await page.setViewportSize({ width, height });
+    await noSideScroll(`${name} at ${width} px`);
+    await page.waitForTimeout(200);
+    await page.screenshot({ path: join(args.out, `${name}${suffix}.png`) });
+  }
+  await page.setViewportSize({ width: 1440, height: 900 });
 }
 async function exported(button) {
   const [download] = await Promise.all([page.waitForEvent("download"), id(button).click()]);
@@ -260,6 +293,21 @@ try {
     same(await page.locator("tr.fresh").count(), 0, "alerts that were there already do not flash");
   });
 
+  await step("suppressed alerts are away until they are asked for, and say why", async () => {
+    await publish(ordersOf("QuotingDesk"));
+    await until("thirty orders", async () => (await orderRows().count()) === 25 && (await id("orders-range").innerText()).endsWith("of 30"));
+    await until("the button counts it", async () => (await id("suppressed").innerText()) === "Show 1 suppressed");
+    same(await alertRows().count(), 2, "alerts that call for work");
+    await id("suppressed").click();
+    same(await alertRows().count(), 3, "with the suppressed one");
+    const row = alertRows().filter({ hasText: "QuotingDesk" });
+    same(await cells(row, "suppressed"), ["quoting obligation"], "its reason");
+    check((await cells(row, "severity"))[0].includes("suppressed"), "it is marked");
+    check((await row.getAttribute("class")).includes("expected"), "it stands back");
+    await id("suppressed").click();
+    same(await alertRows().count(), 2, "hidden again");
+  });
+
   for (const scheme of ["light", "dark"]) {
     const suffix = scheme === "light" ? "" : "-dark";
     await step(`desktop and phone, ${scheme}`, async () => {
@@ -280,12 +328,70 @@ try {
         window.scrollTo(0, 0);
       });
       await page.screenshot({ path: join(args.out, `phone${suffix}.png`) });
-      for (const tab of ["tab-sql", "tab-dead-letters", "tab-live"]) {
+      for (const tab of ["tab-traders", "tab-sql", "tab-dead-letters", "tab-live"]) {
         await id(tab).click();
         await noSideScroll(`${tab} on a phone`);
       }
     });
   }
+
+  await step("a market: alerts of many detectors, by severity", async () => {
+    await page.emulateMedia({ colorScheme: "light" });
+    await page.setViewportSize({ width: 1440, height: 900 });
+    await publish(await readFile(args.market, "utf8"));
+    const [{ n }] = await query("select count(*) as n from alerts where suppressed is null");
+    check(n > 12, `the market raises alerts: ${n}`);
+    await until("all are there", async () => (await id("alerts-range").innerText()).endsWith(`of ${n}`) || (await id("alerts-range").innerText()));
+    await sortBy("header-alerts-severity");
+    await sortBy("header-alerts-severity");
+    same(await id("header-alerts-severity").getAttribute("aria-sort"), "descending", "aria-sort");
+    const scores = (await cells(alertRows(), "severity")).map((text) => parseInt(text, 10));
+    check(scores[0] >= 80 && scores.every((score, at) => at === 0 || score <= scores[at - 1]), `the gravest first: ${scores}`);
+    check((await cells(alertRows(), "severity"))[0].includes("critical"), "in a word too");
+    const detectors = new Set(await cells(alertRows(), "detector"));
+    check(detectors.size >= 5, `many detectors: ${[...detectors]}`);
+    check((await cells(alertRows(), "text"))[0].length > 40, "each says what happened");
+    await pictures("market");
+  });
+
+  await step("traders: the SQL view's rows; a click shows the trader's alerts", async () => {
+    await id("tab-traders").click();
+    const view = await query("select trader, alerts, severity, hits, time, detectors, syms from traders");
+    const rows = id("trader-row");
+    await id("traders-page-size").selectOption("100");
+    // The page has one row more: whose only alert is suppressed.
+    await until("a row for each trader", async () => (await rows.count()) === view.length + 1 || (await rows.count()));
+    const column = (name) => cells(rows, name);
+    const shown = { trader: await column("trader"), alerts: await column("alerts"), severity: await column("severity"), hits: await column("hits"), detectors: await column("detectors") };
+    for (const [at, row] of view.entries()) {
+      same(shown.trader[at], row.trader, `trader ${at + 1}`);
+      same([shown.alerts[at], shown.hits[at]].map(Number), [row.alerts, row.hits], `alerts and hits of ${row.trader}`);
+      same(parseInt(shown.severity[at], 10), row.severity, `the severity of ${row.trader}`);
+      const tallies = shown.detectors[at].trim().split(/\s+/).map(Number).filter((part) => !Number.isNaN(part));
+      same([tallies.length, tallies.reduce((a, b) => a + b, 0)], [row.detectors, row.alerts], `the tallies of ${row.trader}`);
+    }
+    same(shown.trader.at(-1), "QuotingDesk", "who has nothing but a suppressed alert comes last");
+    await id("traders-page-size").selectOption("25");
+    await pictures("traders");
+    await rows.first().click();
+    await until("the alerts of one trader", async () => (await id("alerts-range").innerText()).endsWith(`of ${view[0].alerts}`) || (await id("alerts-range").innerText()));
+    same([...new Set(await cells(alertRows(), "trader"))], [view[0].trader], "of nobody else");
+    await alertRows().first().click();
+    await until("its evidence", async () => (await id("evidence-row").count()) > 0);
+    await pictures("trader");
+    await page.keyboard.press("Escape");
+    await id("only-trader").getByRole("button").click();
+    same(await id("only-trader").count(), 0, "all traders again");
+    await alertRows().filter({ hasText: "spoofing" }).first().click();
+    await until("the evidence of another", async () => (await id("evidence-row").count()) > 0);
+    await pictures("alerts");
+    await page.keyboard.press("Escape");
+    await page.evaluate(() => {
+      document.activeElement.blur();
+      for (const grid of document.querySelectorAll(".scroll")) grid.scrollTop = 0;
+    });
+    await pictures("list");
+  });
 
   same(consoleErrors, [], "the console has no errors");
   console.log("ok   the console has no errors");

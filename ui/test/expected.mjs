@@ -19,9 +19,15 @@ export const ordersCsv = (seqs) =>
     "",
   ].join("\r\n");
 
+/** The ten demo orders of another trader, as a file to publish. */
+export const ordersOf = (trader) =>
+  ["time,sym,event_type,trader,side,order_id,price,quantity", ...rows, ""]
+    .join("\n")
+    .replaceAll("SpoofingTrader", trader);
+
 export const alertsCsv = (alertId, seq) =>
   [
-    "time,sym,trader,side,detector,hits,cancel_quantity,cancel_count,order_id,price,quantity,first_time,seq,alert_id",
-    `2015-04-17T12:00:20.000000000Z,SNDL,SpoofingTrader,S,spoofing,1,4600,4,SPG-Oid13,1.23,1300,2015-04-17T12:00:20.000000000Z,${seq},${alertId}`,
+    "severity,detector,sym,trader,side,time,hits,cancel_quantity,cancel_count,order_id,price,quantity,first_time,seq,alert_id,suppressed",
+    `30,spoofing,SNDL,SpoofingTrader,S,2015-04-17T12:00:20.000000000Z,1,4600,4,SPG-Oid13,1.23,1300,2015-04-17T12:00:20.000000000Z,${seq},${alertId},`,
     "",
   ].join("\r\n");

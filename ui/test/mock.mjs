@@ -53,6 +53,7 @@ function take([second, event_type, side, id, price, quantity]) {
       { name: "cancel_count", value: String(window.length), threshold: "3" },
     ],
     lookback_ns: lookback, evidence: window.map((cancel) => cancel.seq), evidence_total: window.length,
+    severity: 30,
     text: `SpoofingTrader cancelled ${window.length} sell orders of SNDL with a total quantity of ${sum} within 25 s; the thresholds are 3 orders and 4000.`,
   };
   alerts.push(alert);

@@ -34,8 +34,9 @@ struct Command {
 const COMMANDS: &[Command] = &[
     Command {
         name: "demo",
-        usage: "[--port N] [--data DIR]",
+        usage: "[--market] [--port N] [--data DIR]",
         about: "build the UI and the binary, start everything in one process, print the address\n\
+                --market    all detectors over a simulated market with abuse, which plays in a minute\n\
                 --port N    listen on 127.0.0.1:N (0 picks a free port; default: the binary's own)\n\
                 --data DIR  where the journal and the tables live (default: tapewatch-data/demo; kept)",
         run: demo::run,

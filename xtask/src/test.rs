@@ -7,7 +7,7 @@ use crate::args::Args;
 use crate::failure::{Failure, Outcome};
 use crate::server::Server;
 use crate::steps::Steps;
-use crate::workspace::Workspace;
+use crate::workspace::{Workspace, write};
 use crate::{codegen, demo, deploy, prepare, process, readme, tidy, ui};
 
 /// One step; `slow` ones are left out by `--fast`.
@@ -165,22 +165,37 @@ fn cargo_test(workspace: &Workspace) -> Outcome<()> {
 fn browser(workspace: &Workspace) -> Outcome<()> {
     let data = workspace.scratch("browser-test")?;
     let screenshots = workspace.scratch("screenshots")?;
+    let market = data.join("market");
+    demo::simulate(workspace, &market)?;
+    write(&data.join("tapewatch.toml"), SUPPRESSED)?;
     let server = up(workspace, &data)?;
     process::run(
         process::program_in("node", &workspace.root)
-            .args(["ui/test/browser.mjs", "--url", &server.url(), "--out"])
+            .args(["ui/test/browser.mjs", "--url", &server.url(), "--market"])
+            .arg(market.join("orders.csv"))
+            .arg("--out")
             .arg(&screenshots),
     )?;
     println!("screenshots in {}", screenshots.display());
     server.stop()
 }
 
-/// The dev binary's `tapewatch up` on a free port.
+/// What the page's test expects to be suppressed.
+const SUPPRESSED: &str = r#"[[detectors.suppress]]
+trader = "QuotingDesk"
+until = "2030-01-01T00:00:00Z"
+reason = "quoting obligation"
+"#;
+
+/// The dev binary's `tapewatch up` on a free port, with all detectors and the market's tables.
 fn up(workspace: &Workspace, data: &Path) -> Outcome<Server> {
     let mut command = process::program_in(workspace.dev_binary(), data);
     command
-        .args(["up", "--listen", "127.0.0.1:0", "--data"])
-        .arg(data.join("data"));
+        .args(["up", "--listen", "127.0.0.1:0", "--detector", "all"])
+        .arg("--data")
+        .arg(data.join("data"))
+        .arg("--reference")
+        .arg(data.join("market").join("reference.json"));
     Server::start(&mut command, Duration::from_secs(60))
 }
 

@@ -30,7 +30,7 @@ use std::io::Read;
 use std::path::Path;
 
 use tapewatch_model::{
-    DeadLetter, EventTypes, OrderBatch, OrderSource, Progress, RowError, SourceError,
+    DeadLetter, EventTypes, OrderBatch, OrderSource, Progress, RowError, SourceError, Tells,
 };
 
 use self::buffer::Buffer;
@@ -287,6 +287,10 @@ impl<R: Read> OrderSource for CsvOrders<R> {
 
     fn want(&mut self, events: EventTypes) {
         self.wanted = events;
+    }
+
+    fn tells(&self) -> Tells {
+        self.decoder.tells()
     }
 
     fn progress(&self) -> Progress {

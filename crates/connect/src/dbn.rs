@@ -26,6 +26,7 @@ use dbn::decode::dbn::fsm::{DbnFsm, ProcessResult};
 use dbn::{MboMsg, Metadata, Schema};
 use tapewatch_model::{
     DeadLetter, Details, Flags, OrderBatch, OrderSource, Progress, RowError, RowRef, SourceError,
+    Tells,
 };
 
 use self::input::Input;
@@ -327,6 +328,13 @@ impl<R: Read> OrderSource for DbnOrders<R> {
         match &self.failed {
             Some(error) if rows == 0 => Err(error.clone()),
             _ => Ok(rows > 0),
+        }
+    }
+
+    fn tells(&self) -> Tells {
+        Tells {
+            exec_id: true, // and what a venue publishes names nobody
+            ..Tells::NOTHING
         }
     }
 

@@ -19,7 +19,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 
 use tapewatch_model::{
-    Date, DeadLetter, OrderBatch, OrderSource, Progress, RowError, SourceError, TimeSpan,
+    Date, DeadLetter, OrderBatch, OrderSource, Progress, RowError, SourceError, Tells, TimeSpan,
 };
 
 use self::decode::Decoder;
@@ -218,6 +218,10 @@ impl<R: Read> OrderSource for LobsterOrders<R> {
             Some(error) if rows == 0 => Err(error.clone()),
             _ => Ok(rows > 0),
         }
+    }
+
+    fn tells(&self) -> Tells {
+        Tells::NOTHING // what a venue publishes names nobody
     }
 
     fn progress(&self) -> Progress {

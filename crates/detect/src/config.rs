@@ -8,6 +8,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 use tapewatch_model::Id;
 
+use crate::detector::{DetectorInfo, Need};
 use crate::guest::WASM;
 use crate::reference::Reference;
 use crate::registry::REGISTRY;
@@ -294,8 +295,20 @@ impl DetectConfig {
         self.detectors.get(detector).and_then(Value::as_object)
     }
 
+    /// The first thing that a detector needs of the reference tables and that they do not tell: it
+    /// finds nothing then.
+    #[must_use]
+    pub fn missing(&self, info: &DetectorInfo) -> Option<Need> {
+        let told = |need: Need| match need {
+            Need::Sessions => self.reference.tells_sessions(),
+            Need::News => !self.reference.news.is_empty(),
+            Need::Trader | Need::Executions | Need::Capacity => true,
+        };
+        info.needs.iter().copied().find(|&need| !told(need))
+    }
+
     /// The detectors that are not built in, by name.
-    pub(crate) fn guests(&self) -> impl Iterator<Item = (&str, &Map<String, Value>)> {
+    pub fn guests(&self) -> impl Iterator<Item = (&str, &Map<String, Value>)> {
         let guests = self.detectors.iter().filter(|(id, _)| known(id).is_err());
         guests.filter_map(|(id, params)| Some((id.as_str(), params.as_object()?)))
     }
@@ -306,7 +319,11 @@ impl DetectConfig {
         let rule = || Some(self.rules.get(detector)?.canonical());
         let text = self.detectors.get(detector).or_else(rule);
         let mut text = text.map(Value::to_string).unwrap_or_default();
-        if !self.reference.is_empty() && detector != "spoofing" {
+        // Spoofing looks at the tables only where it has profiles.
+        let profiles = self
+            .params(detector)
+            .is_some_and(|own| own.contains_key("profiles"));
+        if !self.reference.is_empty() && (detector != "spoofing" || profiles) {
             let tables = serde_json::to_string(self.reference.as_ref());
             text.push_str(&tables.unwrap_or_default()); // tables have a JSON form
         }

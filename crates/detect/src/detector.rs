@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use serde_json::{Map, Value};
-use tapewatch_model::{EventTypes, Measure, OrderBatch, TimeSpan};
+use tapewatch_model::{EventTypes, Measure, OrderBatch, Tells, TimeSpan};
 
 use crate::codes::Names;
 use crate::config::ConfigError;
@@ -49,6 +49,21 @@ pub struct DetectorInfo {
     pub needs: &'static [Need],
     /// Whether it runs when the configuration does not name it.
     pub by_default: bool,
+}
+
+impl DetectorInfo {
+    /// The first thing that it needs of a source and that one that tells this does not tell: it finds
+    /// nothing there.
+    #[must_use]
+    pub fn missing(&self, tells: Tells) -> Option<Need> {
+        let told = |need: Need| match need {
+            Need::Trader => tells.trader,
+            Need::Executions => tells.exec_id,
+            Need::Capacity => tells.capacity,
+            Need::Sessions | Need::News => true, // the tables', see `DetectConfig::missing`
+        };
+        self.needs.iter().copied().find(|&need| !told(need))
+    }
 }
 
 /// Something that not every source tells.
@@ -147,6 +162,14 @@ impl Rows<'_> {
         let trader = self.orders.trader_codes().get(row).copied();
         let owner = trader.and_then(|code| self.trader_owners.get(code as usize).copied());
         owner.unwrap_or(NOBODY)
+    }
+
+    /// The class of a row's instrument and the client group of its owner, by number; 0 for none.
+    pub(crate) fn class_and_group(&self, row: usize) -> (u16, u16) {
+        let sym = self.sym(row);
+        sym.map_or((0, 0), |sym| {
+            self.names.class_and_group(sym, self.owner(row))
+        })
     }
 
     /// Rows cut where the instrument changes.

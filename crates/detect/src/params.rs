@@ -146,11 +146,27 @@ impl<P: ParamSet> Profiles<P> {
     /// The parameters for the instrument of a step and another owner than the step's.
     #[inline]
     pub(crate) fn of_owner(&self, step: &Step<'_>, owner: u32) -> &P {
+        self.at(|| step.names().class_and_group(step.sym, owner))
+    }
+
+    /// The parameters for a class and a group, which are asked for only where there are profiles.
+    #[inline]
+    pub(crate) fn at(&self, class_and_group: impl FnOnce() -> (u16, u16)) -> &P {
         if self.others.is_empty() {
             return &self.usual;
         }
-        let (class, group) = step.names().class_and_group(step.sym, owner);
+        let (class, group) = class_and_group();
         self.find(class, group)
+    }
+
+    /// The parameters where no profile fits.
+    pub(crate) fn usual(&self) -> &P {
+        &self.usual
+    }
+
+    /// Those of the profiles.
+    pub(crate) fn others(&self) -> impl Iterator<Item = &P> {
+        self.others.iter().map(|(_, _, params)| params)
     }
 
     /// The parameters for the instrument of a step, whoever it is: where two owners are concerned.

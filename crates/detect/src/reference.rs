@@ -92,6 +92,12 @@ pub(crate) struct Reference {
 }
 
 impl Reference {
+    /// Whether they say of any class when its trading begins or ends.
+    pub(crate) fn tells_sessions(&self) -> bool {
+        let told = |class: &Class| class.opens.is_some() || class.closes.is_some();
+        self.classes.values().any(told)
+    }
+
     /// Reads them from the configuration's JSON.
     ///
     /// # Errors

@@ -33,6 +33,6 @@ pub use hit::{EVIDENCE_MAX, Hit, Id, Measure};
 pub use name::{NAME_BYTES_MAX, lasting_name};
 pub use order::{EventType, EventTypes, Order, RowError, Side};
 pub use severity::{Grade, Severity};
-pub use source::{OrderSource, Progress, SourceError};
+pub use source::{OrderSource, Progress, SourceError, Tells};
 pub use text::{Interner, ORDER_ID_BYTES_MAX, SYM_BYTES_MAX, TRADER_BYTES_MAX, TextColumn};
 pub use time::{Date, Time, TimeError, TimeSpan};

@@ -29,6 +29,32 @@ pub struct SourceError {
     pub message: String,
 }
 
+/// What a source tells of its rows beyond what every source tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tells {
+    /// Who trades.
+    pub trader: bool,
+    /// Both sides of an execution under one name.
+    pub exec_id: bool,
+    /// Whose orders are clients' and whose the firm's own.
+    pub capacity: bool,
+}
+
+impl Tells {
+    /// Everything.
+    pub const ALL: Self = Self {
+        trader: true,
+        exec_id: true,
+        capacity: true,
+    };
+    /// Nothing beyond what every source tells.
+    pub const NOTHING: Self = Self {
+        trader: false,
+        exec_id: false,
+        capacity: false,
+    };
+}
+
 /// A source of orders.
 pub trait OrderSource {
     /// Clears `orders` and reads up to `rows_max` (at least 1) rows of the source into it and
@@ -50,6 +76,11 @@ pub trait OrderSource {
         let _ = events;
     }
 
+    /// What its rows may tell; a source that does not know it may tell everything.
+    fn tells(&self) -> Tells {
+        Tells::ALL
+    }
+
     /// How far it has been read.
     fn progress(&self) -> Progress;
 }
@@ -66,6 +97,10 @@ impl<S: OrderSource + ?Sized> OrderSource for Box<S> {
 
     fn want(&mut self, events: EventTypes) {
         (**self).want(events);
+    }
+
+    fn tells(&self) -> Tells {
+        (**self).tells()
     }
 
     fn progress(&self) -> Progress {

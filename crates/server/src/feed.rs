@@ -6,14 +6,16 @@
 
 use std::time::Duration;
 
-use reqwest::{Client, Response, StatusCode, Url};
+use reqwest::{Client, RequestBuilder, Response, StatusCode, Url};
+use serde::de::IgnoredAny;
 use tapewatch_connect::{Bucketer, Pace, first_error};
-use tapewatch_model::{Bucket, Origin, encode_bucket};
+use tapewatch_model::{Bucket, OrderSource as _, Origin, Tells, encode_bucket};
 use tokio::time::Instant;
 
-use crate::api::{BUCKET_TYPE, IngestAnswer};
+use crate::api::BUCKET_TYPE;
 use crate::cli::{FeedArgs, FeedCommand};
 use crate::failure::Failure;
+use crate::in_force;
 use crate::progress::{RowProgress, per_second, refused};
 use crate::source::{FileFormat, open};
 
@@ -43,12 +45,13 @@ pub(crate) async fn run(command: &FeedCommand) -> Result<(), Failure> {
         }
     }
     let source = open(&args.file, &format)?;
+    let mut tells = Some(source.tells());
     let mut buckets = Bucketer::new(source, pace(args));
     let mut publisher = Publisher::new(&args.url.url, retry(args))?;
-    if args.clear {
-        publisher.clear().await?;
-    }
     let mut progress = RowProgress::new("feed");
+    if args.clear {
+        publisher.clear(&progress).await?;
+    }
     let started = Instant::now();
     let (mut orders, mut letters) = (0, 0);
     while let Some(mut due) = buckets.next_bucket().map_err(Failure::run)? {
@@ -61,6 +64,9 @@ pub(crate) async fn run(command: &FeedCommand) -> Result<(), Failure> {
         }
         orders += due.bucket.orders.len() as u64;
         publisher.publish(&mut due.bucket, &progress).await?;
+        if let Some(tells) = tells.take() {
+            publisher.say_what_is_off(tells, &progress).await;
+        }
         progress.show(orders + letters, buckets.progress());
     }
     let time = progress.finish();
@@ -100,6 +106,7 @@ struct Publisher {
     client: Client,
     orders: Url,
     clear: Url,
+    status: Url,
     origin: Origin,
     retry: Duration,
     body: Vec<u8>,
@@ -129,15 +136,32 @@ impl Publisher {
             client: crate::query::client()?,
             orders: join("api/v1/orders")?,
             clear: join("api/v1/clear")?,
+            status: join("api/v1/status")?,
             origin: Origin { producer, batch: 0 },
             retry,
             body: Vec::new(),
         })
     }
 
-    async fn clear(&self) -> Result<(), Failure> {
-        let response = self.client.post(self.clear.clone()).send().await;
-        crate::query::checked(&self.clear, response).await.map(drop)
+    async fn clear(&self, progress: &RowProgress) -> Result<(), Failure> {
+        self.deliver(|| self.client.post(self.clear.clone()), progress)
+            .await
+    }
+
+    /// Names the detectors of the process that a source that tells this does not serve. Nothing is
+    /// lost when it does not answer: its status names them all.
+    async fn say_what_is_off(&self, tells: Tells, progress: &RowProgress) {
+        let status = self.client.get(self.status.clone()).timeout(ANSWER_TIMEOUT);
+        let Ok(response) = status.send().await else {
+            return;
+        };
+        let status: serde_json::Value = response.json().await.unwrap_or_default();
+        let detectors = status.get("detectors").and_then(|list| list.as_array());
+        let named = detectors.into_iter().flatten();
+        let names: Vec<&str> = named.filter_map(|one| one.get("name")?.as_str()).collect();
+        for line in in_force::missing_in_source(&names, tells) {
+            progress.note(&line);
+        }
     }
 
     /// Sends a bucket until it is taken.
@@ -150,11 +174,26 @@ impl Publisher {
         bucket.origin = self.origin.clone();
         self.body.clear();
         encode_bucket(bucket, &mut self.body);
+        let request = || {
+            self.client
+                .post(self.orders.clone())
+                .header(reqwest::header::CONTENT_TYPE, BUCKET_TYPE)
+                .body(self.body.clone())
+        };
+        self.deliver(request, progress).await
+    }
+
+    /// Makes a request until it is answered.
+    async fn deliver(
+        &self,
+        request: impl Fn() -> RequestBuilder,
+        progress: &RowProgress,
+    ) -> Result<(), Failure> {
         let deadline = Instant::now() + self.retry;
         let mut wait = RETRY_MIN;
         let mut told = false;
         loop {
-            match self.try_once().await {
+            match self.try_once(request()).await {
                 Tried::Taken => return Ok(()),
                 Tried::Refused(message) => return Err(Failure::run(message)),
                 Tried::Again(message) if Instant::now() + wait > deadline => {
@@ -175,21 +214,21 @@ impl Publisher {
         }
     }
 
-    async fn try_once(&self) -> Tried {
-        let request = self
-            .client
-            .post(self.orders.clone())
-            .timeout(ANSWER_TIMEOUT)
-            .header(reqwest::header::CONTENT_TYPE, BUCKET_TYPE)
-            .body(self.body.clone());
-        let response = match request.send().await {
+    async fn try_once(&self, request: RequestBuilder) -> Tried {
+        let response = match request.timeout(ANSWER_TIMEOUT).send().await {
             Ok(response) => response,
             Err(error) => return Tried::Again(crate::query::explain(&self.orders, &error)),
         };
         let status = response.status();
         if status.is_success() {
-            return match response.json::<IngestAnswer>().await {
-                Ok(_) => Tried::Taken,
+            return match response.text().await {
+                // Ours, whole: nothing, or JSON.
+                Ok(text)
+                    if text.is_empty() || serde_json::from_str::<IgnoredAny>(&text).is_ok() =>
+                {
+                    Tried::Taken
+                }
+                Ok(_) => Tried::Again(format!("{} did not answer as tapewatch does", self.orders)),
                 Err(error) => Tried::Again(crate::query::explain(&self.orders, &error)),
             };
         }

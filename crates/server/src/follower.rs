@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use tapewatch_journal::decode_frame;
-use tapewatch_model::Time;
+use tapewatch_model::{Time, frame_kind};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 
@@ -94,6 +94,7 @@ impl Follower {
 
 impl Worker {
     fn run(&mut self) -> Result<(), Failure> {
+        self.show_config();
         self.tell();
         while !*self.it.stopping.borrow() {
             self.checkpoint();
@@ -132,10 +133,19 @@ impl Worker {
                 continue;
             }
             self.it.fold.frame(&frame).map_err(Failure::run)?;
+            if frame.kind == frame_kind::DETECTOR_CONFIG {
+                self.show_config();
+            }
             let received = Time::from_nanos(frame.time);
             self.it.arrivals.note(received, frame.seq);
         }
         Ok(())
+    }
+
+    fn show_config(&self) {
+        if let Some(config) = self.it.fold.config_seen() {
+            self.it.live.show_config(config);
+        }
     }
 
     fn hits(&mut self, through: u64, bytes: &[u8]) -> Result<(), Failure> {

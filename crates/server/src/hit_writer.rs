@@ -4,11 +4,11 @@
 
 use std::io::{Result, Write};
 
-use tapewatch_model::Hit;
+use tapewatch_model::{Hit, Severity};
 
 use crate::cli::ReplayFormat;
 
-const COLUMNS: [&str; 17] = [
+const COLUMNS: [&str; 27] = [
     "seq",
     "time",
     "sym",
@@ -18,19 +18,30 @@ const COLUMNS: [&str; 17] = [
     "order_id",
     "price",
     "quantity",
+    "account",
+    "exec_id",
+    "display_quantity",
+    "flags",
     "detector",
+    "detector_version",
+    "config_version",
+    "severity",
+    "suppressed",
     "measures",
     "lookback",
+    "evidence",
     "evidence_total",
     "alert_id",
     "alert_hit",
+    "alert_time",
     "hit_id",
     "text",
 ];
 /// Columns and their widths in a table.
-const TABLE: [(&str, usize); 9] = [
+const TABLE: [(&str, usize); 10] = [
     ("time", 31),
-    ("detector", 10),
+    ("severity", 8),
+    ("detector", 17),
     ("sym", 8),
     ("trader", 16),
     ("side", 4),
@@ -60,10 +71,7 @@ impl<W: Write> HitWriter<W> {
     pub(crate) fn write(&mut self, hit: &Hit) -> Result<()> {
         self.begin()?;
         match self.format {
-            ReplayFormat::Jsonl => {
-                serde_json::to_writer(&mut self.out, hit).map_err(std::io::Error::from)?;
-                self.out.write_all(b"\n")
-            }
+            ReplayFormat::Jsonl => write_json_line(&mut self.out, hit),
             ReplayFormat::Csv => self.csv(hit),
             ReplayFormat::Table => self.table(hit),
         }
@@ -105,12 +113,25 @@ impl<W: Write> HitWriter<W> {
             order.order_id.clone(),
             order.price.to_string(),
             order.quantity.to_string(),
+            order.account.clone(),
+            order.exec_id.clone(),
+            order
+                .display
+                .map(|shown| shown.to_string())
+                .unwrap_or_default(),
+            order.flags.to_string(),
             hit.detector.to_owned(),
+            hit.detector_version.to_string(),
+            hit.config_version.to_string(),
+            severity(hit).to_string(),
+            hit.suppressed.clone(),
             measures(hit),
             hit.lookback.to_string(),
+            evidence(hit),
             hit.evidence_total.to_string(),
             hit.alert_id.to_string(),
             hit.alert_hit.to_string(),
+            hit.alert_time.to_string(),
             hit.hit_id.to_string(),
             hit.text.clone(),
         ];
@@ -122,6 +143,7 @@ impl<W: Write> HitWriter<W> {
         let order = &hit.order;
         let values = [
             order.time.to_string(),
+            severity(hit).to_string(),
             hit.detector.to_owned(),
             order.sym.clone(),
             order.trader.clone(),
@@ -137,6 +159,29 @@ impl<W: Write> HitWriter<W> {
             .map(|(value, (_, width))| format!("{value:<width$}"));
         writeln!(self.out, "{}", cells.collect::<Vec<_>>().join(" "))
     }
+}
+
+/// Writes a hit as one JSON object, with its severity, and the end of the line.
+pub(crate) fn write_json_line(mut out: impl Write, hit: &Hit) -> Result<()> {
+    #[derive(serde::Serialize)]
+    struct Told<'a> {
+        #[serde(flatten)]
+        hit: &'a Hit,
+        severity: u8,
+    }
+    let severity = severity(hit);
+    serde_json::to_writer(&mut out, &Told { hit, severity }).map_err(std::io::Error::from)?;
+    out.write_all(b"\n")
+}
+
+fn severity(hit: &Hit) -> u8 {
+    Severity::of_measures(&hit.measures).score()
+}
+
+/// Sequence numbers with a space between.
+fn evidence(hit: &Hit) -> String {
+    let seqs: Vec<_> = hit.evidence.iter().map(u64::to_string).collect();
+    seqs.join(" ")
 }
 
 /// `cancel_quantity 4600 > 4000; cancel_count 4 > 3`.

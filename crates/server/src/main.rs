@@ -25,6 +25,7 @@ mod gateway;
 mod guests;
 mod hit_writer;
 mod hits_log;
+mod in_force;
 mod jobs;
 mod logging;
 mod measure;

@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 
 use tapewatch_detect::{DetectConfig, Disabled, Shard};
 use tapewatch_journal::{Journal, Readers, Retention};
-use tapewatch_model::{Bucket, Hit};
+use tapewatch_model::{Bucket, Hit, Tells};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::arrivals::Arrivals;
@@ -17,6 +17,7 @@ use crate::checkpoint::Writer;
 use crate::failure::Failure;
 use crate::fold::{Fold, Placed, Totals};
 use crate::hits_log::{HitsLog, HitsReaders};
+use crate::in_force::{self, InForce};
 use crate::metrics::Metrics;
 
 mod worker;
@@ -90,6 +91,8 @@ pub(crate) struct Live {
     pub(crate) late_rows: AtomicU64,
     /// What there is to tell of guests that stopped.
     disabled: Mutex<Vec<String>>,
+    /// The configuration in force, and its detectors.
+    in_force: Mutex<Arc<(DetectConfig, Vec<InForce>)>>,
 }
 
 impl Live {
@@ -97,6 +100,21 @@ impl Live {
     pub(crate) fn disabled(&self) -> Vec<String> {
         let disabled = self.disabled.lock();
         disabled.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The configuration in force, and its detectors.
+    pub(crate) fn in_force(&self) -> Arc<(DetectConfig, Vec<InForce>)> {
+        let in_force = self.in_force.lock();
+        Arc::clone(&in_force.unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Shows a configuration that came into force; what its detectors lack is told to the operator.
+    pub(crate) fn show_config(&self, config: &DetectConfig) {
+        for line in in_force::missing(config, Tells::ALL) {
+            tracing::warn!("{line}");
+        }
+        let now = Arc::new((config.clone(), in_force::list(config)));
+        *self.in_force.lock().unwrap_or_else(PoisonError::into_inner) = now;
     }
 
     /// Shows the guests that stopped; those that are new are told to the operator.
@@ -288,6 +306,7 @@ pub(crate) fn spawn(
     }
     // What was found again while the state was made.
     worker.tell_hits()?;
+    live.show_config(config);
     worker.show();
     let thread = std::thread::Builder::new()
         .name("pipeline".to_owned())

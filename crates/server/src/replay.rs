@@ -9,9 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 
-use tapewatch_detect::{
-    DetectConfig, Disabled, Engine, Need, Shard, detectors, merge_shards, settle,
-};
+use tapewatch_detect::{DetectConfig, Disabled, Engine, Shard, merge_shards, settle};
 use tapewatch_model::{
     DeadLetter, EventTypes, Hit, OrderBatch, OrderSource, Progress, SourceError,
 };
@@ -22,8 +20,9 @@ use crate::config::Config;
 use crate::failure::Failure;
 use crate::guests;
 use crate::hit_writer::HitWriter;
+use crate::in_force;
 use crate::progress::{RowProgress, per_second, refused};
-use crate::source::{FileFormat, format_of, open};
+use crate::source::{format_of, open};
 use crate::{recovery, up};
 
 /// Batches that may wait for a thread.
@@ -43,7 +42,6 @@ pub(crate) fn run(args: &ReplayArgs) -> Result<(), Failure> {
     match &args.file {
         Some(path) => {
             let format = format_of(path)?;
-            say_what_stays_off(&config, &format);
             let source = open(path, &format)?;
             Replay::new(args, config)?.run(source, &path.display().to_string())
         }
@@ -65,26 +63,6 @@ pub(crate) fn run(args: &ReplayArgs) -> Result<(), Failure> {
                 Replay::new(args, config)?.run(Box::new(stored), &name)
             })
         }),
-    }
-}
-
-/// Names the detectors that a source of this form cannot serve: they find nothing in it.
-fn say_what_stays_off(config: &DetectConfig, format: &FileFormat) {
-    if matches!(format, FileFormat::Csv | FileFormat::Parquet) {
-        return; // these may tell everything
-    }
-    let missing = [Need::Trader, Need::Capacity];
-    let off: Vec<&str> = detectors()
-        .filter(|info| config.params(info.id).is_some())
-        .filter(|info| info.needs.iter().any(|need| missing.contains(need)))
-        .map(|info| info.id)
-        .collect();
-    if !off.is_empty() {
-        let what = Need::Trader.words();
-        eprintln!(
-            "the source does not tell {what}: off for it: {}",
-            off.join(", ")
-        );
     }
 }
 
@@ -170,6 +148,8 @@ impl<'a> Replay<'a> {
         mut source: Box<dyn OrderSource + Send + '_>,
         name: &str,
     ) -> Result<(), Failure> {
+        let missing = in_force::missing(&self.config, source.tells());
+        missing.iter().for_each(|line| eprintln!("{name}: {line}"));
         source.want(self.wanted()?);
         let out = BufWriter::with_capacity(1 << 16, std::io::stdout().lock());
         let mut writer = HitWriter::new(out, self.args.format);

@@ -23,7 +23,7 @@ const WATCH: Duration = Duration::from_secs(2);
 const TAPES: &str = "tests/tapes";
 
 /// Files by name, with their texts.
-type Texts = Vec<(String, String)>;
+type Texts = [(String, String)];
 
 /// Runs `tapewatch rules …`; what is to be printed.
 pub(crate) fn run(command: &RulesCommand) -> Result<String, Failure> {
@@ -54,14 +54,18 @@ pub(crate) fn load(path: &Path) -> Result<Rules, Failure> {
     parse(&texts(path)?).map_err(Failure::usage)
 }
 
-fn parse(texts: &Texts) -> Result<Rules, String> {
+/// Reads the texts of rules, each with the name that messages give it.
+///
+/// # Errors
+/// A line for everything that is wrong.
+pub(crate) fn parse(texts: &Texts) -> Result<Rules, String> {
     Rules::parse(texts).map_err(|errors| {
         let lines: Vec<_> = errors.iter().map(RuleError::to_string).collect();
         lines.join("\n")
     })
 }
 
-fn texts(path: &Path) -> Result<Texts, Failure> {
+fn texts(path: &Path) -> Result<Vec<(String, String)>, Failure> {
     let failed = |path: &Path, error: std::io::Error| {
         Failure::usage(format!(
             "cannot read rules from {}: {error}",
@@ -190,7 +194,7 @@ async fn watch(shared: Shared, dir: PathBuf, detect: DetectConfig) {
         }
     };
     // What was read when the process began may have changed since: the first look compares.
-    let mut seen: Option<Texts> = None;
+    let mut seen: Option<Vec<(String, String)>> = None;
     loop {
         let asked = tokio::select! {
             () = shared.stopped() => return,

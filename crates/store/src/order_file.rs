@@ -23,6 +23,7 @@ use parquet::arrow::arrow_reader::{
 use parquet::errors::ParquetError;
 use tapewatch_model::{
     DeadLetter, EventTypes, OrderBatch, OrderColumns, OrderSource, Progress, RowError, SourceError,
+    Tells,
 };
 
 use columns::{Codes, Columns};
@@ -175,6 +176,16 @@ impl Places {
         self.all.into_iter().chain(some)
     }
 
+    /// What rows with these columns may tell.
+    fn tells(&self) -> Tells {
+        let [_, exec_id, _, flags] = self.some.map(|place| place.is_some());
+        Tells {
+            trader: true,
+            exec_id,
+            capacity: flags,
+        }
+    }
+
     /// The same columns in a batch that has no others: it has them in the file's order.
     fn projected(&self) -> Self {
         let place = |root| self.roots().filter(|&other| other < root).count();
@@ -323,6 +334,10 @@ impl OrderSource for ParquetOrders {
 
     fn want(&mut self, events: EventTypes) {
         self.wanted = events;
+    }
+
+    fn tells(&self) -> Tells {
+        self.places.tells()
     }
 
     fn progress(&self) -> Progress {

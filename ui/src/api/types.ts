@@ -70,6 +70,10 @@ export interface Alert extends Details {
   readonly evidence: readonly number[];
   readonly evidence_total: number;
   readonly text: string;
+  /** 0 to 100; of its gravest hit. */
+  readonly severity: number;
+  /** Why it was expected; not there when it was not. */
+  readonly suppressed?: string;
 }
 
 export type Frame =

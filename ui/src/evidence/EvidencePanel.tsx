@@ -6,6 +6,7 @@ import type { Alert, Measure, Order } from "../api/types";
 import { formatDuration, timeParts } from "../exact/time";
 import { Time } from "../grid/Time";
 import { EventType, words } from "../live/columns";
+import { Severity } from "../severity/Severity";
 import { Timeline } from "./Timeline";
 
 interface EvidenceProps {
@@ -54,7 +55,9 @@ export function EvidencePanel({ alert, onClose }: EvidenceProps) {
     >
       <header>
         <div>
-          <h2>Evidence</h2>
+          <h2>
+            Evidence <Severity score={alert.severity} suppressed={alert.suppressed} />
+          </h2>
           <p className="who">
             {alert.detector} · {alert.sym} · {alert.trader}
             {alert.side === "" ? "" : ` · ${alert.side}`}
@@ -66,6 +69,9 @@ export function EvidencePanel({ alert, onClose }: EvidenceProps) {
       </header>
       <div className="evidence-body">
         <p className="sentence">{alert.text}</p>
+        {alert.suppressed !== undefined && (
+          <p className="quiet reason">Suppressed as expected: {alert.suppressed}</p>
+        )}
         <h3>Measures</h3>
         <div className="measures">
           {alert.measures.map((measure) => (
@@ -110,12 +116,16 @@ function MeasureBar({ measure }: { readonly measure: Measure }) {
     <div className="measure" data-testid="measure">
       <span className="name">{words(measure.name)}</span>
       <span className="numbers">
-        <b>{measure.value}</b> <span className="quiet">threshold {measure.threshold}</span>
+        <b>{measure.value}</b>{" "}
+        {threshold !== 0 && <span className="quiet">threshold {measure.threshold}</span>}
       </span>
-      <div className="bar" aria-hidden="true">
-        <div className={value > threshold ? "fill over" : "fill"} style={{ width: percent(value) }} />
-        <div className="mark" style={{ left: percent(threshold) }} />
-      </div>
+      {/* A measure without a threshold is only told. */}
+      {threshold !== 0 && (
+        <div className="bar" aria-hidden="true">
+          <div className={value > threshold ? "fill over" : "fill"} style={{ width: percent(value) }} />
+          <div className="mark" style={{ left: percent(threshold) }} />
+        </div>
+      )}
     </div>
   );
 }

@@ -50,7 +50,7 @@ export function Timeline({ alert, orders }: TimelineProps) {
         ))}
         <path className="sum" d={path} />
         {last !== undefined && (
-          <text className="last" x={x(1) - 6} y={y(Number(last.sum)) + 4} textAnchor="end">
+          <text className="last" x={x(1) - 6} y={y(Number(last.sum)) - 5} textAnchor="end">
             {last.sum}
           </text>
         )}

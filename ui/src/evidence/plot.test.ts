@@ -10,7 +10,7 @@ const cancel = (seq: number, second: number, quantity: string): Order => ({
 const alert = (first: number, last: number): Alert => ({
   ...cancel(10, last, "1300"), alert_id: "a", detector: "spoofing", detector_version: 1, config_version: "c",
   first_time: at(first), hits: 1, measures: [{ name: "cancel_quantity", value: "4600", threshold: "4000" }],
-  lookback_ns: 25e9, evidence: [], evidence_total: 4, text: "",
+  lookback_ns: 25e9, evidence: [], evidence_total: 4, text: "", severity: 30,
 });
 
 it("places the cancels of the demo and sums them", () => {

@@ -55,7 +55,7 @@ export function GridHead<T extends object>({ gridId, table, byId }: HeadProps<T>
                 aria-label={`Filter ${ours.label}`}
                 aria-invalid={!filter.ok}
                 title={filter.ok ? HELP[ours.kind] : filter.message}
-                placeholder={PLACEHOLDER[ours.kind]}
+                placeholder={ours.example ?? PLACEHOLDER[ours.kind]}
                 size={1}
                 spellCheck={false}
                 autoComplete="off"

@@ -12,6 +12,8 @@ export interface GridColumn<T> {
   readonly kind: ColumnKind;
   /** The exact value as text; undefined when there is none. */
   readonly value: (row: T) => string | undefined;
+  /** An example of a filter, where that of the kind would mislead. */
+  readonly example?: string;
   /** Show the exact sum in group rows (numbers only). */
   readonly sum?: boolean;
   /** Not shown until it is switched on under Columns. */

@@ -104,7 +104,7 @@ class LiveData {
   private flush(): void {
     this.flushTimer = undefined;
     const from = this.newsFrom;
-    const news = from === null ? [] : this.fresh.filter((alert) => alert.seq >= from);
+    const news = from === null ? [] : this.fresh.filter((alert) => alert.seq >= from && alert.suppressed === undefined);
     this.fresh = [];
     for (const alert of news) this.flashing.add(alert.alert_id);
     if (news.length > 0) {

@@ -21,23 +21,43 @@ function limitNote(held: number, total: number | undefined): string | undefined 
   return `latest ${held.toLocaleString("en")}${of}; use SQL for the rest`;
 }
 
-export function LiveTab() {
+interface LiveProps {
+  /** Whose alerts alone are shown; all when null. */
+  readonly trader: string | null;
+  readonly onTrader: (trader: string | null) => void;
+}
+
+export function LiveTab({ trader, onTrader }: LiveProps) {
   const orders = useLive((state) => state.orders);
-  const alerts = useLive((state) => state.alerts);
+  const allAlerts = useLive((state) => state.alerts);
   const newAlerts = useLive((state) => state.newAlerts);
   const orderTotal = useLive((state) => state.status?.orders);
   const alertTotal = useLive((state) => state.status?.alerts);
+  const [withSuppressed, setWithSuppressed] = useState(false);
   const [openId, setOpenId] = useState<string | null>(null);
   const opener = useRef<Element | null>(null);
 
-  const names = measureNames(alerts).join("\n");
-  const columns = useMemo(() => alertColumns(names === "" ? [] : names.split("\n")), [names]);
+  const ofTrader = useMemo(
+    () => (trader === null ? allAlerts : allAlerts.filter((alert) => alert.trader === trader)),
+    [allAlerts, trader],
+  );
+  const unexpected = useMemo(
+    () => ofTrader.filter((alert) => alert.suppressed === undefined),
+    [ofTrader],
+  );
+  const suppressed = ofTrader.length - unexpected.length;
+  const alerts = withSuppressed ? ofTrader : unexpected;
+  const names = measureNames(alerts)?.join("\n") ?? null;
+  const columns = useMemo(
+    () => alertColumns(names === null ? null : names.split("\n").filter((name) => name !== "")),
+    [names],
+  );
   const told = detailsTold(orders).join("\n");
   const ofOrders = useMemo(
     () => orderColumns(told === "" ? [] : (told.split("\n") as (keyof Details)[])),
     [told],
   );
-  const open = openId === null ? undefined : alerts.find((alert) => alert.alert_id === openId);
+  const open = openId === null ? undefined : allAlerts.find((alert) => alert.alert_id === openId);
 
   const close = () => {
     setOpenId(null);
@@ -64,18 +84,50 @@ export function LiveTab() {
           rowKey={(row) => row.alert_id}
           sort={newestAlerts}
           rowTestId="alert-row"
-          rowClass={(row) => (newAlerts.has(row.alert_id) ? "fresh" : "")}
+          rowClass={(row) =>
+            `${newAlerts.has(row.alert_id) ? "fresh" : ""} ${row.suppressed === undefined ? "" : "expected"}`
+          }
           selected={openId ?? ""}
           onOpen={(row) => {
             opener.current = document.activeElement;
             setOpenId(row.alert_id);
           }}
-          note={limitNote(alerts.length, alertTotal)}
-          empty={
+          note={limitNote(allAlerts.length, alertTotal)}
+          tools={
             <>
-              <strong>No alerts.</strong> An alert appears here the moment a detector’s condition
-              holds. Press <b>Push data</b> to feed ten demo orders that raise one.
+              {suppressed > 0 && (
+                <button
+                  type="button"
+                  aria-pressed={withSuppressed}
+                  data-testid="suppressed"
+                  title="Alerts that a suppression in force says are expected"
+                  onClick={() => setWithSuppressed(!withSuppressed)}
+                >
+                  {withSuppressed ? "Hide" : "Show"} {suppressed.toLocaleString("en")} suppressed
+                </button>
+              )}
+              {trader !== null && (
+                <span className="chip only" data-testid="only-trader">
+                  {trader === "" ? "(no trader)" : trader} only
+                  <button type="button" aria-label="Alerts of all traders" onClick={() => onTrader(null)}>
+                    ×
+                  </button>
+                </span>
+              )}
             </>
+          }
+          empty={
+            suppressed > 0 || trader !== null ? (
+              <>
+                <strong>No alerts to show.</strong>
+                {suppressed > 0 && ` ${suppressed} suppressed: the button above shows them.`}
+              </>
+            ) : (
+              <>
+                <strong>No alerts.</strong> An alert appears here the moment a detector’s condition
+                holds. Press <b>Push data</b> to feed ten demo orders that raise one.
+              </>
+            )
           }
         />
         <Grid

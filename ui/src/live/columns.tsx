@@ -1,4 +1,5 @@
 // Owns the columns of the orders grid and the alerts grid.
+import { Severity } from "../severity/Severity";
 import type { Alert, Details, Order } from "../api/types";
 import type { GridColumn } from "../grid/types";
 
@@ -38,11 +39,19 @@ export function orderColumns(told: readonly (keyof Details)[]): readonly GridCol
 }
 
 const beforeMeasures: readonly GridColumn<Alert>[] = [
-  { id: "time", label: "time (UTC)", kind: "time", value: (row) => row.time },
+  {
+    id: "severity",
+    label: "severity",
+    kind: "number",
+    example: ">=60",
+    value: (row) => String(row.severity),
+    render: (_, row) => <Severity score={row.severity} suppressed={row.suppressed} />,
+  },
+  { id: "detector", label: "detector", kind: "text", value: (row) => row.detector },
   { id: "sym", label: "sym", kind: "text", value: (row) => row.sym },
   { id: "trader", label: "trader", kind: "text", value: (row) => row.trader },
   { id: "side", label: "side", kind: "text", value: (row) => row.side },
-  { id: "detector", label: "detector", kind: "text", value: (row) => row.detector },
+  { id: "time", label: "time (UTC)", kind: "time", value: (row) => row.time },
   { id: "hits", label: "hits", kind: "number", value: (row) => String(row.hits), sum: true },
 ];
 
@@ -53,19 +62,37 @@ const afterMeasures: readonly GridColumn<Alert>[] = [
   { id: "first_time", label: "first time (UTC)", kind: "time", value: (row) => row.first_time },
   { id: "seq", label: "seq", kind: "number", value: (row) => String(row.seq) },
   { id: "alert_id", label: "alert id", kind: "text", value: (row) => row.alert_id },
+  { id: "suppressed", label: "suppressed because", kind: "text", value: (row) => row.suppressed },
 ];
+
+/** What happened, where the alerts have no measures in common. */
+const sentence: GridColumn<Alert> = {
+  id: "text",
+  label: "what happened",
+  kind: "text",
+  value: (row) => row.text,
+  render: (value) => (
+    <span className="clipped" title={value}>
+      {value}
+    </span>
+  ),
+};
 
 const fixedIds = new Set([...beforeMeasures, ...afterMeasures].map((column) => column.id));
 
-/** The names of all measures of these alerts, in the order they first come up. */
-export function measureNames(alerts: readonly Alert[]): string[] {
+/** The measures of these alerts, in the order they first come up; null when detectors differ. */
+export function measureNames(alerts: readonly Alert[]): string[] | null {
   const names = new Set<string>();
-  for (const alert of alerts) for (const measure of alert.measures) names.add(measure.name);
+  for (const alert of alerts) {
+    if (alert.detector !== alerts[0]?.detector) return null;
+    for (const measure of alert.measures) names.add(measure.name);
+  }
   return [...names];
 }
 
-/** The columns of the alerts grid with one column per measure. */
-export function alertColumns(measures: readonly string[]): readonly GridColumn<Alert>[] {
+/** The columns of the alerts grid: one per measure of the one detector, else what happened. */
+export function alertColumns(measures: readonly string[] | null): readonly GridColumn<Alert>[] {
+  if (measures === null) return [...beforeMeasures, sentence, ...afterMeasures];
   const columns = measures.map((name): GridColumn<Alert> => ({
     id: fixedIds.has(name) ? `measure_${name}` : name,
     label: words(name),

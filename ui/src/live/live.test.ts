@@ -31,6 +31,7 @@ const alert = (alert_id: string, seq: number, hits = 1): Alert => ({
   evidence: [],
   evidence_total: 0,
   text: `text of ${alert_id}`,
+  severity: 40,
 });
 const seqs = (buffer: OrderBuffer) => buffer.snapshot().map((row) => row.seq);
 
@@ -82,7 +83,15 @@ describe("alerts", () => {
     expect(announce([1, 2, 3, 4].map((seq) => alert(`${seq}`, seq)))).toBe("4 new alerts.");
   });
 
-  it("get a column per measure", () => {
+  it("of several detectors say what happened in one column, whatever they measure", () => {
+    const rows = [alert("a", 1), { ...alert("b", 2), detector: "layering" }];
+    expect(measureNames(rows)).toBeNull();
+    const ids = alertColumns(null).map((column) => column.id);
+    expect(ids).toContain("text");
+    expect(ids).not.toContain("cancel_quantity");
+  });
+
+  it("of one detector get a column per measure", () => {
     const rows = [alert("a", 1), { ...alert("b", 2), measures: [{ name: "price", value: "7", threshold: "5" }] }];
     const columns = alertColumns(measureNames(rows));
     const find = (id: string) => columns.find((column) => column.id === id);

@@ -5,6 +5,7 @@ import { PushControl } from "./PushControl";
 
 export const TABS = [
   { id: "live", label: "Live" },
+  { id: "traders", label: "Traders" },
   { id: "sql", label: "SQL" },
   { id: "dead-letters", label: "Dead letters" },
 ] as const;

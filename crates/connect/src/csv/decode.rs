@@ -5,7 +5,7 @@
 //! price, quantity, and then the texts, which [`tapewatch_model::OrderBatch::push`] checks.
 
 use tapewatch_model::{
-    Details, EventType, EventTypes, Flags, OrderBatch, Price, RowError, RowRef, Side,
+    Details, EventType, EventTypes, Flags, OrderBatch, Price, RowError, RowRef, Side, Tells,
 };
 
 use super::fast::{NumberText, TimeReader, read_price, read_quantity};
@@ -29,6 +29,11 @@ impl Decoder {
             columns,
             times: TimeReader::default(),
         }
+    }
+
+    /// What the rows may tell.
+    pub(super) fn tells(&self) -> Tells {
+        self.columns.tells()
     }
 
     /// Bytes of the line that `data` begins with, when a short look tells that its event is not

@@ -3,6 +3,8 @@
 //! Invariant: a [`Columns`] has every column of the schema exactly once, and an optional one at most
 //! once.
 
+use tapewatch_model::Tells;
+
 use super::framing::Fields;
 
 /// The columns in the words of the message to the user.
@@ -108,6 +110,22 @@ impl Columns {
             quantity,
             details: DetailColumns::find(header, &names)?,
         })
+    }
+}
+
+impl Columns {
+    /// What rows with these columns may tell.
+    pub(super) fn tells(&self) -> Tells {
+        let there = |place: fn(&DetailColumns) -> usize| {
+            self.details
+                .as_ref()
+                .is_some_and(|columns| place(columns) != ABSENT)
+        };
+        Tells {
+            trader: true,
+            exec_id: there(|columns| columns.exec_id),
+            capacity: there(|columns| columns.flags),
+        }
     }
 }
 

@@ -8,22 +8,22 @@ use std::sync::Arc;
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use tapewatch_model::{EVIDENCE_MAX, EventType, EventTypes, Side};
 
 use crate::config::ConfigError;
 use crate::detector::{Built, Detector, Findings, ParamMap, Registration, Rows, Spot};
 use crate::kdb_cache::{EntityCache, Floors};
+use crate::params::Profiles;
 use crate::reference::Reference;
 use crate::window::{AT_ONCE, Coming, Kept, SavedWindow, Windows};
 
 #[path = "spoofing/params.rs"]
 mod params;
 
-use params::{Entity, INFO, Mode, Params};
+use params::{Entity, INFO, Mode, Params, complete};
 
 pub(crate) const REGISTRATION: Registration = Registration {
-    info: &INFO,
+    info: &const { INFO },
     complete,
     build,
 };
@@ -31,25 +31,15 @@ pub(crate) const REGISTRATION: Registration = Registration {
 /// Most cancels kept for one entity; beyond, the oldest goes and is counted as an overflow.
 const KEPT_MAX: usize = 100_000;
 
-fn complete(params: &ParamMap) -> Result<ParamMap, ConfigError> {
-    let whole = serde_json::to_value(Params::read(params)?);
-    match whole {
-        Ok(Value::Object(map)) => Ok(map),
-        _ => Err(ConfigError::Form(
-            "the parameters have no JSON form".to_owned(),
-        )),
-    }
-}
-
-fn build(set: u32, params: &ParamMap, _: &Arc<Reference>) -> Built {
-    Ok(Box::new(Spoofing::new(set, Params::read(params)?)))
+fn build(set: u32, params: &ParamMap, reference: &Arc<Reference>) -> Built {
+    Ok(Box::new(Spoofing::new(set, params, reference)?))
 }
 
 /// Parameters, and the number under which what they find is told.
 #[derive(Debug, Clone)]
 struct Set {
     number: u32,
-    params: Params,
+    params: Profiles<Params>,
 }
 
 /// Sets of one shape.
@@ -65,6 +55,8 @@ struct Sets {
 #[derive(Clone)]
 struct Spoofing {
     sets: Sets,
+    /// For the profiles of sets to come.
+    reference: Arc<Reference>,
     measured: Measured,
     overflows: u64,
     /// The instrument seen last, where they come one after another.
@@ -120,11 +112,13 @@ impl Measured {
 impl Sets {
     fn new(all: Vec<Set>) -> Self {
         let params = all.iter().map(|set| &set.params);
-        let quantities = params
-            .clone()
-            .map(|p| i128::from(p.cancel_quantity.units()));
+        let params: Vec<&Params> = params
+            .flat_map(|own| own.others().chain([own.usual()]))
+            .collect();
+        let quantities = params.iter().map(|p| i128::from(p.cancel_quantity.units()));
         let least_quantity = quantities.min().unwrap_or_default();
-        let least_count = params.map(|p| p.cancel_count).min().unwrap_or_default();
+        let counts = params.iter().map(|p| p.cancel_count);
+        let least_count = counts.min().unwrap_or_default();
         Self {
             all,
             least_quantity,
@@ -136,7 +130,7 @@ impl Sets {
     fn common(&self) -> Params {
         self.all
             .first()
-            .map(|set| set.params.clone())
+            .map(|set| set.params.usual().clone())
             .unwrap_or_default()
     }
 
@@ -155,6 +149,7 @@ impl Sets {
         findings: &mut dyn Findings,
     ) {
         for Set { number, params } in &self.all {
+            let params = params.at(|| rows.class_and_group(cancel.row));
             if count <= params.cancel_count
                 || quantity <= i128::from(params.cancel_quantity.units())
             {
@@ -177,15 +172,21 @@ impl Sets {
 }
 
 impl Spoofing {
-    fn new(number: u32, params: Params) -> Self {
-        Self {
-            measured: Measured::new(&params),
+    fn new(
+        number: u32,
+        params: &ParamMap,
+        reference: &Arc<Reference>,
+    ) -> Result<Self, ConfigError> {
+        let params = Profiles::<Params>::read(INFO.id, params, reference)?;
+        Ok(Self {
+            measured: Measured::new(params.usual()),
             sets: Sets::new(vec![Set { number, params }]),
+            reference: Arc::clone(reference),
             overflows: 0,
             instrument: None,
             cancels: Vec::new(),
             rows: Vec::new(),
-        }
+        })
     }
 
     /// Measures the cancels at some rows of the batch.
@@ -318,6 +319,12 @@ impl Detector for Spoofing {
         matches!(self.measured, Measured::Caches(_))
     }
 
+    fn wants_details(&self) -> bool {
+        // Whose client the account is.
+        let mut sets = self.sets.all.iter();
+        sets.any(|set| set.params.others().next().is_some())
+    }
+
     fn apply(&mut self, rows: &Rows<'_>, findings: &mut dyn Findings) {
         let mut cancels = std::mem::take(&mut self.rows);
         rows.of_types(EventTypes::of(&[EventType::Cancelled]), &mut cancels);
@@ -336,9 +343,14 @@ impl Detector for Spoofing {
         self.measured = Measured::new(&self.sets.common());
     }
 
-    fn reconfigure(&mut self, params: &ParamMap, _: &Arc<Reference>) -> Result<(), ConfigError> {
-        let params = Params::read(params)?;
-        let fits = params.shape() == self.sets.common().shape();
+    fn reconfigure(
+        &mut self,
+        params: &ParamMap,
+        reference: &Arc<Reference>,
+    ) -> Result<(), ConfigError> {
+        let params = Profiles::<Params>::read(INFO.id, params, reference)?;
+        let fits = params.usual().shape() == self.sets.common().shape();
+        self.reference = Arc::clone(reference);
         self.sets = Sets::new(vec![Set { number: 0, params }]);
         if !fits {
             self.clear();
@@ -347,8 +359,8 @@ impl Detector for Spoofing {
     }
 
     fn share(&mut self, set: u32, params: &ParamMap) -> Result<bool, ConfigError> {
-        let params = Params::read(params)?;
-        let fits = params.shape() == self.sets.common().shape();
+        let params = Profiles::<Params>::read(INFO.id, params, &self.reference)?;
+        let fits = params.usual().shape() == self.sets.common().shape();
         if fits {
             let mut all = std::mem::take(&mut self.sets.all);
             all.push(Set {

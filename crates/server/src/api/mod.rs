@@ -28,7 +28,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 pub(crate) use gate::Gate;
-pub(crate) use ingest::{BUCKET_TYPE, IngestAnswer};
+pub(crate) use ingest::BUCKET_TYPE;
 pub(crate) use page::asset;
 
 use crate::shared::Shared;

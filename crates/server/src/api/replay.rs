@@ -13,7 +13,9 @@ use tapewatch_store::HistoryOrders;
 use utoipa::ToSchema;
 
 use crate::api::error::{ApiError, ErrorBody};
+use crate::hit_writer::write_json_line;
 use crate::shared::Shared;
+use crate::{guests, rules};
 
 /// What to replay.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -25,12 +27,46 @@ pub(crate) struct ReplayRequest {
     /// End of the event times, itself not included.
     #[schema(value_type = String)]
     to: Time,
-    /// Only these detectors; all unless said.
+    /// Begin with what is in force in this process (detectors, parameters, rules, components,
+    /// suppressions, reference tables) instead of the defaults.
+    #[serde(default)]
+    in_force: bool,
+    /// Rules, each the text of a rule's file (TOML); instead of those in force.
+    #[serde(default)]
+    rules: Vec<String>,
+    /// Only these detectors and rules, or `all`; unless said, those that the configuration and
+    /// `rules` switch on.
     #[serde(default)]
     detectors: Vec<String>,
-    /// Parameters, as `spoofing.lookback=10s`; defaults unless said.
+    /// Parameters, as `spoofing.lookback=10s`.
     #[serde(default)]
     set: Vec<String>,
+}
+
+impl ReplayRequest {
+    /// The configuration that it asks for.
+    fn config(&self, shared: &Shared) -> Result<DetectConfig, ApiError> {
+        let mut config = match self.in_force {
+            true => shared.live.in_force().0.clone(),
+            false => DetectConfig::default(),
+        };
+        if !self.rules.is_empty() {
+            let named = |(at, text): (usize, &String)| (format!("rules[{at}]"), text.clone());
+            let texts: Vec<_> = self.rules.iter().enumerate().map(named).collect();
+            config = config.with_rules(rules::parse(&texts).map_err(ApiError::bad_request)?);
+        }
+        if self.detectors == ["all"] {
+            config.all().map_err(ApiError::bad_request)?;
+        } else if !self.detectors.is_empty() {
+            config
+                .only(&self.detectors)
+                .map_err(ApiError::bad_request)?;
+        }
+        for assignment in &self.set {
+            config.set(assignment).map_err(ApiError::bad_request)?;
+        }
+        Ok(config)
+    }
 }
 
 /// Runs the detectors over the orders between two times, in the order in which they came, and
@@ -42,16 +78,9 @@ pub(crate) async fn replay(
     State(shared): State<Shared>,
     Json(request): Json<ReplayRequest>,
 ) -> Result<impl IntoResponse, ApiError> {
-    let mut config = DetectConfig::default();
-    if !request.detectors.is_empty() {
-        config
-            .only(&request.detectors)
-            .map_err(ApiError::bad_request)?;
-    }
-    for assignment in &request.set {
-        config.set(assignment).map_err(ApiError::bad_request)?;
-    }
-    let engine = Engine::new(&config, Shard::WHOLE).map_err(ApiError::bad_request)?;
+    let config = request.config(&shared)?;
+    let engine = Engine::with_guests(&config, Shard::WHOLE, guests::provider())
+        .map_err(ApiError::bad_request)?;
     // Where queries run, a batch at a time: a replay must not delay publishing either.
     let (store, sql) = (shared.store.clone(), shared.sql.clone());
     let orders = sql
@@ -87,10 +116,13 @@ async fn next_lines(
     };
     let mut hits: Vec<Hit> = Vec::new();
     engine.apply(&batch, &mut hits);
+    if let Some(stopped) = engine.disabled().first() {
+        // Its hits would not be whole: the answer breaks off instead of ending as if they were.
+        return Err(stopped.to_string());
+    }
     let mut lines = Vec::new();
     for hit in &hits {
-        serde_json::to_writer(&mut lines, hit).map_err(|error| error.to_string())?;
-        lines.push(b'\n');
+        write_json_line(&mut lines, hit).map_err(|error| error.to_string())?;
     }
     Ok(Some((Bytes::from(lines), (orders, engine))))
 }

@@ -9,6 +9,7 @@ use utoipa::ToSchema;
 
 use crate::api::error::{ApiError, ErrorBody};
 use crate::fold::lock;
+use crate::in_force::InForce;
 use crate::jobs::Job;
 use crate::shared::Shared;
 
@@ -29,6 +30,8 @@ pub(crate) struct Status {
     recent_orders: u64,
     /// The sequence number that the next row gets.
     next_seq: u64,
+    /// Detectors and rules in force.
+    detectors: Vec<InForce>,
     /// Detectors brought by users that failed and are disabled: which, since when, why, what to do.
     disabled: Vec<String>,
     /// Feeds that run inside the process, newest first.
@@ -49,6 +52,7 @@ pub(crate) async fn status(State(shared): State<Shared>) -> Json<Status> {
         late_rows: shared.live.late_rows.load(Ordering::Relaxed),
         recent_orders: counts.recent_orders,
         next_seq: shared.published.borrow().saturating_add(1),
+        detectors: shared.live.in_force().1.clone(),
         disabled: shared.live.disabled(),
         feeds: shared.jobs.list(),
     })

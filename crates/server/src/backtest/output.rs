@@ -12,7 +12,7 @@ use std::sync::{Mutex, PoisonError};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tapewatch_detect::{SetAlert, detectors};
-use tapewatch_model::Id;
+use tapewatch_model::{Id, Severity};
 
 use super::grid::Grid;
 use crate::cli::{BacktestArgs, ReplayFormat};
@@ -57,6 +57,7 @@ impl Line {
             "price": order.price,
             "quantity": order.quantity,
             "measures": first.measures,
+            "first_severity": Severity::of_measures(&first.measures).score(),
             "evidence": first.evidence,
             "evidence_total": first.evidence_total,
             "text": first.text,

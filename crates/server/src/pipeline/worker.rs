@@ -311,6 +311,7 @@ impl Worker {
                 }
                 Staged::Config(mark, config, reply) => {
                     self.fold.config(mark, &config).map_err(Failure::run)?;
+                    self.live.show_config(&config);
                     let _ = reply.send(Ok(mark.seq));
                 }
             }

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, StringArray};
-use tapewatch_model::{Flags, Order, Quantity};
+use tapewatch_model::{Flags, Order, OrderSource as _, Quantity};
 use tapewatch_store::Format;
+use tapewatch_store::order_file::ParquetOrders;
 
 use super::common::{batch, open, order};
 use super::{read, write};
@@ -93,6 +94,11 @@ fn optional_columns_tell_or_are_refused() {
             ],
             [Some("x"), None, Some(""), None, Some("2"), None, None],
         ]),
+    );
+    let tells = ParquetOrders::open(&path).unwrap().tells();
+    assert_eq!(
+        (tells.trader, tells.exec_id, tells.capacity),
+        (true, false, true)
     );
     let (orders, letters) = read(&path, 3);
     let refused: Vec<_> = letters

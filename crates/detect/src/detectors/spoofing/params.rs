@@ -8,14 +8,16 @@ use tapewatch_model::{Decimal, Measure, Quantity, RowRef, Side, TimeSpan};
 
 use crate::config::ConfigError;
 use crate::detector::{DetectorInfo, Finding, Need, ParamInfo, ParamMap};
+use crate::params::ParamSet;
 
-pub(super) static INFO: DetectorInfo = DetectorInfo {
+pub(super) const INFO: DetectorInfo = DetectorInfo {
     id: "spoofing",
     version: 1,
     title: "Many cancels of one trader on one side within a short time",
     rule: "At each cancel of an entity, count the entity's cancels of the lookback up to it and sum \
         their quantities, both ends included. It is a hit when the sum exceeds cancel_quantity and \
-        the count exceeds cancel_count (both strictly). A cancel that itself arrives late is \
+        the count exceeds cancel_count (both strictly); profiles give these two by class and client \
+        group of the cancel. A cancel that itself arrives late is \
         measured over the cancels that had arrived before it.",
     source: "KX, \"Trade surveillance in the cloud\" (surv-cloud), the orderAlerts of its real-time \
         engine; mode seq follows the paper's proposal of an event window for coarse timestamps",
@@ -98,40 +100,40 @@ impl Default for Params {
     }
 }
 
-impl Params {
-    /// Reads complete or partial parameters.
-    pub(super) fn read(params: &ParamMap) -> Result<Self, ConfigError> {
-        let refuse = |reason: String| ConfigError::Param {
-            detector: INFO.id,
-            reason,
-        };
-        for (name, value) in params {
-            // One at a time, so that the error can name it.
-            let one = Map::from_iter([(name.clone(), value.clone())]);
-            serde_json::from_value::<Self>(Value::Object(one)).map_err(|error| {
-                refuse(match error.to_string() {
-                    text if text.contains("unknown field") => text,
-                    text => format!("{name} = {value}: {text}"),
-                })
-            })?;
-        }
-        let read: Self = serde_json::from_value(Value::Object(params.clone()))
-            .map_err(|error| refuse(error.to_string()))?;
-        if read.lookback <= TimeSpan::ZERO || read.lateness < TimeSpan::ZERO {
-            return Err(refuse(
-                "lookback must be longer than nothing, lateness not negative".into(),
-            ));
-        }
-        Ok(read)
-    }
+impl ParamSet for Params {
+    const PARAMS: &'static [ParamInfo] = INFO.params;
 
+    fn check_each(&self) -> Result<(), String> {
+        if self.lookback <= TimeSpan::ZERO || self.lateness < TimeSpan::ZERO {
+            return Err("lookback must be longer than nothing, lateness not negative".to_owned());
+        }
+        Ok(())
+    }
+}
+
+/// Checks parameters and returns them whole. All judge from the same windows, so that a profile can
+/// change thresholds alone.
+pub(super) fn complete(params: &ParamMap) -> Result<ParamMap, ConfigError> {
+    let profiles = params.get("profiles").and_then(Value::as_array);
+    let profiles = profiles.into_iter().flatten().filter_map(Value::as_object);
+    let allowed = ["class", "group", "cancel_quantity", "cancel_count"];
+    for name in profiles.flat_map(Map::keys) {
+        if !allowed.contains(&name.as_str()) {
+            return Err(ConfigError::Param {
+                detector: INFO.id,
+                reason: format!("a profile changes cancel_quantity and cancel_count, not {name}"),
+            });
+        }
+    }
+    crate::params::complete::<Params>(INFO.id, params)
+}
+
+impl Params {
     /// What the windows were built with: when it changes they no longer fit.
     pub(super) fn shape(&self) -> (TimeSpan, TimeSpan, Mode, Entity) {
         (self.lookback, self.lateness, self.mode, self.entity)
     }
-}
 
-impl Params {
     /// What there is to say of a cancel that exceeds both thresholds.
     pub(super) fn finding(
         &self,
