@@ -373,18 +373,14 @@ fn say(
         ),
         None => "and had not traded in it before".to_owned(),
     };
-    let side = if judged.net > 0 {
-        Side::Buy
-    } else {
-        Side::Sell
-    };
+    let bought = judged.net > 0;
     let text = format!(
         "Before news: {owner} {done} {net} of {sym} within {window} before {headline:?} of {time}, \
          {one_way} of all that it traded (at least {most}), {past}; the price then moved by {share} of it (at least {least}), {times} times its \
          volatility before (at least {usual}, where that is known), a gain of {gain} (at least \
          {enough}).",
         owner = step.names().owner(owner),
-        done = done(side),
+        done = done(if bought { Side::Buy } else { Side::Sell }),
         net = Decimal::from_quantity_units(judged.net.saturating_abs()),
         sym = step.sym_name(),
         window = params.window,

@@ -177,10 +177,7 @@ impl RoundTrip {
         // Between two trades of a round trip the position is open: it lasts for the window.
         if state.latch.tells(all.trades, step.time, window) {
             let latest = both.latest.last(with.trades.saturating_mul(2));
-            let mut seqs: Vec<u64> = latest.collect();
-            if !seqs.contains(&step.seq) {
-                seqs.push(step.seq); // with somebody else
-            }
+            let seqs: Vec<u64> = latest.collect();
             found.hit(step, key(step.sym, owner), window, || {
                 told(step, (owner, other), (&all, &with, window), seqs, params)
             });
@@ -230,9 +227,11 @@ fn told(
         most = params.net_share,
         least_share = params.counterparty_share,
     );
+    let finding = finding(step, measures, seqs, text);
     Finding {
-        evidence_total: with.trades.saturating_mul(2),
-        ..finding(step, measures, seqs, text)
+        // The row may be of another trade.
+        evidence_total: with.trades.saturating_mul(2).max(finding.evidence_total),
+        ..finding
     }
 }
 
