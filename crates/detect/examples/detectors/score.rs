@@ -25,6 +25,15 @@ struct Alert {
     text: String,
 }
 
+impl Alert {
+    /// Whether it came on the day of a label.
+    fn is_of_the_day(&self, days: &Days, at: usize) -> bool {
+        let date = |time: i64| Time::from_nanos(time).date();
+        let began = days.truth.get(at).map(|truth| date(truth.from));
+        began == Some(date(self.first))
+    }
+}
+
 /// How good a detector is.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Score {
@@ -112,15 +121,10 @@ fn score<'a>(
                 .is_some_and(|truth| truth.near_miss.is_none())
         };
         let own = |at: &usize| days.truth.get(*at).is_some_and(|truth| truth.kind == id);
-        let date = |time: i64| Time::from_nanos(time).date();
-        let today = |at: &usize| {
-            let began = days.truth.get(*at).map(|truth| date(truth.from));
-            began == Some(date(alert.first))
-        };
         let found: Vec<usize> = labels
             .iter()
             .copied()
-            .filter(|at| own(at) && abuse(at) && today(at))
+            .filter(|at| own(at) && abuse(at) && alert.is_of_the_day(days, *at))
             .collect();
         for at in &found {
             let time = first.entry(*at).or_insert(alert.first);

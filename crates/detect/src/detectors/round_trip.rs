@@ -132,10 +132,9 @@ impl RoundTrip {
         if all.bought < least || all.sold < least {
             return;
         }
-        for other in [new, most.filter(|most| Some(*most) != new)] {
-            if let Some(other) = other {
-                self.judge(step, (owner, other), window, params, found);
-            }
+        let most = most.filter(|most| Some(*most) != new);
+        for other in [new, most].into_iter().flatten() {
+            self.judge(step, (owner, other), window, params, found);
         }
     }
 
