@@ -173,6 +173,11 @@ impl<S: Default, W: Who> Entities<S, W> {
         }
     }
 
+    /// All states.
+    pub(crate) fn states(&self) -> impl Iterator<Item = &S> {
+        self.slots.iter().map(|slot| &slot.state)
+    }
+
     /// How many there are.
     pub(crate) fn len(&self) -> u64 {
         self.slots.len() as u64

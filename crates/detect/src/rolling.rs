@@ -60,6 +60,16 @@ impl<S: Sums> Rolling<S> {
         self.total
     }
 
+    /// The sum of what [`Rolling::add`] would add to at a time that is not before the last one.
+    pub(crate) fn sum(&mut self, time: i64) -> S {
+        let oldest = time.div_euclid(self.length.max(1)).saturating_sub(SLICES);
+        while let Some((_, sum)) = self.slices.front().filter(|slice| slice.0 < oldest) {
+            self.total.take(sum);
+            self.slices.pop_front();
+        }
+        self.total
+    }
+
     /// When the oldest slice began, in nanoseconds; `None` before the first.
     pub(crate) fn begins(&self) -> Option<i64> {
         let (number, _) = self.slices.front()?;

@@ -28,7 +28,7 @@ use crate::command::Command;
 use crate::event::{Event, EventKind};
 use crate::exchange::{Exchange, Instrument};
 use crate::label::Label;
-use crate::market::Phase;
+use crate::market::{Market, Phase};
 use crate::rules::Rules;
 use crate::script::Script;
 use agent::{Agent, Hand, Kind, Scene};
@@ -40,6 +40,8 @@ pub(crate) use pulse::{PARTS, Pulse};
 pub use scenario::{Agents, Scenario, ScenarioError};
 
 const TICK: Price = Price::from_units(10_000_000);
+/// The highest price that trading begins at, in ticks.
+const TICKS_MAX: i64 = 1_000_000;
 /// Orders that wait in one market.
 const ORDERS_MAX: u32 = 1 << 16;
 const WORTH_MOVES_EVERY: i64 = 1_000_000_000;
@@ -88,6 +90,15 @@ impl Simulation {
     /// # Errors
     /// [`ScenarioError`].
     pub fn new(scenario: Scenario) -> Result<Self, ScenarioError> {
+        Self::after(scenario, &[])
+    }
+
+    /// The same of instruments that have traded before: `last` are their last prices in the order of
+    /// their numbers, as [`Simulation::prices`] gives them. The seed says those of the others.
+    ///
+    /// # Errors
+    /// [`ScenarioError`].
+    pub fn after(scenario: Scenario, last: &[Price]) -> Result<Self, ScenarioError> {
         scenario.check()?;
         let lot = Quantity::from_whole(1).unwrap_or_default();
         let mut simulation = Self {
@@ -106,7 +117,7 @@ impl Simulation {
         };
         let mut crowds = Vec::new();
         for number in 0..scenario.instruments {
-            let instrument = simulation.list(number);
+            let instrument = simulation.list(number, last.get(number as usize));
             simulation.announce(instrument);
             crowds.push(simulation.populate(instrument));
         }
@@ -137,6 +148,15 @@ impl Simulation {
     #[must_use]
     pub const fn exchange(&self) -> &Exchange {
         &self.exchange
+    }
+
+    /// The last prices of the instruments, in the order of their numbers.
+    #[must_use]
+    pub fn prices(&self) -> Vec<Price> {
+        self.exchange
+            .markets()
+            .filter_map(Market::reference)
+            .collect()
     }
 
     /// Who stands behind the codes in the events.
@@ -341,10 +361,13 @@ impl Simulation {
         }
     }
 
-    /// Lists one instrument.
-    fn list(&mut self, number: u32) -> Instrument {
+    /// Lists one instrument, at the price that it last had.
+    fn list(&mut self, number: u32, last: Option<&Price>) -> Instrument {
         let mut draws = Draws::new(self.scenario.seed, PULSE_STREAM | u64::from(number));
-        let ticks = draws.between(8_000, 20_000);
+        let drawn = draws.between(8_000, 20_000);
+        let ticks = last
+            .map_or(drawn, |last| last.units() / TICK.units())
+            .clamp(100, TICKS_MAX);
         let reference = Price::from_units(ticks * TICK.units());
         let rules = Rules::new(TICK, self.lot, Some(reference), ORDERS_MAX);
         let listed = rules.ok().map(|rules| self.exchange.list(rules));

@@ -4,14 +4,16 @@ use std::collections::HashMap;
 
 use serde_json::Value;
 use tapewatch_detect::{DetectConfig, Engine, Shard};
-use tapewatch_exchange::{Label, Plan, Scenario, Simulation, Tape};
-use tapewatch_model::{Hit, OrderBatch, TimeSpan};
+use tapewatch_exchange::{Abuse, Label, Pattern, Plan, Scenario, Simulation, Tape};
+use tapewatch_model::{Hit, OrderBatch, Price, TimeSpan};
 
 use crate::Outcome;
 
 const ROWS_AT_ONCE: usize = 8_192;
 const INSTRUMENTS: u32 = 2;
 const DAY: i64 = 86_400_000_000_000;
+/// Days before the first insider trades: what is unusual for him, his past must tell.
+const PAST: i64 = 6;
 
 /// A label, in the words of the rows.
 pub(crate) struct Truth {
@@ -23,7 +25,12 @@ pub(crate) struct Truth {
     pub(crate) to: i64,
     pub(crate) orders: Vec<String>,
     pub(crate) variation: String,
+    /// The number of its day.
+    pub(crate) day: u16,
 }
+
+/// The order of a row: its day, its instrument, its id. Order ids come again on other days.
+pub(crate) type OrderOf = (u16, u16, u64);
 
 /// Days on end.
 pub(crate) struct Days {
@@ -33,8 +40,8 @@ pub(crate) struct Days {
     pub(crate) attempts: Vec<Truth>,
     tables: Vec<Value>,
     pub(crate) seeds: Vec<u64>,
-    /// Instrument and order id of a row, by its sequence number.
-    ids: Vec<(u32, u64)>,
+    /// The order of a row, by its sequence number.
+    ids: Vec<OrderOf>,
 }
 
 impl Days {
@@ -47,24 +54,32 @@ impl Days {
             seeds: seeds.to_vec(),
             ids: Vec::new(),
         };
+        // A day opens where the one before it closed.
+        let mut last = Vec::new();
         for (seed, number) in seeds.iter().zip(0_i64..) {
             let usual = Scenario::default();
             let start = usual
                 .start
                 .saturating_add(TimeSpan::from_nanos(number * DAY));
-            days.add(Scenario {
+            let mut plan = plan;
+            if number < PAST {
+                plan.set(Pattern::Abuse(Abuse::BeforeNews), 0);
+            }
+            let scenario = Scenario {
                 seed: *seed,
                 start,
                 instruments: INSTRUMENTS,
                 plan,
                 ..usual
-            })?;
+            };
+            last = days.add(scenario, &last)?;
         }
         Ok(days)
     }
 
-    fn add(&mut self, scenario: Scenario) -> Outcome<()> {
-        let mut simulation = Simulation::new(scenario)?;
+    /// Adds a day and says its last prices.
+    fn add(&mut self, scenario: Scenario, last: &[Price]) -> Outcome<Vec<Price>> {
+        let mut simulation = Simulation::after(scenario, last)?;
         let mut tape = Tape::new(simulation.accounts().clone());
         let mut events = Vec::new();
         while let Some(now) = simulation.next(&mut events) {
@@ -76,26 +91,34 @@ impl Days {
             }
         }
         self.keep(tape.take());
+        let day = self.day();
+        let truths = |labels: Vec<Label>| {
+            labels
+                .into_iter()
+                .map(|label| truth(&simulation, &label, day))
+        };
+        self.truth.extend(truths(simulation.labels()));
+        self.attempts.extend(truths(simulation.attempts()));
         let tables = serde_json::from_str(&simulation.reference_json())?;
         self.tables.push(tables);
-        let labels = simulation.labels();
-        self.truth
-            .extend(labels.iter().map(|label| truth(&simulation, label)));
-        let attempts = simulation.attempts();
-        let attempts = attempts.iter().map(|label| truth(&simulation, label));
-        self.attempts.extend(attempts);
-        Ok(())
+        Ok(simulation.prices())
+    }
+
+    /// The number of the day that is simulated.
+    fn day(&self) -> u16 {
+        u16::try_from(self.tables.len()).unwrap_or(u16::MAX)
     }
 
     fn keep(&mut self, mut orders: OrderBatch) {
         orders.number_from(self.ids.len() as u64 + 1);
         for (_, row) in orders.rows() {
             let number = |text: &str| text.parse().unwrap_or(0);
-            let sym = row
+            let sym: u16 = row
                 .sym
                 .strip_prefix("SIM")
                 .map_or(0, |sym| sym.parse().unwrap_or(0));
-            self.ids.push((sym, number(row.order_id)));
+            let day = self.day();
+            self.ids.push((day, sym, number(row.order_id)));
         }
         self.batches.push(orders);
     }
@@ -109,7 +132,7 @@ impl Days {
     }
 
     /// The order that a row is of.
-    pub(crate) fn order_of(&self, seq: u64) -> Option<(u32, u64)> {
+    pub(crate) fn order_of(&self, seq: u64) -> Option<OrderOf> {
         self.ids
             .get(usize::try_from(seq).ok()?.checked_sub(1)?)
             .copied()
@@ -126,8 +149,7 @@ impl Days {
     }
 }
 
-fn truth(simulation: &Simulation, label: &Label) -> Truth {
-    use tapewatch_exchange::Pattern;
+fn truth(simulation: &Simulation, label: &Label, day: u16) -> Truth {
     let mut traders: Vec<String> = label
         .accounts
         .iter()
@@ -151,6 +173,7 @@ fn truth(simulation: &Simulation, label: &Label) -> Truth {
             .map(|order| order.0.to_string())
             .collect(),
         variation: label.variation.clone(),
+        day,
     }
 }
 

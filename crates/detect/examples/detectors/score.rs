@@ -3,14 +3,15 @@
 //! Invariant: an alert is of a label when it is of its instrument and rests on one of its orders, or
 //! is of one of its traders while it was played. It is true when one such label is of an abuse of the
 //! detector's own kind; of others when one is of another kind, or of a pattern that was tried and came
-//! to nothing; and else false. A label is found when a true alert is of it.
+//! to nothing; and else false. A label is found when a true alert of its day is of it; a near miss is
+//! flagged when an alert that is not true is of it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use tapewatch_detect::detectors;
 use tapewatch_model::{Hit, Time};
 
-use crate::day::{Days, Truth};
+use crate::day::{Days, OrderOf, Truth};
 
 /// How an alert came about.
 struct Alert {
@@ -19,9 +20,18 @@ struct Alert {
     trader: String,
     first: i64,
     last: i64,
-    /// Instrument and id of the orders that it rests on.
-    orders: BTreeSet<(u32, u64)>,
+    /// The orders that it rests on.
+    orders: BTreeSet<OrderOf>,
     text: String,
+}
+
+impl Alert {
+    /// Whether it came on the day of a label.
+    fn is_of_the_day(&self, days: &Days, at: usize) -> bool {
+        let date = |time: i64| Time::from_nanos(time).date();
+        let began = days.truth.get(at).map(|truth| date(truth.from));
+        began == Some(date(self.first))
+    }
 }
 
 /// How good a detector is.
@@ -111,15 +121,17 @@ fn score<'a>(
                 .is_some_and(|truth| truth.near_miss.is_none())
         };
         let own = |at: &usize| days.truth.get(*at).is_some_and(|truth| truth.kind == id);
-        flagged.extend(labels.iter().filter(|at| own(at) && !abuse(at)));
         let found: Vec<usize> = labels
             .iter()
             .copied()
-            .filter(|at| own(at) && abuse(at))
+            .filter(|at| own(at) && abuse(at) && alert.is_of_the_day(days, *at))
             .collect();
         for at in &found {
             let time = first.entry(*at).or_insert(alert.first);
             *time = (*time).min(alert.first);
+        }
+        if found.is_empty() {
+            flagged.extend(labels.iter().filter(|at| own(at) && !abuse(at)));
         }
         let word = if !found.is_empty() {
             score.hits += 1;
@@ -163,19 +175,16 @@ fn score<'a>(
 /// The labels that an alert is of.
 fn labels_of(alert: &Alert, truth: &[Truth]) -> Vec<usize> {
     let sym = alert.sym.strip_prefix("SIM");
-    let sym: u32 = sym.and_then(|sym| sym.parse().ok()).unwrap_or(0);
+    let sym: u16 = sym.and_then(|sym| sym.parse().ok()).unwrap_or(0);
     let of = |truth: &Truth| {
         let rests = || {
             let mut ids = truth.orders.iter().filter_map(|id| id.parse().ok());
-            ids.any(|id| alert.orders.contains(&(sym, id)))
+            ids.any(|id| alert.orders.contains(&(truth.day, sym, id)))
         };
         let meanwhile = truth.traders.contains(&alert.trader)
             && alert.last >= truth.from
             && alert.first <= truth.to;
-        // Order ids come again on other days.
-        let date = |time: i64| Time::from_nanos(time).date();
-        let same_day = date(alert.first) == date(truth.from) && truth.from <= alert.last;
-        truth.sym == alert.sym && same_day && (meanwhile || rests())
+        truth.sym == alert.sym && truth.from <= alert.last && (meanwhile || rests())
     };
     let all = truth.iter().enumerate();
     all.filter(|(_, truth)| of(truth))

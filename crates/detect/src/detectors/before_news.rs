@@ -2,9 +2,9 @@
 //! item of the news calendar that moved the price his way.
 //!
 //! Invariant: an item may come into the calendar before its time or up to `late` after it: it is judged
-//! from what is kept of every minute (48 hours at the defaults, at most 3,072 minutes), 16 bytes a
-//! minute for an instrument and 80 for an owner who trades in it, and 24 days of his, 32 bytes each. At
-//! most 65,536 owners are kept for an instrument. Source: EU 596/2014 articles 7, 8 and 16 (insider
+//! from what is kept of the last 48 hours (at the defaults): 16 bytes for each minute of an
+//! instrument (at most 3,072), 64 for each five minutes in which an owner traded in it (at most 640:
+//! 40 KB), and 24 days of his, 16 bytes each. At most 65,536 owners are kept for an instrument. Source: EU 596/2014 articles 7, 8 and 16 (insider
 //! dealing); US SEC Rule 10b-5.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -23,7 +23,12 @@ use crate::watch::{Watch, registration};
 pub(crate) const REGISTRATION: Registration = registration::<BeforeNews>();
 const SECOND: i64 = 1_000_000_000;
 const MINUTE: i64 = 60 * SECOND;
+/// Volatility is that of moves over so many minutes, in which the bounce between bid and ask is little.
+const MOVE: i64 = 5;
 const MINUTES_MAX: usize = 3_072;
+/// An owner's trades are kept by the five minutes.
+const SLICE: i64 = 5 * MINUTE;
+const SLICES_MAX: usize = 640;
 const OWNERS_MAX: usize = 65_536;
 /// Periods of an owner's past, and those that come after it until the news is judged.
 const PERIODS: usize = 20;
@@ -38,9 +43,11 @@ params! {
         /// How long after that the news may come into the calendar.
         late: TimeSpan = "1d",
         /// The price moved by at least so many times its volatility over the window before the news.
-        times_usual: Decimal = "4",
+        times_usual: Decimal = "1.5",
         /// And by at least this share of it.
         move_share: Decimal = "0.01",
+        /// The net change of position is at least this share of all that was bought and sold.
+        one_way: Decimal = "0.35",
         /// The net change of position is at least so many times the usual one of a period.
         deviations: Decimal = "3",
         /// The instrument has been seen for so many periods before.
@@ -50,13 +57,14 @@ params! {
     }
 }
 
-/// What an owner did in a minute.
+/// What an owner did in a slice of time.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 struct Change {
     first: i64,
     last: i64,
     /// Bought less sold, in units of quantity; and what was paid for it, in units of both.
-    net: i128,
+    net: i64,
+    gross: i64,
     paid: i128,
     seqs: (u64, u64),
 }
@@ -66,15 +74,14 @@ struct Change {
 struct Owner {
     changes: VecDeque<Change>,
     /// Net changes by period in which he traded.
-    periods: VecDeque<(i64, i128)>,
+    periods: VecDeque<(i64, i64)>,
 }
 
 impl Owner {
     /// Takes an execution of his in; whether one that still counts was dropped for want of room.
     fn take(&mut self, step: &Step<'_>, params: &Params, news: &[News]) -> bool {
-        let (time, sign) = (step.time, i128::from(sign(step.side)));
-        let net = i128::from(step.quantity) * sign;
-        let paid = i128::from(step.price) * net;
+        let (time, net) = (step.time, step.quantity.saturating_mul(sign(step.side)));
+        let paid = i128::from(step.price) * i128::from(net);
         let period = time.div_euclid(params.window.nanos());
         match self.periods.back_mut() {
             Some((last, sum)) if *last == period => *sum = sum.saturating_add(net),
@@ -84,11 +91,12 @@ impl Owner {
             self.periods.pop_front();
         }
         if let Some(last) = self.changes.back_mut()
-            && last.first.div_euclid(MINUTE) == time.div_euclid(MINUTE)
+            && last.first.div_euclid(SLICE) == time.div_euclid(SLICE)
             && !between(news, last.last, time)
         {
             last.last = time;
             last.net = last.net.saturating_add(net);
+            last.gross = last.gross.saturating_add(step.quantity);
             last.paid = last.paid.saturating_add(paid);
             last.seqs.1 = step.seq;
             return false;
@@ -105,10 +113,11 @@ impl Owner {
             first: time,
             last: time,
             net,
+            gross: step.quantity,
             paid,
             seqs: (step.seq, step.seq),
         });
-        let full = self.changes.len() > MINUTES_MAX;
+        let full = self.changes.len() > SLICES_MAX;
         if full {
             self.changes.pop_front();
         }
@@ -125,11 +134,33 @@ impl Owner {
             .filter(|(period, _)| *period < before);
         let (mut squares, mut count) = (0_i128, 0_i128);
         for (_, net) in past.take(PERIODS) {
-            squares = squares.saturating_add(net.saturating_mul(*net));
+            let net = i128::from(*net);
+            squares = squares.saturating_add(net.saturating_mul(net));
             count += 1;
         }
         squares.checked_div(count)?.checked_isqrt()
     }
+}
+
+/// The volatility of prices over their time without jumps, by which earlier news and closed nights say
+/// nothing: the root of 1.42 times the sum of the squared middle ones of any three moves in a row.
+/// `None` where there are no three, or nothing but jumps. Andersen, Dobrev, Schaumburg: Jump-robust
+/// volatility estimation, 2012.
+fn volatility(mut prices: impl Iterator<Item = i64>) -> Option<i128> {
+    let mut last = prices.next()?;
+    let mut moves = prices.map(|price| {
+        let from = std::mem::replace(&mut last, price);
+        i128::from(price.abs_diff(from))
+    });
+    let (mut a, mut b) = (moves.next()?, moves.next()?);
+    let mut squares = 0_i128;
+    for c in moves {
+        let middle = a.max(b).min(a.min(b).max(c));
+        squares = squares.saturating_add(middle.saturating_mul(middle));
+        (a, b) = (b, c);
+    }
+    let usual = (squares.saturating_mul(142) / 100).checked_isqrt();
+    usual.filter(|usual| *usual > 0)
 }
 
 /// Whether news lies behind one time and not behind another.
@@ -205,12 +236,15 @@ impl Instrument {
             .saturating_sub(params.window.nanos())
             .div_euclid(MINUTE);
         let start = self.prices.partition_point(|(at, _)| *at < oldest);
-        let (mut squares, mut last) = (0_i128, None);
-        for (_, price2) in self.prices.range(start.min(end)..end) {
-            let step = i128::from(*price2) - i128::from(last.replace(*price2).unwrap_or(*price2));
-            squares = squares.saturating_add(step.saturating_mul(step));
-        }
-        let usual = squares.checked_isqrt().filter(|usual| *usual > 0);
+        let prices = || self.prices.range(start.min(end)..end);
+        let next = prices()
+            .map(|(at, _)| at.div_euclid(MOVE))
+            .skip(1)
+            .map(Some)
+            .chain([None]);
+        let ends = prices().zip(next);
+        let ends = ends.filter(|((at, _), next)| Some(at.div_euclid(MOVE)) != *next);
+        let usual = volatility(ends.map(|((_, price2), _)| *price2));
         let times = usual.map(|usual| ratio(far.into(), usual));
         let far = times.is_none_or(|times| times >= params.times_usual);
         far.then_some(Moved {
@@ -270,11 +304,16 @@ impl Instrument {
         let from = time.saturating_sub(long);
         let within = |change: &&Change| change.first >= from && change.last < time;
         let changes = || owner.changes.iter().filter(within);
-        let net: i128 = changes().map(|change| change.net).sum();
+        let net: i128 = changes().map(|change| i128::from(change.net)).sum();
+        let gross: i128 = changes().map(|change| i128::from(change.gross)).sum();
         let paid: i128 = changes().map(|change| change.paid).sum();
         let worth = net.saturating_mul(moved.after2.into()) / 2;
         let gain = amount(worth.saturating_sub(paid));
         if net.signum() != i128::from(moved.moved2.signum()) || gain < Decimal::from(params.gain) {
+            return None;
+        }
+        let one_way = ratio(net.saturating_abs(), gross.max(1));
+        if one_way < params.one_way {
             return None;
         }
         let period = from.div_euclid(long);
@@ -288,6 +327,7 @@ impl Instrument {
         far.then(|| Judged {
             net,
             gain,
+            one_way,
             deviations,
             seqs: changes()
                 .flat_map(|change| [change.seqs.0, change.seqs.1])
@@ -300,6 +340,7 @@ impl Instrument {
 struct Judged {
     net: i128,
     gain: Decimal,
+    one_way: Decimal,
     /// `None` of a first trade.
     deviations: Option<Decimal>,
     seqs: Vec<u64>,
@@ -320,6 +361,7 @@ fn say(
             judged.deviations.unwrap_or_default(),
             params.deviations,
         ),
+        measure("one_way", judged.one_way, params.one_way),
         measure("gain", judged.gain, Decimal::from(params.gain)),
         measure("move_share", share, params.move_share),
         measure("times_usual", times, params.times_usual),
@@ -331,21 +373,19 @@ fn say(
         ),
         None => "and had not traded in it before".to_owned(),
     };
-    let side = if judged.net > 0 {
-        Side::Buy
-    } else {
-        Side::Sell
-    };
+    let bought = judged.net > 0;
     let text = format!(
         "Before news: {owner} {done} {net} of {sym} within {window} before {headline:?} of {time}, \
-         {past}; the price then moved by {share} of it (at least {least}), {times} times its \
+         {one_way} of all that it traded (at least {most}), {past}; the price then moved by {share} of it (at least {least}), {times} times its \
          volatility before (at least {usual}, where that is known), a gain of {gain} (at least \
          {enough}).",
         owner = step.names().owner(owner),
-        done = done(side),
+        done = done(if bought { Side::Buy } else { Side::Sell }),
         net = Decimal::from_quantity_units(judged.net.saturating_abs()),
         sym = step.sym_name(),
         window = params.window,
+        one_way = judged.one_way,
+        most = params.one_way,
         headline = moved.news.headline,
         time = moved.news.time,
         least = params.move_share,
@@ -401,15 +441,16 @@ impl Watch for BeforeNews {
         rule: "At the first row of a second of an instrument that is at least horizon after an item of \
             the news calendar on it, and once for each time in it: from the last minute before the \
             news to the last one within horizon the middle (where there is none, the last price) moved \
-            by at least move_share and times_usual times its volatility (the root of all squared moves \
-            from minute to minute in the window before the news). An owner's executions in the window \
+            by at least move_share and times_usual times its volatility in the window before the news (over moves of five \
+            minutes, and without jumps: the root of 1.42 times the sum of the squared middle ones of any \
+            three in a row; unknown where there are fewer). An owner's executions in the window \
             before the news come to a net change of position in the direction of that move; it is at \
-            least deviations times the usual one (the root of the mean square of his net changes in the \
+            least one_way of all that he bought and sold; it is at least deviations times the usual one (the root of the mean square of his net changes in the \
             periods of that length before the window in which he traded, at most 20, and at least a \
             lot), or he did not trade in any of them; it gained at least gain by the price at the \
             horizon; and the instrument has been seen for least_periods before the window. An item may \
             come into the calendar up to late after it could be judged; one that came after its time \
-            does not see trades of its own minute. False positives: one who acts on public rumours; a \
+            does not see trades of its own five minutes by the clock. False positives: one who acts on public rumours; a \
             fund that builds a position by plan.",
         source: "EU 596/2014 articles 7, 8 and 16; US SEC Rule 10b-5",
         params: Params::PARAMS,
@@ -448,7 +489,8 @@ impl Watch for BeforeNews {
     }
 
     fn entities(&self) -> u64 {
-        self.instruments.len()
+        let owners = self.instruments.states().map(|at| at.owners.len() as u64);
+        self.instruments.len() + owners.sum::<u64>()
     }
 
     fn overflows(&self) -> u64 {

@@ -32,8 +32,9 @@ params! {
         /// that what the desk does with its position counts.
         horizon: TimeSpan = "10m",
         /// What the desk took on ahead is at least this share of the client's order.
-        own_share: Decimal = "0.01",
-        /// It is closed when this share of it was given away, at a gain or not.
+        own_share: Decimal = "0.05",
+        /// It is closed when this share of it was given away, at a gain or not, and no more than it was
+        /// taken on again until then.
         closed_share: Decimal = "0.8",
         /// What the desk keeps is a gain when the price is this share of it better at the end of the
         /// client's order.
@@ -53,11 +54,12 @@ struct Client {
     filled: Option<i64>,
     /// The desk's first trade ahead.
     since: i64,
-    /// What the desk took on ahead on the same side, and on the other.
+    /// What the desk took on ahead on the same side, and on the other, since it last had none of it.
     front: Traded,
     against: i128,
-    /// What it gave away after the client's first fill.
+    /// What it gave away after the client's first fill, and what it took on then.
     out: Traded,
+    more: i128,
     seqs: Vec<u64>,
 }
 
@@ -78,6 +80,10 @@ impl Client {
         let one = Traded::one(fill.price, fill.quantity, None);
         if fill.side != self.side {
             self.against = self.against.saturating_add(one.volume);
+            if self.net() <= 0 {
+                (self.front, self.against) = (Traded::default(), 0);
+                self.seqs.truncate(1); // the client's order
+            }
             return;
         }
         if self.front.volume == 0 {
@@ -93,10 +99,12 @@ impl Client {
         Some(gain.saturating_mul(sign(self.side)))
     }
 
-    /// The gain (or the loss) of what is closed, when enough is.
+    /// The gain (or the loss) of what is closed, once enough is. Who took on more than it after the
+    /// client has not closed it but hedges.
     fn closed(&self, params: &Params) -> Option<i64> {
         let enough = at_least(self.out.volume, params.closed_share, self.net());
-        self.gain(self.out.vwap()?).filter(|_| enough)
+        let closes = enough && self.more <= self.net();
+        self.gain(self.out.vwap()?).filter(|_| closes)
     }
 
     /// The gain of what is open at the price of now, when it is enough.
@@ -149,6 +157,7 @@ impl Desk {
             front: Traded::default(),
             against: 0,
             out: Traded::default(),
+            more: 0,
             seqs: vec![step.seq],
         };
         self.own.iter().for_each(|fill| client.ahead(fill));
@@ -200,7 +209,9 @@ impl Desk {
         for (at, client) in self.clients.iter_mut().enumerate() {
             if client.filled.is_none() && fresh {
                 client.ahead(&fill);
-            } else if client.filled.is_some() && client.side != fill.side {
+            } else if client.filled.is_some() && client.side == fill.side {
+                client.more = client.more.saturating_add(fill.quantity.into());
+            } else if client.filled.is_some() {
                 client.out = client.out.and(Traded::one(fill.price, fill.quantity, None));
                 client.note(fill.seq);
                 let gain = client.closed(params);

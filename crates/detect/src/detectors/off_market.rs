@@ -25,11 +25,13 @@ params! {
         /// The usual move is that over this time.
         usual_over: TimeSpan = "60s",
         /// The size of an order that may trade at once is a slip when it is so many times the usual one.
-        size_multiple: Decimal = "300",
+        size_multiple: Decimal = "500",
         /// What is usual is known when so many orders came in.
         least_orders: u64 = "100",
         /// Price times quantity from which an order is a slip; 0 for none.
         amount: Quantity = "0",
+        /// Prices say nothing for so long after an item of the news calendar on the instrument.
+        after_news: TimeSpan = "60s",
         /// Hits of a trader within this time make one alert.
         join_within: TimeSpan = "60s",
     }
@@ -79,7 +81,7 @@ impl Last {
         }
         let moves = step.market.pulse().moves_before(step.time);
         let times = moves.and_then(|moves| moves.times(far2, params.usual_over.nanos()));
-        if times.is_some_and(|times| times < params.times_usual) {
+        if times.is_some_and(|times| times < params.times_usual) || is_news(step, params) {
             return None;
         }
         self.found = step.key;
@@ -218,7 +220,15 @@ fn beyond(step: &Step<'_>, params: &Params, middle2: i64) -> Option<Decimal> {
     let moves = step.market.pulse().moves_before(step.time);
     let times = moves.and_then(|moves| moves.times(far2, params.usual_over.nanos()));
     let far = times.is_none_or(|times| times >= params.times_usual);
-    far.then(|| ratio(ahead, from))
+    (far && !is_news(step, params)).then(|| ratio(ahead, from))
+}
+
+/// Whether news has just come, by which many find the price before it wrong.
+fn is_news(step: &Step<'_>, params: &Params) -> bool {
+    let news = step.names().news(step.sym);
+    let before = news.partition_point(|news| news.time.nanos() <= step.time);
+    let last = before.checked_sub(1).and_then(|at| news.get(at));
+    last.is_some_and(|news| step.time.saturating_sub(news.time.nanos()) < params.after_news.nanos())
 }
 
 /// Whether an order does not wait for others: at any price, or at one that is there across.
@@ -247,12 +257,12 @@ impl Watch for OffMarket {
             order that came in did (where that order is not told, at the end of the second before; \
             where there are no quotes, from the last price, of this day or before), and at least \
             times_usual times the usual move over usual_over, as the last quarter of an hour moved \
-            (where a minute of it is known); not in an auction or a halt or the minute after. Once for \
-            each order. At an order that comes in or is changed: its limit is as far beyond the middle, \
+            (where a minute of it is known); not in an auction or a halt or the minute after, nor within \
+            after_news after an item of the news calendar, where one is given. Once for each order. At an order that comes in or is changed: its limit is as far beyond the middle, \
             to where it would trade (its executions say nothing new then); or it may trade at once and \
             its quantity is at least size_multiple times the usual one (the median of the instrument's \
             orders, of at least least_orders); or price times quantity is at least amount. False \
-            positives: a jump on news; an order of a large institution at a venue of small ones.",
+            positives: a jump on news that is in no calendar; an order of a large institution at a venue of small ones.",
         source: "US SEC 15c3-5; EU 2017/589 article 15",
         params: Params::PARAMS,
         needs: &[],

@@ -27,9 +27,12 @@ params! {
         /// At least so many lots are bought, and at least so many are sold.
         lots: u64 = "20",
         /// What remains is at most this share of all that is bought and sold.
-        net_share: Decimal = "0.02",
+        net_share: Decimal = "0.05",
         /// At least this share of it is with the same other owner.
-        counterparty_share: Decimal = "0.9",
+        counterparty_share: Decimal = "0.8",
+        /// Executions between the two count when their orders came in within so long of each other, as
+        /// those of two who agreed do; a group's profile cannot change it.
+        together: TimeSpan = "3s",
     }
 }
 
@@ -82,6 +85,8 @@ impl Volume {
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 struct Owner {
     volume: Rolling<Volume>,
+    /// With whom he trades most of what counts.
+    most: Option<u32>,
     latch: Latch,
 }
 
@@ -100,29 +105,67 @@ pub(crate) struct RoundTrip {
 }
 
 impl RoundTrip {
-    /// Judges the owner on one side of an execution.
-    fn judge(
+    /// Takes an execution in for the owner on one side, and judges him with the other one when they
+    /// came together, and with the one that he trades most with: an execution with anybody can be
+    /// the one that leaves him flat.
+    fn take(
         &mut self,
         (step, trade): (&Step<'_>, &Trade),
         side: Side,
-        (with, begins, window): (&Volume, i64, TimeSpan),
+        (met, window): (bool, TimeSpan),
         params: &Profiles<Params>,
         found: &mut Found<'_>,
     ) {
-        let (owner, other) = (trade.party(side).owner, trade.party(side.opposite()).owner);
-        let params = params.of_owner(step, owner);
+        let owner = trade.party(side).owner;
         let state = self.owners.get(step, owner, kept(window));
         let volume = Volume::of(side, trade.quantity);
         let all = state.volume.add(step.time, window, &volume);
-        let least = i128::from(params.lots) * i128::from(step.lot());
-        if all.bought < least
-            || all.sold < least
-            || !at_least(with.gross(), params.counterparty_share, least * 2)
-        {
+        let most = state.most;
+        let new = met.then(|| trade.party(side.opposite()).owner);
+        if let Some(new) = new.filter(|new| most.is_none_or(|most| most != *new)) {
+            let mut with = |other| self.with(step, owner, other, window).gross();
+            if most.is_none_or(|most| with(new) >= with(most)) {
+                self.owners.get(step, owner, kept(window)).most = Some(new);
+            }
+        }
+        let least = i128::from(params.of_owner(step, owner).lots) * i128::from(step.lot());
+        if all.bought < least || all.sold < least {
             return;
         }
+        let most = most.filter(|most| Some(*most) != new);
+        for other in [new, most].into_iter().flatten() {
+            self.judge(step, (owner, other), window, params, found);
+        }
+    }
+
+    /// What two owners traded with each other.
+    fn with(&mut self, step: &Step<'_>, owner: u32, other: u32, window: TimeSpan) -> Volume {
+        let both = self.pairs.find(step, Pair::of(owner, other), kept(window));
+        both.map_or(Volume::default(), |both| both.volume.sum(step.time))
+    }
+
+    /// Judges an owner by what he did with another.
+    fn judge(
+        &mut self,
+        step: &Step<'_>,
+        (owner, other): (u32, u32),
+        window: TimeSpan,
+        params: &Profiles<Params>,
+        found: &mut Found<'_>,
+    ) {
+        let params = params.of_owner(step, owner);
+        let least = i128::from(params.lots) * i128::from(step.lot());
+        let with = self.with(step, owner, other, window);
+        if with.trades == 0 || !at_least(with.gross(), params.counterparty_share, least * 2) {
+            return;
+        }
+        let both = self.pairs.find(step, Pair::of(owner, other), kept(window));
+        let Some(both) = both else { return };
+        let state = self.owners.get(step, owner, kept(window));
         // What he did before he first traded with the other is no part of it.
-        let all = state.volume.since(begins);
+        let all = state
+            .volume
+            .since(both.volume.begins().unwrap_or(step.time));
         if all.bought < least
             || all.sold < least
             || !at_most(all.net(), params.net_share, all.gross())
@@ -132,14 +175,21 @@ impl RoundTrip {
         }
         // Between two trades of a round trip the position is open: it lasts for the window.
         if state.latch.tells(all.trades, step.time, window) {
-            let evidence = self.pairs.find(step, Pair::of(owner, other), kept(window));
-            let latest = evidence.map(|both| both.latest.last(with.trades.saturating_mul(2)));
-            let seqs: Vec<u64> = latest.into_iter().flatten().collect();
+            let latest = both.latest.last(with.trades.saturating_mul(2));
+            let seqs: Vec<u64> = latest.collect();
             found.hit(step, key(step.sym, owner), window, || {
-                told(step, (owner, other), (&all, with, window), seqs, params)
+                told(step, (owner, other), (&all, &with, window), seqs, params)
             });
         }
     }
+}
+
+/// Whether the two orders came in within so long of each other, where that is known.
+fn together(trade: &Trade, within: TimeSpan) -> bool {
+    let orders = trade.buy.order.zip(trade.sell.order);
+    orders.is_none_or(|(buy, sell)| {
+        buy.entered.saturating_sub(sell.entered).saturating_abs() <= within.nanos()
+    })
 }
 
 fn told(
@@ -176,9 +226,11 @@ fn told(
         most = params.net_share,
         least_share = params.counterparty_share,
     );
+    let finding = finding(step, measures, seqs, text);
     Finding {
-        evidence_total: with.trades.saturating_mul(2),
-        ..finding(step, measures, seqs, text)
+        // The row may be of another trade.
+        evidence_total: with.trades.saturating_mul(2).max(finding.evidence_total),
+        ..finding
     }
 }
 
@@ -189,10 +241,12 @@ impl Watch for RoundTrip {
         id: "round_trip",
         version: 1,
         title: "An owner buys and sells as much, almost all of it with the same other owner",
-        rule: "At an execution whose two sides are known and of different owners: since the first one \
-            between the two within window, one of them bought at least lots in the instrument and sold \
-            at least lots, what remains is at most net_share of both together, and at least \
-            counterparty_share of both together was with the other. The window is cut into thirty slices, \
+        rule: "Executions between two owners count when their two orders came in within together of each \
+            other (where that is known). At an execution whose two sides are known and of different \
+            owners: since the first one that counts between one of them and another (the one that it \
+            is with, when it counts, or else the one that he trades most with) within window, he bought at least \
+            lots in the instrument and sold at least lots, what remains is at most net_share of both together, and at \
+            least counterparty_share of both together counts with the other. The window is cut into thirty slices, \
             the current and the thirty before it count, from the slice of that first one on. Left out: \
             declared crosses and auctions. Told once, and again whenever the executions have doubled, or \
             after it did not hold for the window. False positives: two market makers who alone trade \
@@ -215,18 +269,19 @@ impl Watch for RoundTrip {
         {
             return;
         }
-        let window = params.of_class(step).window;
-        let both = self.pairs.get(step, Pair::of(buyer, seller), kept(window));
-        both.latest
-            .push(trade.buy.seq.min(trade.sell.seq), EVIDENCE);
-        both.latest
-            .push(trade.buy.seq.max(trade.sell.seq), EVIDENCE);
-        let volume = Volume::of(Side::Buy, trade.quantity);
-        let with = both.volume.add(step.time, window, &volume);
-        let begins = both.volume.begins().unwrap_or(step.time);
+        let common = params.of_class(step);
+        let window = common.window;
+        let met = together(trade, common.together);
+        if met {
+            let both = self.pairs.get(step, Pair::of(buyer, seller), kept(window));
+            let (one, two) = (trade.buy.seq, trade.sell.seq);
+            both.latest.push(one.min(two), EVIDENCE);
+            both.latest.push(one.max(two), EVIDENCE);
+            let volume = Volume::of(Side::Buy, trade.quantity);
+            both.volume.add(step.time, window, &volume);
+        }
         for side in [Side::Buy, Side::Sell] {
-            let met = (&with, begins, window);
-            self.judge((step, trade), side, met, params, found);
+            self.take((step, trade), side, (met, window), params, found);
         }
     }
 

@@ -5,12 +5,12 @@
 
 use crate::script::{Cast, Desk, MINUTE, SECOND, Ticket, When, gain};
 
-pub(crate) const CAST: Cast = Cast::Alone;
+pub(crate) const CAST: Cast = Cast::Quietest;
 pub(crate) const WHEN: When = When::BeforeNews(30 * MINUTE);
 
 /// A usual position of one who hardly trades, in lots, and how many times it the detector's defaults
 /// ask for.
-const USUAL: i64 = 250;
+const USUAL: i64 = 900;
 const TIMES: i64 = 3;
 
 pub(crate) async fn play(desk: Desk) {
@@ -20,7 +20,7 @@ pub(crate) async fn play(desk: Desk) {
     desk.wait(desk.between(5 * SECOND, 10 * MINUTE)).await;
     let (from, lots) = (desk.now(), desk.over(USUAL * TIMES));
     let until = |desk: &Desk| -desk.since(news);
-    let pieces = desk.between(12, 30);
+    let pieces = desk.between(20, 40);
     let last = desk.between(MINUTE, 3 * MINUTE);
     let gap = (until(&desk) - last) / (pieces + 2);
     let mut bought = Vec::new();

@@ -21,7 +21,7 @@ const CLIENT: usize = 1;
 pub(crate) async fn play(desk: Desk) {
     let (from, side) = (desk.now(), desk.side());
     let client_lots = TYPICAL * desk.over(TIMES);
-    let lots = (client_lots * desk.between(5, 20) / 100).max(5);
+    let lots = (client_lots * desk.between(10, 30) / 100).max(5);
     let ahead = desk.trade(HOUSE, side, lots, desk.under(BEFORE) / 2).await;
     let own = desk.filled(&ahead);
     if own == 0 {

@@ -12,9 +12,9 @@ pub(crate) const WHEN: When = When::Any(MINUTE);
 /// of a minute; so many times the median size.
 const BASIS_POINTS: i64 = 50;
 const SIGMAS: i64 = 5;
-const TIMES: i64 = 300;
+const TIMES: i64 = 500;
 /// The median size of an order, in lots.
-const MEDIAN: i64 = 12;
+const MEDIAN: i64 = 14;
 
 pub(crate) async fn play(desk: Desk) {
     desk.till(MINUTE / 2, SECOND, |desk| desk.view().continuous)
@@ -38,7 +38,7 @@ pub(crate) async fn play(desk: Desk) {
         }
         _ => (
             "size",
-            Ticket::rest(side, desk.over(TIMES * MEDIAN) * 2, away(side, price, -2)),
+            Ticket::rest(side, desk.over(TIMES * MEDIAN), away(side, price, -2)),
         ),
     };
     let order = desk.send(ticket);

@@ -13,6 +13,8 @@ pub(crate) enum Cast {
     Active,
     /// One who seldom trades, and does nothing else meanwhile.
     Alone,
+    /// One of the third of those who trade least.
+    Quietest,
     /// Two of those, who have nothing to do with each other.
     Pair,
     /// A market maker.
@@ -30,7 +32,7 @@ pub(crate) enum Cast {
 impl Cast {
     /// Whether those who play do nothing else meanwhile.
     pub(crate) const fn is_alone(self) -> bool {
-        matches!(self, Self::Alone | Self::Pair)
+        matches!(self, Self::Alone | Self::Quietest | Self::Pair)
     }
 
     /// Their accounts; empty where there are none such.
@@ -42,6 +44,11 @@ impl Cast {
         match self {
             Self::Active => one(&crowd.active, draws),
             Self::Alone => one(&crowd.quiet, draws),
+            Self::Quietest => {
+                // They are there in the order of how often they trade.
+                let (_, last) = crowd.quiet.split_at(crowd.quiet.len() / 3 * 2);
+                one(last, draws)
+            }
             Self::Maker => one(&crowd.makers, draws),
             Self::Pair => some(2, crowd.quiet.clone(), draws),
             Self::Funds => crowd.funds.clone(),
