@@ -53,7 +53,8 @@ impl Page<'_> {
     fn quality(&self, out: &mut String) {
         out.push_str(
             "## Found and missed\n\nAn alert is true when it rests on an order of a pattern of its kind, or is of the pattern's trader \
-             while it was played; alerts on patterns of another kind are counted apart and in neither precision nor recall.\n\n\
+             while it was played; alerts on patterns of another kind, or of another day, are counted apart and in neither precision nor recall. A near miss is flagged \
+             when an alert rests on it that is not true. A day opens where the one before closed; insiders begin on the seventh.\n\n\
              | detector | injected | found | missed | true alerts | false | of other kinds | precision | recall | F1 | time to detect, median | p90 | near misses | flagged |\n\
              |---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|\n",
         );

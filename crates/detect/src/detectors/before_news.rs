@@ -436,7 +436,7 @@ impl Watch for BeforeNews {
 
     const INFO: DetectorInfo = DetectorInfo {
         id: "before_news",
-        version: 1,
+        version: 2,
         title: "A position out of line with the owner's past, taken before news that moved the price",
         rule: "At the first row of a second of an instrument that is at least horizon after an item of \
             the news calendar on it, and once for each time in it: from the last minute before the \

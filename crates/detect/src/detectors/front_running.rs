@@ -311,7 +311,7 @@ impl Watch for FrontRunning {
 
     const INFO: DetectorInfo = DetectorInfo {
         id: "front_running",
-        version: 1,
+        version: 2,
         title: "A desk trades for itself ahead of a client's large order",
         rule: "A client's order (flag agency) of at least client_multiple times the usual order of the \
             instrument (the median, of at least least_orders) comes in at a desk: the group that its \

@@ -251,7 +251,7 @@ impl Watch for OffMarket {
 
     const INFO: DetectorInfo = DetectorInfo {
         id: "off_market",
-        version: 1,
+        version: 2,
         title: "Executions away from the market; orders of a slipped price or size",
         rule: "At an execution: its price is at least distance away from the middle just before the \
             order that came in did (where that order is not told, at the end of the second before; \

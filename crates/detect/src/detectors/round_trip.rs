@@ -239,7 +239,7 @@ impl Watch for RoundTrip {
 
     const INFO: DetectorInfo = DetectorInfo {
         id: "round_trip",
-        version: 1,
+        version: 2,
         title: "An owner buys and sells as much, almost all of it with the same other owner",
         rule: "Executions between two owners count when their two orders came in within together of each \
             other (where that is known). At an execution whose two sides are known and of different \
