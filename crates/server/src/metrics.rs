@@ -3,8 +3,8 @@
 //! Invariant: every metric is made here, with its help text; the reference page lists them.
 
 use prometheus::{
-    Encoder, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry,
-    TextEncoder,
+    Encoder, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry, TextEncoder,
 };
 
 /// All metrics of the process.
@@ -35,6 +35,9 @@ pub(crate) struct Metrics {
     pub(crate) end_of_day: IntCounterVec,
     pub(crate) end_of_day_time: IntGauge,
     pub(crate) streams: IntGauge,
+    pub(crate) subscriber_lag: IntGaugeVec,
+    pub(crate) connections: IntGauge,
+    pub(crate) connections_closed: IntCounterVec,
     pub(crate) queries: IntCounterVec,
     pub(crate) query_seconds: Histogram,
     pub(crate) ready: IntGauge,
@@ -71,6 +74,11 @@ impl Maker {
         self.keep(IntCounterVec::new(opts, &[label]))
     }
 
+    fn gauges(&mut self, name: &str, help: &str, label: &str) -> Option<IntGaugeVec> {
+        let opts = Opts::new(format!("tapewatch_{name}"), help);
+        self.keep(IntGaugeVec::new(opts, &[label]))
+    }
+
     fn histogram(&mut self, name: &str, help: &str, buckets: &[f64]) -> Option<Histogram> {
         let opts = HistogramOpts::new(format!("tapewatch_{name}"), help);
         self.keep(Histogram::with_opts(opts.buckets(buckets.to_vec())))
@@ -81,6 +89,10 @@ const CHECKPOINT_SEQ: &str =
     "Last sequence number that the newest checkpoint of this process covers; 0 before any.";
 const GUEST_DISABLED: &str =
     "Detectors brought by users that failed and are disabled; /api/v1/status says why.";
+const LATE_ROWS: &str = "Order events that were older than one before them.";
+const SUBSCRIBER_LAG: &str =
+    "Sequence numbers that a subscriber of orders, hits or alerts has not been given yet.";
+const CONNECTIONS_CLOSED: &str = "Connections that were closed before they said anything useful: limit, silent, unknown, plain, tls.";
 const CHECKPOINT_SECONDS: &str = "Time to write one checkpoint, beside the pipeline.";
 const SECONDS: &[f64] = &[
     0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 60.0,
@@ -118,10 +130,7 @@ impl Metrics {
                 "Hits found, counted as order events are.",
             )?,
             alerts: m.gauge("alerts", "Alerts known.")?,
-            late_rows: m.gauge(
-                "late_rows",
-                "Order events that were older than one before them.",
-            )?,
+            late_rows: m.gauge("late_rows", LATE_ROWS)?,
             window_overflows: m.gauge(
                 "window_overflows",
                 "Events that left a full detector window before their time.",
@@ -166,6 +175,9 @@ impl Metrics {
                 "When the last end of day succeeded, Unix time; 0 before the first.",
             )?,
             streams: m.gauge("streams", "Open WebSocket streams.")?,
+            subscriber_lag: m.gauges("subscriber_lag", SUBSCRIBER_LAG, "subscriber")?,
+            connections: m.gauge("connections", "Open connections on all ports.")?,
+            connections_closed: m.counters("connections_closed_total", CONNECTIONS_CLOSED, "reason")?,
             queries: m.counters("sql_queries_total", "SQL queries.", "result")?,
             query_seconds: m.histogram("sql_query_seconds", "Time of one SQL query.", SECONDS)?,
             ready: m.gauge("ready", "1 when recovery is done and rows are taken.")?,
@@ -181,7 +193,13 @@ impl Metrics {
 
     /// Name, kind and help of each, for the reference. Metrics with labels show once they were used.
     pub(crate) fn describe(&self) -> Vec<(String, String, String)> {
-        for labelled in [&self.refused_buckets, &self.end_of_day, &self.queries] {
+        self.subscriber_lag.with_label_values(&[""]);
+        for labelled in [
+            &self.refused_buckets,
+            &self.end_of_day,
+            &self.queries,
+            &self.connections_closed,
+        ] {
             labelled.with_label_values(&[""]);
         }
         let families = self.registry.gather();

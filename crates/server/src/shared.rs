@@ -4,7 +4,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use tapewatch_journal::Retention;
+use tapewatch_journal::{Readers, Retention};
 use tapewatch_model::TimeSpan;
 use tapewatch_store::{EndOfDayReport, Store};
 use tokio::sync::watch;
@@ -15,6 +15,7 @@ use crate::jobs::Jobs;
 use crate::metrics::Metrics;
 use crate::pipeline::{Live, Pipeline, gauge};
 use crate::sql_runtime::SqlRuntime;
+use crate::subscription::{Source, Subscribers};
 
 /// A running process, as its parts see it.
 #[derive(Clone)]
@@ -24,6 +25,9 @@ pub(crate) struct Shared {
     pub(crate) pipeline: Pipeline,
     /// Last published sequence number.
     pub(crate) published: watch::Receiver<u64>,
+    /// Makes readers of the journal.
+    pub(crate) readers: Readers,
+    pub(crate) subscribers: Subscribers,
     pub(crate) live: Arc<Live>,
     pub(crate) jobs: Arc<Jobs>,
     pub(crate) metrics: Metrics,
@@ -45,6 +49,15 @@ impl Shared {
             .wait_for(|stopping| *stopping)
             .await
             .map(|_| ());
+    }
+
+    /// What subscriptions to the journal are made from.
+    pub(crate) fn source(&self) -> Source {
+        Source {
+            readers: self.readers.clone(),
+            published: self.published.clone(),
+            stopping: self.stopping.clone(),
+        }
     }
 
     /// Whether rows are taken.

@@ -13,6 +13,7 @@ use tapewatch_detect::DetectConfig;
 use tapewatch_model::{Time, TimeSpan};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 
 use crate::checkpoint::{CHECKPOINT_DIR, Writer};
 use crate::cli::UpArgs;
@@ -20,10 +21,13 @@ use crate::config::Config;
 use crate::failure::Failure;
 use crate::metrics::Metrics;
 use crate::pipeline::{self, Spawned};
+use crate::port::Services;
 use crate::recovery::{self, JOURNAL_DIR, Recovered};
 use crate::shared::Shared;
 use crate::sql_runtime::SqlRuntime;
-use crate::{api, clock, rules};
+use crate::subscription::Subscribers;
+use crate::tls::Tls;
+use crate::{api, clock, port, rules};
 
 /// How long open requests may take to end after SIGTERM.
 const DRAIN: Duration = Duration::from_secs(10);
@@ -43,17 +47,14 @@ pub(crate) async fn run(args: &UpArgs) -> Result<(), Failure> {
             ))
         })?;
     }
-    let listener = TcpListener::bind(config.listen)
-        .await
-        .map_err(|error| Failure::run(format!("cannot listen on {}: {error}", config.listen)))?;
-    let address = listener.local_addr().map_err(Failure::run)?;
-    tracing::info!(%address, "open; reading the journal");
     let (stop, stopping) = watch::channel(false);
+    let metrics = Metrics::new().map_err(Failure::run)?;
     let gate = api::Gate::new(config.listen.ip().is_loopback());
-    let server = tokio::spawn(serve(listener, gate.clone(), stopping.clone()));
+    let (url, server) = open(&config, &gate, &metrics, &stopping).await?;
+    tracing::info!(%url, "open; reading the journal");
     // A task of its own: recovery is computation, and must not keep a signal waiting.
     let (ours, theirs) = (config.clone(), detect.clone());
-    let starting = tokio::spawn(async move { start(&ours, &theirs, stopping).await });
+    let starting = tokio::spawn(async move { start(&ours, &theirs, metrics, stopping).await });
     let started = tokio::select! {
         started = starting => started.map_err(Failure::run)??,
         signal = signal() => {
@@ -75,7 +76,7 @@ pub(crate) async fn run(args: &UpArgs) -> Result<(), Failure> {
         config.rolls_at()?,
         recovered.before_boundary,
     ));
-    say(format_args!("listening on http://{address}"));
+    say(format_args!("listening on {url}"));
     let dead = wait_for_thread(thread);
     tokio::pin!(dead, server);
     // Whichever comes first: a signal, the server's end, or a journal that stopped.
@@ -103,6 +104,32 @@ pub(crate) async fn run(args: &UpArgs) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Binds the address and serves there what the gate lets through, until `stopping`.
+async fn open(
+    config: &Config,
+    gate: &api::Gate,
+    metrics: &Metrics,
+    stopping: &watch::Receiver<bool>,
+) -> Result<(String, JoinHandle<()>), Failure> {
+    let listener = TcpListener::bind(config.listen)
+        .await
+        .map_err(|error| Failure::run(format!("cannot listen on {}: {error}", config.listen)))?;
+    let address = listener.local_addr().map_err(Failure::run)?;
+    let tls = Tls::load(&config.tls)?;
+    if let Some(tls) = &tls {
+        drop(tls.spawn_watch(stopping.clone())); // it ends with `stopping`
+    }
+    let scheme = if tls.is_some() { "https" } else { "http" };
+    let services = Services {
+        http: gate.clone().router(),
+        kdb: None,
+        tls,
+        metrics: metrics.clone(),
+    };
+    let server = tokio::spawn(port::serve(vec![listener], services, stopping.clone()));
+    Ok((format!("{scheme}://{address}"), server))
+}
+
 /// A process that takes rows.
 struct Running {
     shared: Shared,
@@ -114,11 +141,12 @@ struct Running {
 async fn start(
     config: &Config,
     detect: &DetectConfig,
+    metrics: Metrics,
     stopping: watch::Receiver<bool>,
 ) -> Result<Running, Failure> {
-    let metrics = Metrics::new().map_err(Failure::run)?;
     let (journal, fold, mut recovered) = recovery::start(config, detect).await?;
     let book = fold.book();
+    let readers = journal.readers();
     let store = fold.store.clone();
     let arrivals = std::mem::take(&mut recovered.arrivals);
     let checkpoints = Writer::start(
@@ -144,6 +172,8 @@ async fn start(
         book,
         pipeline,
         published,
+        readers,
+        subscribers: Subscribers::default(),
         live,
         jobs: Arc::default(),
         metrics,
@@ -176,21 +206,6 @@ fn load(args: &UpArgs) -> Result<(Config, DetectConfig), Failure> {
 fn say(line: std::fmt::Arguments<'_>) {
     let mut out = std::io::stdout().lock();
     let _ = writeln!(out, "{line}").and_then(|()| out.flush());
-}
-
-async fn serve(
-    listener: TcpListener,
-    gate: api::Gate,
-    mut stopping: watch::Receiver<bool>,
-) -> Result<(), Failure> {
-    let stop = async move {
-        // An error means that everything is gone already.
-        let _ = stopping.wait_for(|stopping| *stopping).await.map(|_| ());
-    };
-    axum::serve(listener, gate.router())
-        .with_graceful_shutdown(stop)
-        .await
-        .map_err(Failure::run)
 }
 
 async fn wait_for_thread(

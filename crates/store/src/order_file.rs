@@ -4,6 +4,7 @@
 //! and the reason, or among the rows that were passed over; orders are numbered by their row in the
 //! file, from 1, all other rows counted too.
 
+mod batch;
 mod columns;
 mod details;
 mod writer;
@@ -25,6 +26,7 @@ use tapewatch_model::{
     DeadLetter, EventTypes, OrderBatch, OrderColumns, OrderSource, Progress, RowError, SourceError,
 };
 
+pub(crate) use batch::OrderRows;
 use columns::{Codes, Columns};
 pub use writer::OrderFileWriter;
 

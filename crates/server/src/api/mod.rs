@@ -20,6 +20,7 @@ use axum::extract::DefaultBodyLimit;
 use axum::http::{HeaderName, HeaderValue, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
+use tapewatch_store::flight::FLIGHT_PATH;
 use tower_http::set_header::SetResponseHeaderLayer;
 use tower_http::trace::TraceLayer;
 use utoipa::OpenApi;
@@ -29,6 +30,7 @@ use utoipa_axum::routes;
 pub(crate) use gate::Gate;
 pub(crate) use ingest::{BUCKET_TYPE, IngestAnswer};
 
+use crate::flight::FlightDesk;
 use crate::shared::Shared;
 
 /// Largest body that is held in memory.
@@ -68,7 +70,9 @@ pub(crate) fn openapi() -> Result<String, serde_json::Error> {
 /// Everything the process serves.
 pub(crate) fn router(shared: Shared) -> Router {
     let (router, document) = api().split_for_parts();
+    let flight = tapewatch_store::flight::service(FlightDesk(shared.clone()));
     router
+        .route_service(&format!("{FLIGHT_PATH}/{{*call}}"), flight)
         .route("/api/v1/openapi.json", get(async move || axum::Json(document)))
         .fallback(async |uri: axum::http::Uri| {
             if uri.path().starts_with("/api/") {
