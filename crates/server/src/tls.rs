@@ -279,3 +279,6 @@ fn at(key: &str, path: &Path, what: impl std::fmt::Display) -> String {
 fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::aws_lc_rs::default_provider())
 }
+
+#[cfg(test)]
+mod tests;
