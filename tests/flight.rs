@@ -13,7 +13,7 @@ use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use support::{Server, data, root, run};
+use support::{Server, data, root, run, wait_for};
 
 const ROWS: u64 = 1_000_000;
 
@@ -121,4 +121,33 @@ fn hits_and_alerts_and_what_there_is() {
     assert_eq!(code, 0, "{error}");
     let (code, out, error) = run(&mut client(&url(&server), &["tables"]));
     assert_eq!((code, out), (0, expected), "{error}");
+}
+
+#[test]
+fn a_subscriber_that_does_not_read_holds_nothing_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut server = Server::start(dir.path(), &[]);
+    let mut stuck = spawn(&server, &["stuck"]);
+    let mut lines = BufReader::new(stuck.stdout.take().unwrap()).lines();
+    assert_eq!(lines.next().unwrap().unwrap(), "open");
+    let publisher = spawn(&server, &["publish", "one", "300000", "10000"]);
+    assert_eq!(finish(publisher).lines().count(), 30);
+    assert_eq!(server.number("select count(*) from orders"), 300_000);
+    let lag = |server: &Server| {
+        let (_, text) = server.get("/metrics");
+        let lag = "tapewatch_subscriber_lag{subscriber=\"stuck\"} ";
+        let lag = text.lines().find_map(|line| line.strip_prefix(lag));
+        lag.map(|lag| lag.parse::<u64>().unwrap())
+    };
+    assert!(lag(&server).unwrap() > 100_000);
+    stuck.kill().unwrap();
+    stuck.wait().unwrap();
+    wait_for("it to be forgotten", || lag(&server).is_none());
+    // Nor does one keep the process from stopping.
+    let mut stuck = spawn(&server, &["stuck"]);
+    let mut lines = BufReader::new(stuck.stdout.take().unwrap()).lines();
+    assert_eq!(lines.next().unwrap().unwrap(), "open");
+    assert_eq!(server.terminate(), 0);
+    stuck.kill().unwrap();
+    stuck.wait().unwrap();
 }

@@ -5,7 +5,7 @@
   follow   URL FROM_ROW ROWS           waits for that row's number, then all rows from there to the last
   refusals URL                         what must be refused, and that nothing of it is left
   tables   URL                         hits and alerts, by DoGet and DoExchange; schemas and the list
-  plain    URL                         one batch; what the connection says when it fails
+  stuck    URL                         subscribes and does not read on
 """
 import json, os, sys, time
 import pyarrow as pa, pyarrow.flight as flight
@@ -16,11 +16,9 @@ START = 1_704_441_600_000_000_000
 
 def connect(url):
     options = {}
-    if ca := os.environ.get("FLIGHT_CA"):
-        options["tls_root_certs"] = open(ca, "rb").read()
-    if cert := os.environ.get("FLIGHT_CERT"):
-        options["cert_chain"] = open(cert, "rb").read()
-        options["private_key"] = open(os.environ["FLIGHT_KEY"], "rb").read()
+    if directory := os.environ.get("FLIGHT_TLS"):
+        read = lambda name: open(os.path.join(directory, name), "rb").read()
+        options = {"tls_root_certs": read("ours.pem"), "cert_chain": read("client.crt"), "private_key": read("client.key")}
     return flight.connect(url, **options)
 
 
@@ -206,21 +204,19 @@ def tables(url):
         print(name, got.num_rows)
 
 
-def plain(url):
-    try:
-        writer, answers = connect(url).do_put(ORDERS, rows(0, 3).schema)
-        writer.write_batch(rows(0, 3))
-        writer.done_writing()
-        print(json.loads(answers.read().to_pybytes())["orders"])
-        writer.close()
-    except pa.ArrowException as error:
-        print("refused:", str(error).splitlines()[0])
+def stuck(url):
+    client = connect(url)
+    ticket = flight.Ticket(b'{"table":"orders","follow":true,"name":"stuck"}')
+    reader = client.do_get(ticket)
+    reader.schema
+    print("open", flush=True)
+    time.sleep(600)
 
 
 def main():
     command, url, *rest = sys.argv[1:]
     numbers = [int(word) if word.isdigit() else word for word in rest]
-    {"publish": publish, "follow": follow, "refusals": refusals, "tables": tables, "plain": plain}[command](url, *numbers)
+    {"publish": publish, "follow": follow, "refusals": refusals, "tables": tables, "stuck": stuck}[command](url, *numbers)
 
 
 main()

@@ -266,6 +266,15 @@ fn clients_show_a_certificate_where_one_is_demanded() {
         get(&server, &ours, Some(&good)).unwrap().0,
         "HTTP/1.1 200 OK"
     );
+    // Arrow Flight inside of it, with a client that others wrote.
+    let python = std::env::var("TAPEWATCH_PYTHON")
+        .expect("TAPEWATCH_PYTHON is not set: `cargo xtask test` makes a Python with pyarrow");
+    let url = format!("grpc+tls://127.0.0.1:{}", server.port);
+    let (code, out, error) = run(std::process::Command::new(python)
+        .arg(support::root().join("tests/flight_client.py"))
+        .args(["publish", &url, "one", "30", "10"])
+        .env("FLIGHT_TLS", dir.path()));
+    assert_eq!((code, out.lines().count()), (0, 3), "{error}");
     for (client, expected) in [
         (None, "ertificateRequired"),
         (Some(other.sign("stranger", 2999)), "nknownCA"),

@@ -13,6 +13,9 @@ mod put;
 mod service;
 mod topic;
 
+#[cfg(test)]
+mod tests;
+
 use std::future::Future;
 use std::ops::RangeInclusive;
 use std::sync::Arc;

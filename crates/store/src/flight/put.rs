@@ -174,7 +174,14 @@ impl<D: Desk> Put<D> {
             first_seq,
             last_seq,
             duplicate,
-        } = self.desk.publish(bucket).await.map_err(Status::from)?;
+        } = self
+            .desk
+            .publish(bucket)
+            .await
+            .map_err(|error| match error {
+                Refusal::Invalid(what) => self.refuse(&what),
+                other => other.into(),
+            })?;
         Ok(Answer {
             orders: count,
             first_seq,
