@@ -266,6 +266,24 @@ fn clients_show_a_certificate_where_one_is_demanded() {
         get(&server, &ours, Some(&good)).unwrap().0,
         "HTTP/1.1 200 OK"
     );
+    // Our own commands, with and without.
+    let sql = |identity: Option<&Identity>, ca: &Path| {
+        let mut sql = support::tapewatch();
+        sql.args(["sql", "select 7", "--format", "csv", "--url"])
+            .arg(format!("https://127.0.0.1:{}", server.port))
+            .env("TAPEWATCH_TLS__CA", ca);
+        if let Some(identity) = identity {
+            sql.env("TAPEWATCH_TLS__CERT", &identity.cert)
+                .env("TAPEWATCH_TLS__KEY", &identity.key);
+        }
+        run(&mut sql)
+    };
+    let (code, out, error) = sql(Some(&good), &ours.pem);
+    assert!(code == 0 && out.contains('7'), "{error}");
+    let (code, _, error) = sql(Some(&good), &other.pem);
+    assert!(code == 3 && error.contains("UnknownIssuer"), "{error}");
+    let (code, _, error) = sql(None, &ours.pem);
+    assert!(code == 3 && error.contains("ertificate"), "{error}");
     // Arrow Flight inside of it, with a client that others wrote.
     let python = std::env::var("TAPEWATCH_PYTHON")
         .expect("TAPEWATCH_PYTHON is not set: `cargo xtask test` makes a Python with pyarrow");

@@ -40,11 +40,24 @@ pub(crate) struct TlsConfig {
 }
 
 impl TlsConfig {
+    /// What the environment says, for commands that read no configuration.
+    pub(crate) fn of_environment() -> Self {
+        let path = |key: &str| {
+            let path = std::env::var_os(format!("TAPEWATCH_TLS__{key}"));
+            PathBuf::from(path.unwrap_or_default())
+        };
+        Self {
+            cert: path("CERT"),
+            key: path("KEY"),
+            client_ca: PathBuf::new(),
+            ca: path("CA"),
+        }
+    }
+
     /// What a client of our own kind trusts and shows: `tls.ca`, and the certificate if there is one.
     ///
     /// # Errors
     /// [`Failure`] names the file and what is wrong with it.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the roles connect with it"))]
     pub(crate) fn client(&self) -> Result<Arc<ClientConfig>, Failure> {
         let client = Files::read(self).and_then(|files| files.client());
         client.map_err(|error| Failure::usage(format!("configuration: {error}")))
@@ -213,6 +226,9 @@ impl Files {
         let builder = builder
             .with_safe_default_protocol_versions()
             .map_err(|error| error.to_string())?;
+        if self.config.ca.as_os_str().is_empty() {
+            return Err("tls.ca is not set: it names the authorities to trust".to_owned());
+        }
         let builder = builder.with_root_certificates(roots("ca", &self.config.ca, &self.ca)?);
         let client = if self.cert.is_empty() {
             builder.with_no_client_auth()
