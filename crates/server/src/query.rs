@@ -1,6 +1,7 @@
 //! `tapewatch sql` and `tapewatch eod`: asking a running process, or reading the files directly.
 
-use std::io::{IsTerminal as _, Read as _, Write};
+use std::error::Error;
+use std::io::{self, IsTerminal as _, Read as _, Write};
 use std::path::Path;
 
 use reqwest::{Client, Response, Url};
@@ -66,19 +67,18 @@ pub(crate) fn explain(url: &Url, error: &reqwest::Error) -> String {
     }
 }
 
-/// What is wrong with the certificates, if it is that.
-fn tls_error(error: &reqwest::Error) -> Option<&rustls::Error> {
-    let mut source = std::error::Error::source(error);
-    while let Some(error) = source {
-        // An I/O error carries it inside, and names only what is inside of that.
-        let inside = error.downcast_ref::<std::io::Error>();
-        let inside = inside.and_then(|error| error.get_ref()?.downcast_ref());
-        if let Some(tls) = inside.or_else(|| error.downcast_ref()) {
-            return Some(tls);
-        }
-        source = error.source();
+/// What is wrong with the certificates, if it is that: somewhere inside of what the client says.
+fn tls_error<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a rustls::Error> {
+    if let Some(tls) = error.downcast_ref() {
+        return Some(tls);
     }
-    None
+    // The source of an I/O error is not what it carries, but what is inside of that.
+    let carried = error
+        .downcast_ref::<io::Error>()
+        .and_then(io::Error::get_ref);
+    carried
+        .and_then(|carried| tls_error(carried))
+        .or_else(|| tls_error(error.source()?))
 }
 
 /// A good answer, or its error as a failure.

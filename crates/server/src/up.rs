@@ -196,7 +196,7 @@ fn load(args: &UpArgs) -> Result<(Config, DetectConfig), Failure> {
     crate::logging::start(&config.log)?;
     let detect = config.detect()?;
     crate::guests::keep(&config.data)?;
-    if !config.listen.ip().is_loopback() {
+    if !config.listen.ip().is_loopback() && config.tls.client_ca.as_os_str().is_empty() {
         tracing::warn!(listen = %config.listen, "open to the network: whoever reaches this address can read and publish");
     }
     Ok((config, detect))
