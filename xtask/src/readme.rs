@@ -82,7 +82,8 @@ fn run_page(workspace: &Workspace, name: &str, commands: &[ShellCommand]) -> Out
     for part in ["tests/data", "examples"] {
         copy(&workspace.root.join(part), &directory.join(part))?;
     }
-    let path = path_with(&workspace.dev_bin())?;
+    // Before the system's programs the binary of this checkout, and the Python that the tests have.
+    let path = path_with([workspace.dev_bin(), workspace.venv().join("bin")])?;
     let mut servers = Vec::new();
     for command in commands {
         let place = |failure: Failure| {
@@ -155,15 +156,10 @@ fn run_command(shell: &mut Command, text: &str) -> Outcome<()> {
     )))
 }
 
-fn path_with(first: &Path) -> Outcome<OsString> {
+fn path_with(first: [PathBuf; 2]) -> Outcome<OsString> {
     let old = std::env::var_os("PATH").unwrap_or_default();
-    std::env::join_paths(std::iter::once(first.to_owned()).chain(std::env::split_paths(&old)))
-        .map_err(|error| {
-            Failure::new(format!(
-                "{} cannot be on the PATH: {error}",
-                first.display()
-            ))
-        })
+    std::env::join_paths(first.into_iter().chain(std::env::split_paths(&old)))
+        .map_err(|error| Failure::new(format!("the checkout cannot be on the PATH: {error}")))
 }
 
 fn copy(from: &Path, to: &Path) -> Outcome<()> {

@@ -35,6 +35,8 @@ pub(crate) struct Metrics {
     pub(crate) end_of_day: IntCounterVec,
     pub(crate) end_of_day_time: IntGauge,
     pub(crate) streams: IntGauge,
+    pub(crate) connections: IntGauge,
+    pub(crate) connections_closed: IntCounterVec,
     pub(crate) queries: IntCounterVec,
     pub(crate) query_seconds: Histogram,
     pub(crate) ready: IntGauge,
@@ -87,8 +89,10 @@ const CHECKPOINT_SEQ: &str =
     "Last sequence number that the newest checkpoint of this process covers; 0 before any.";
 const GUEST_DISABLED: &str =
     "Detectors brought by users that failed and are disabled; /api/v1/status says why.";
+const LATE_ROWS: &str = "Order events that were older than one before them.";
 const SUBSCRIBER_LAG: &str =
-    "Rows that the journal has published and a connected subscriber has not been sent.";
+    "Sequence numbers that a subscriber of orders, hits or alerts has not been given yet.";
+const CONNECTIONS_CLOSED: &str = "Connections that were closed before they said anything useful: limit, silent, unknown, plain, tls.";
 const CHECKPOINT_SECONDS: &str = "Time to write one checkpoint, beside the pipeline.";
 const SECONDS: &[f64] = &[
     0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 60.0,
@@ -126,10 +130,7 @@ impl Metrics {
                 "Hits found, counted as order events are.",
             )?,
             alerts: m.gauge("alerts", "Alerts known.")?,
-            late_rows: m.gauge(
-                "late_rows",
-                "Order events that were older than one before them.",
-            )?,
+            late_rows: m.gauge("late_rows", LATE_ROWS)?,
             window_overflows: m.gauge(
                 "window_overflows",
                 "Events that left a full detector window before their time.",
@@ -174,6 +175,8 @@ impl Metrics {
                 "When the last end of day succeeded, Unix time; 0 before the first.",
             )?,
             streams: m.gauge("streams", "Open WebSocket streams.")?,
+            connections: m.gauge("connections", "Open connections on all ports.")?,
+            connections_closed: m.counters("connections_closed_total", CONNECTIONS_CLOSED, "reason")?,
             queries: m.counters("sql_queries_total", "SQL queries.", "result")?,
             query_seconds: m.histogram("sql_query_seconds", "Time of one SQL query.", SECONDS)?,
             ready: m.gauge("ready", "1 when recovery is done and rows are taken.")?,
@@ -190,10 +193,15 @@ impl Metrics {
 
     /// Name, kind and help of each, for the reference. Metrics with labels show once they were used.
     pub(crate) fn describe(&self) -> Vec<(String, String, String)> {
-        for labelled in [&self.refused_buckets, &self.end_of_day, &self.queries] {
+        self.subscriber_lag.with_label_values(&[""]);
+        for labelled in [
+            &self.refused_buckets,
+            &self.end_of_day,
+            &self.queries,
+            &self.connections_closed,
+        ] {
             labelled.with_label_values(&[""]);
         }
-        self.subscriber_lag.with_label_values(&[""]);
         let families = self.registry.gather();
         let describe = |family: &prometheus::proto::MetricFamily| {
             let kind = format!("{:?}", family.get_field_type()).to_lowercase();

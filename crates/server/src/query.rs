@@ -1,9 +1,11 @@
 //! `tapewatch sql` and `tapewatch eod`: asking a running process, or reading the files directly.
 
-use std::io::{IsTerminal as _, Read as _, Write};
+use std::error::Error;
+use std::io::{self, IsTerminal as _, Read as _, Write};
 use std::path::Path;
 
 use reqwest::{Client, Response, Url};
+use rustls::ClientConfig;
 use tapewatch_detect::Shard;
 use tapewatch_model::{OrderBatch, OrderSource as _};
 use tapewatch_store::{Format, Store};
@@ -14,6 +16,7 @@ use crate::failure::Failure;
 use crate::progress::RowProgress;
 use crate::shards::Shards;
 use crate::source::{format_of, open};
+use crate::tls::TlsConfig;
 use crate::{clock, recovery};
 
 /// Rows that are read from a file at a time.
@@ -22,9 +25,17 @@ const BATCH_ROWS: usize = 8_192;
 /// Longest query read from standard input.
 const QUERY_BYTES_MAX: u64 = 1 << 20;
 
-/// A client that goes to the address it is given, whatever proxies are set.
+/// A client that goes to the address it is given, whatever proxies are set. Over TLS it trusts and
+/// shows what the environment says under the names of the configuration, else it trusts the system's
+/// authorities.
 pub(crate) fn client() -> Result<Client, Failure> {
-    let client = Client::builder().no_proxy().build();
+    let mut builder = Client::builder().no_proxy();
+    let tls = TlsConfig::of_environment();
+    if tls != TlsConfig::default() {
+        let tls = tls.client()?;
+        builder = builder.tls_backend_preconfigured(ClientConfig::clone(&tls));
+    }
+    let client = builder.build();
     client.map_err(|error| Failure::run(format!("cannot make an HTTP client: {error}")))
 }
 
@@ -32,7 +43,7 @@ pub(crate) fn client() -> Result<Client, Failure> {
 pub(crate) fn base_url(url: &str) -> Result<Url, Failure> {
     let with_slash = format!("{}/", url.trim_end_matches('/'));
     match Url::parse(&with_slash) {
-        Ok(base) if base.scheme() == "http" && base.has_host() => Ok(base),
+        Ok(base) if ["http", "https"].contains(&base.scheme()) && base.has_host() => Ok(base),
         _ => Err(Failure::usage(format!(
             "--url {url}: write an address such as http://127.0.0.1:9090"
         ))),
@@ -46,13 +57,29 @@ pub(crate) fn explain(url: &Url, error: &reqwest::Error) -> String {
         url.host_str().unwrap_or_default(),
         url.port_or_known_default().unwrap_or(0)
     );
-    if error.is_connect() {
+    if let Some(tls) = tls_error(error) {
+        format!("{host}: {tls}; TAPEWATCH_TLS__CA names the file of the authorities to trust")
+    } else if error.is_connect() {
         format!("nothing answers at {host}: is `tapewatch up` running there?")
     } else if error.is_timeout() {
         format!("{host} did not answer in time")
     } else {
         format!("{host}: {error}")
     }
+}
+
+/// What is wrong with the certificates, if it is that: somewhere inside of what the client says.
+fn tls_error<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a rustls::Error> {
+    if let Some(tls) = error.downcast_ref() {
+        return Some(tls);
+    }
+    // The source of an I/O error is not what it carries, but what is inside of that.
+    let carried = error
+        .downcast_ref::<io::Error>()
+        .and_then(io::Error::get_ref);
+    carried
+        .and_then(|carried| tls_error(carried))
+        .or_else(|| tls_error(error.source()?))
 }
 
 /// A good answer, or its error as a failure.

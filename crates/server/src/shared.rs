@@ -5,7 +5,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tapewatch_journal::Retention;
+use tapewatch_journal::{Readers, Retention};
 use tapewatch_model::TimeSpan;
 use tapewatch_store::{EndOfDayReport, Store};
 use tokio::sync::watch;
@@ -18,6 +18,7 @@ use crate::peers::Peers;
 use crate::pipeline::{Live, Pipeline, gauge};
 use crate::roles::Roles;
 use crate::sql_runtime::SqlRuntime;
+use crate::subscription::{Source, Subscribers};
 use crate::wire::ServeState;
 
 /// How long an end of day waits for what other processes do.
@@ -31,6 +32,9 @@ pub(crate) struct Shared {
     pub(crate) pipeline: Pipeline,
     /// Last published sequence number.
     pub(crate) published: watch::Receiver<u64>,
+    /// Makes readers of the journal, when it is this process's.
+    pub(crate) readers: Option<Readers>,
+    pub(crate) subscribers: Subscribers,
     pub(crate) live: Arc<Live>,
     pub(crate) jobs: Arc<Jobs>,
     pub(crate) metrics: Metrics,
@@ -58,6 +62,15 @@ impl Shared {
             .wait_for(|stopping| *stopping)
             .await
             .map(|_| ());
+    }
+
+    /// What subscriptions to the journal are made from; `None` where the journal is not.
+    pub(crate) fn source(&self) -> Option<Source> {
+        Some(Source {
+            readers: self.readers.clone()?,
+            published: self.published.clone(),
+            stopping: self.stopping.clone(),
+        })
     }
 
     /// Whether rows are taken.

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use axum::Router;
 use tapewatch_detect::DetectConfig;
-use tapewatch_journal::Options;
+use tapewatch_journal::{Options, Readers};
 use tokio::sync::watch;
 
 use crate::checkpoint::Writer;
@@ -27,6 +27,7 @@ use crate::recovery::{self, JOURNAL_DIR, Log, Recovered, Start};
 use crate::roles::{Role, Roles};
 use crate::shared::Shared;
 use crate::sql_runtime::SqlRuntime;
+use crate::subscription::Subscribers;
 use crate::wire::{self, Follow, ServeState};
 use crate::{api, clock};
 
@@ -42,6 +43,8 @@ pub(crate) struct Starting {
     pub(crate) detect: DetectConfig,
     pub(crate) roles: Roles,
     pub(crate) peers: Peers,
+    pub(crate) metrics: Metrics,
+    pub(crate) subscribers: Subscribers,
     pub(crate) stopping: watch::Receiver<bool>,
 }
 
@@ -66,6 +69,8 @@ struct Running {
     published: watch::Receiver<u64>,
     hits: watch::Receiver<u64>,
     live: Arc<pipeline::Live>,
+    /// Readers of the journal, where it is.
+    readers: Option<Readers>,
     wire: Option<ServeState>,
     thread: Thread,
 }
@@ -92,24 +97,23 @@ pub(crate) fn directories(config: &Config, roles: Roles) -> Result<(), Failure> 
 }
 
 /// A gateway that holds nothing.
-pub(crate) fn gateway(config: &Config, peers: &Peers) -> Result<Started, Failure> {
-    let metrics = Metrics::new().map_err(Failure::run)?;
+pub(crate) fn gateway(config: &Config, peers: &Peers, metrics: Metrics) -> Started {
     metrics.ready.set(1);
     let gateway = Gateway {
         config: config.peers.clone(),
         peers: peers.clone(),
         metrics,
     };
-    Ok(Started {
+    Started {
         router: gateway::router(gateway),
         work: None,
-    })
+    }
 }
 
 impl Starting {
     /// Recovers, and starts the thread.
     pub(crate) async fn run(self) -> Result<Started, Failure> {
-        let metrics = Metrics::new().map_err(Failure::run)?;
+        let metrics = self.metrics.clone();
         let detects = self.roles.has(Role::Engine);
         let parts = Parts {
             detects: match detects {
@@ -132,6 +136,8 @@ impl Starting {
             published: running.published,
             hits: running.hits,
             live: running.live,
+            readers: running.readers,
+            subscribers: self.subscribers,
             wire: running.wire,
             jobs: Arc::default(),
             metrics,
@@ -199,11 +205,11 @@ impl Starting {
         } = pipeline::spawn(journal, fold, &self.detect, metrics.clone(), limits)?;
         let wire = parts.apart.then(|| ServeState {
             pipeline: pipeline.clone(),
-            readers,
+            readers: readers.clone(),
             hits,
             published: published.clone(),
             stopping: self.stopping.clone(),
-            metrics: metrics.clone(),
+            subscribers: self.subscribers.clone(),
             connections: Arc::new(AtomicU64::new(0)),
         });
         let running = Running {
@@ -211,6 +217,7 @@ impl Starting {
             published,
             hits: hits_through,
             live,
+            readers: Some(readers),
             wire,
             thread,
         };
@@ -268,6 +275,7 @@ impl Starting {
             published: following.published,
             hits: following.hits,
             live,
+            readers: None,
             wire: None,
             thread: following.thread,
         };

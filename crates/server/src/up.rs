@@ -5,7 +5,6 @@
 
 use std::future::Future;
 use std::io::Write as _;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use tapewatch_detect::DetectConfig;
@@ -17,10 +16,14 @@ use tokio::task::JoinSet;
 use crate::cli::UpArgs;
 use crate::config::Config;
 use crate::failure::Failure;
+use crate::metrics::Metrics;
 use crate::peers::Peers;
+use crate::port::{self, Services};
 use crate::roles::{Role, Roles};
 use crate::shared::Shared;
 use crate::starting::{self, Starting, Thread, Work};
+use crate::subscription::Subscribers;
+use crate::tls::Tls;
 use crate::{api, clock, rules};
 
 /// How long open requests may take to end after SIGTERM.
@@ -37,15 +40,18 @@ pub(crate) async fn run(args: &UpArgs) -> Result<(), Failure> {
     let (stop, stopping) = watch::channel(false);
     let peers = Peers::default();
     let gate = api::Gate::new(peers.clone());
-    let (addresses, mut server) = listen(roles, &config, &gate, &stopping).await?;
+    let metrics = Metrics::new().map_err(Failure::run)?;
+    let (urls, mut server) = listen(roles, &config, &gate, &metrics, &stopping).await?;
     let started = if roles.is_gateway_alone() {
-        starting::gateway(&config, &peers)?
+        starting::gateway(&config, &peers, metrics)
     } else {
         let starting = Starting {
             config: config.clone(),
             detect: detect.clone(),
             roles,
             peers,
+            metrics,
+            subscribers: Subscribers::default(),
             stopping,
         };
         // A task of its own: recovery is computation, and must not keep a signal waiting.
@@ -61,8 +67,8 @@ pub(crate) async fn run(args: &UpArgs) -> Result<(), Failure> {
     gate.open(started.router);
     let work = started.work.map(|work| Work::begin(work, &config, detect));
     let (tasks, thread) = work.transpose()?.unzip();
-    for address in addresses {
-        say(format_args!("listening on http://{address}"));
+    for url in urls {
+        say(format_args!("listening on {url}"));
     }
     let dead = wait_for_thread(thread);
     tokio::pin!(dead);
@@ -96,28 +102,41 @@ pub(crate) async fn run(args: &UpArgs) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Binds the addresses of the roles and answers there at once.
+/// Binds the addresses of the roles and serves there what the gate lets through, until `stopping`.
 async fn listen(
     roles: Roles,
     config: &Config,
     gate: &api::Gate,
+    metrics: &Metrics,
     stopping: &watch::Receiver<bool>,
-) -> Result<(Vec<SocketAddr>, JoinSet<Result<(), Failure>>), Failure> {
-    let (mut addresses, mut servers) = (Vec::new(), JoinSet::new());
+) -> Result<(Vec<String>, JoinSet<()>), Failure> {
+    let tls = Tls::load(&config.tls)?;
+    if let Some(tls) = &tls {
+        drop(tls.spawn_watch(stopping.clone())); // it ends with `stopping`
+    }
+    let scheme = if tls.is_some() { "https" } else { "http" };
+    let (mut urls, mut servers) = (Vec::new(), JoinSet::new());
     for wanted in roles.addresses(config) {
         let listener = TcpListener::bind(wanted)
             .await
             .map_err(|error| Failure::run(format!("cannot listen on {wanted}: {error}")))?;
         let address = listener.local_addr().map_err(Failure::run)?;
-        tracing::info!(%address, "open; reading the journal");
-        if !address.ip().is_loopback() {
-            tracing::warn!(%address, "open to the network: whoever reaches this address can read and publish");
+        let url = format!("{scheme}://{address}");
+        tracing::info!(%url, "open; reading the journal");
+        let loopback = address.ip().is_loopback();
+        if !loopback && config.tls.client_ca.as_os_str().is_empty() {
+            tracing::warn!(%url, "open to the network: whoever reaches this address can read and publish");
         }
-        let gate = gate.on(address.ip().is_loopback());
-        servers.spawn(serve(listener, gate, stopping.clone()));
-        addresses.push(address);
+        let services = Services {
+            http: gate.on(loopback).router(),
+            kdb: None,
+            tls: tls.clone(),
+            metrics: metrics.clone(),
+        };
+        servers.spawn(port::serve(vec![listener], services, stopping.clone()));
+        urls.push(url);
     }
-    Ok((addresses, servers))
+    Ok((urls, servers))
 }
 
 type Tasks = Vec<tokio::task::JoinHandle<()>>;
@@ -157,21 +176,6 @@ fn load(args: &UpArgs) -> Result<(Config, DetectConfig), Failure> {
 fn say(line: std::fmt::Arguments<'_>) {
     let mut out = std::io::stdout().lock();
     let _ = writeln!(out, "{line}").and_then(|()| out.flush());
-}
-
-async fn serve(
-    listener: TcpListener,
-    gate: api::Gate,
-    mut stopping: watch::Receiver<bool>,
-) -> Result<(), Failure> {
-    let stop = async move {
-        // An error means that everything is gone already.
-        let _ = stopping.wait_for(|stopping| *stopping).await.map(|_| ());
-    };
-    axum::serve(listener, gate.router())
-        .with_graceful_shutdown(stop)
-        .await
-        .map_err(Failure::run)
 }
 
 async fn wait_for_thread(thread: Option<Thread>) -> Result<(), Failure> {

@@ -17,6 +17,7 @@ extern crate self as tapewatch_store;
 mod coded;
 mod columns;
 mod end_of_day;
+pub mod flight;
 mod history;
 mod hit_file;
 mod order_arrays;

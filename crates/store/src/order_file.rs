@@ -4,6 +4,7 @@
 //! and the reason, or among the rows that were passed over; orders are numbered by their row in the
 //! file, from 1, all other rows counted too.
 
+mod batch;
 mod columns;
 mod details;
 mod writer;
@@ -26,6 +27,7 @@ use tapewatch_model::{
     Tells,
 };
 
+pub(crate) use batch::OrderRows;
 use columns::{Codes, Columns};
 pub use writer::OrderFileWriter;
 

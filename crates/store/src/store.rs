@@ -14,7 +14,7 @@ use tapewatch_model::{DeadLetter, Hit, Order, OrderBatch, Time};
 
 use crate::history::{self, History, HistoryError};
 use crate::hit_file::{OutOfOrder, alerts, check_order};
-use crate::recent::{Recent, RecentRows, after};
+use crate::recent::{Recent, RecentRows, after, last_seq};
 use crate::recent_orders::{OrderRows, RecentOrders};
 use crate::rows::{HitRows, LetterRows};
 use crate::schema::{PerTable, Table};
@@ -133,6 +133,8 @@ struct State {
     history: Histories,
     high_water: PerTable<u64>,
     alerts: u64,
+    /// No hit has a higher sequence number.
+    last_hit: u64,
 }
 
 /// All tables at one instant.
@@ -187,6 +189,7 @@ impl Store {
             *state.high_water.get_mut(table) = history.as_ref().map_or(0, |h| h.through);
             *state.history.get_mut(table) = history;
         }
+        state.last_hit = state.high_water.hits;
         let store = Self::with_state(dir, &options, read_only, state)?;
         let alerts = store.count_alerts().await;
         let alerts = alerts.map_err(|error| OpenError::Table {
@@ -270,6 +273,7 @@ impl Store {
         for hit in hits.iter().filter(|hit| hit.order.seq > mark) {
             state.hits.open().push(hit);
             state.hits.added();
+            state.last_hit = hit.order.seq;
             alerts += u64::from(hit.alert_hit == 1);
         }
         state.alerts += alerts;
@@ -283,6 +287,7 @@ impl Store {
         let new = batches.iter().filter_map(|batch| after(batch, mark));
         let new: Vec<_> = new.collect();
         check_order(&new, state.hits.last_seq())?;
+        state.last_hit = state.last_hit.max(last_seq(&new).unwrap_or_default());
         let mut added = 0;
         for batch in new {
             added += batch.num_rows() as u64;
@@ -301,6 +306,12 @@ impl Store {
             state.dead_letters.open().push(seq, received, letter);
             state.dead_letters.added();
         }
+    }
+
+    /// A sequence number that no hit is above; in a table that grows it is that of the last.
+    #[must_use]
+    pub fn last_hit(&self) -> u64 {
+        self.state().last_hit
     }
 
     /// Numbers of rows.

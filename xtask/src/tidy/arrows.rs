@@ -26,6 +26,7 @@ const WALLS: &[(&str, &str)] = &[
     ("datafusion", "store"),
     ("deltalake", "store"),
     ("parquet", "store"),
+    ("tonic", "store"),
     ("wasmtime", "guest"),
 ];
 const PREFIX: &str = "tapewatch-";

@@ -72,7 +72,9 @@ impl Gate {
 }
 
 async fn pass(State(gate): State<Gate>, request: Request) -> Response {
-    if let Err(refused) = check(request.headers(), gate.loopback) {
+    // HTTP/2 names the host beside the headers.
+    let authority = request.uri().authority().map(|host| host.as_str());
+    if let Err(refused) = check(request.headers(), authority, gate.loopback) {
         return refused.into_response();
     }
     match gate.current() {
@@ -96,13 +98,13 @@ fn closed(uri: &Uri, peers: &Peers) -> Response {
     }
 }
 
-fn check(headers: &HeaderMap, loopback: bool) -> Result<(), ApiError> {
+fn check(headers: &HeaderMap, authority: Option<&str>, loopback: bool) -> Result<(), ApiError> {
     let text = |name: HeaderName| {
         headers
             .get(name)
             .map(|value| value.to_str().unwrap_or_default())
     };
-    let host = text(header::HOST).unwrap_or_default();
+    let host = authority.or(text(header::HOST)).unwrap_or_default();
     if let Some(origin) = text(header::ORIGIN) {
         let of_page = origin.split_once("://").map(|(_, rest)| rest);
         if of_page != Some(host) {
@@ -144,7 +146,12 @@ mod tests {
             if let Some(origin) = origin {
                 headers.insert(header::ORIGIN, HeaderValue::from_static(origin));
             }
-            check(&headers, loopback).is_ok()
+            let over_http2 = headers.remove(header::HOST).is_some()
+                && check(&headers, Some(host), loopback).is_ok();
+            headers.insert(header::HOST, HeaderValue::from_static(host));
+            let allowed = check(&headers, None, loopback).is_ok();
+            assert_eq!(allowed, over_http2, "{host}");
+            allowed
         };
         assert!(allowed("127.0.0.1:9090", None, true));
         assert!(allowed(

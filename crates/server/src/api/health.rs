@@ -36,6 +36,10 @@ pub(crate) async fn readyz(State(shared): State<Shared>) -> impl IntoResponse {
 #[utoipa::path(get, path = "/metrics", tag = "health",
     responses((status = 200, description = "All metrics.", content_type = "text/plain")))]
 pub(crate) async fn metrics(State(shared): State<Shared>) -> Result<impl IntoResponse, ApiError> {
+    let published = *shared.published.borrow();
+    shared
+        .subscribers
+        .show(published, &shared.metrics.subscriber_lag);
     let text = shared.metrics.text().map_err(ApiError::internal)?;
     Ok((
         [(

@@ -21,6 +21,7 @@ use axum::http::{HeaderName, HeaderValue, Method, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use tapewatch_store::flight::FLIGHT_PATH;
 use tower_http::set_header::SetResponseHeaderLayer;
 use tower_http::trace::TraceLayer;
 use utoipa::OpenApi;
@@ -31,6 +32,7 @@ pub(crate) use gate::Gate;
 pub(crate) use ingest::BUCKET_TYPE;
 pub(crate) use page::asset;
 
+use crate::flight::FlightDesk;
 use crate::shared::Shared;
 use crate::wire;
 
@@ -78,7 +80,9 @@ pub(crate) fn router(shared: Shared) -> Router {
     if !shared.roles.tables() {
         router = router.layer(axum::middleware::from_fn(without_tables));
     }
+    let flight = tapewatch_store::flight::service(FlightDesk(shared.clone()));
     router
+        .route_service(&format!("{FLIGHT_PATH}/{{*call}}"), flight)
         .route("/api/v1/openapi.json", get(async move || axum::Json(document)))
         .fallback(async |uri: axum::http::Uri| {
             if uri.path().starts_with("/api/") {

@@ -122,19 +122,25 @@ impl Streamer {
                     .last()
                     .map(|alert| alert.seq),
             };
+            let published = *shared.hits.borrow();
             *cursor = first.map_or(published, |seq| seq.saturating_sub(1));
         }
     }
 
     async fn run(&mut self, shared: &Shared, socket: &mut WebSocket) {
-        let mut published = shared.published.clone();
+        let (mut published, mut hits) = (shared.published.clone(), shared.hits.clone());
         loop {
             published.mark_unchanged();
+            hits.mark_unchanged();
             if self.send_new(shared, socket).await.is_err() {
                 return;
             }
             tokio::select! {
-                changed = published.changed() => {
+                changed = async { tokio::select! {
+                    changed = published.changed() => changed,
+                    // Of engines in other processes hits come after their rows.
+                    changed = hits.changed() => changed,
+                } } => {
                     if changed.is_err() {
                         return;
                     }

@@ -19,6 +19,22 @@ pub(crate) const KEYS: &[Key] = &[
         doc: "Address and port of the web page and the API. Anything but loopback opens it to the network.",
     },
     Key {
+        name: "tls.cert",
+        doc: "File with the server's certificate and those above it (PEM). With it every connection is TLS. Empty: none.",
+    },
+    Key {
+        name: "tls.key",
+        doc: "File with its key (PEM).",
+    },
+    Key {
+        name: "tls.client_ca",
+        doc: "File with the authorities (PEM) one of which must have signed a client's certificate. Empty: none is asked for.",
+    },
+    Key {
+        name: "tls.ca",
+        doc: "File with the authorities (PEM) that this process trusts when it connects to another. With it roles speak TLS to each other.",
+    },
+    Key {
         name: "journal.listen",
         doc: "Address and port of the role `journal`, where the other roles and clients find it; open when the role is named.",
     },

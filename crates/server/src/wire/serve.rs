@@ -24,8 +24,8 @@ use super::{Hello, Message, PROTOCOL, Stream, framing};
 use crate::api::error::ApiError;
 use crate::fold::{Placed, UNDER_WAY_MAX};
 use crate::hits_log::HitsReaders;
-use crate::metrics::Metrics;
 use crate::pipeline::{Command, Pipeline, PublishError, Published};
+use crate::subscription::Subscribers;
 
 /// Connections at once.
 const CONNECTIONS_MAX: u64 = 256;
@@ -44,7 +44,7 @@ pub(crate) struct ServeState {
     pub(crate) hits: Option<HitsReaders>,
     pub(crate) published: watch::Receiver<u64>,
     pub(crate) stopping: watch::Receiver<bool>,
-    pub(crate) metrics: Metrics,
+    pub(crate) subscribers: Subscribers,
     pub(crate) connections: Arc<AtomicU64>,
 }
 
@@ -225,11 +225,8 @@ async fn subscription(
         .name("subscriber".to_owned())
         .spawn(move || pump.run(&runtime, from, &sender))
         .map_err(text)?;
-    let lag = state
-        .metrics
-        .subscriber_lag
-        .with_label_values(&[&label(&name)]);
-    let result = loop {
+    let seat = state.subscribers.join(&label(&name), from).map_err(text)?;
+    loop {
         let chunk = tokio::select! {
             chunk = chunks.recv() => chunk,
             said = connection.next() => match said {
@@ -245,16 +242,9 @@ async fn subscription(
             break Err(error.to_string());
         }
         if stream == Stream::Journal {
-            let behind = (*state.published.borrow() + 1).saturating_sub(next);
-            lag.set(crate::pipeline::gauge(behind));
+            seat.at(next);
         }
-    };
-    // A name that is connected twice loses its line early; the other writes it again.
-    let _ = state
-        .metrics
-        .subscriber_lag
-        .remove_label_values(&[&label(&name)]);
-    result
+    }
 }
 
 /// A name as it may stand among the metrics.

@@ -33,6 +33,7 @@ pub use result::{Column, Format, FormatError, QueryResult};
 
 use crate::store::{Snapshot, Store, StoreOptions};
 use tables::Tables;
+pub(crate) use tables::alerts_schema;
 
 /// Catalog and schema that the tables live in.
 const CATALOG: &str = "tapewatch";

@@ -3,9 +3,9 @@
 //! Invariant: a base table is recent and history with the same columns, and filters reach both; a
 //! view is SQL over the base tables and has no rows of its own.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
-use arrow::datatypes::DataType;
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::catalog::TableProvider;
 use datafusion::common::{DataFusionError, ScalarValue, TableReference};
 use datafusion::datasource::MemTable;
@@ -45,6 +45,52 @@ FROM (SELECT alert_id, max(seq) AS last, count(*) AS hits, max(severity(measures
       FROM hits GROUP BY alert_id) g
 JOIN hits h ON h.alert_id = g.alert_id AND h.seq = g.last
 "#;
+
+/// The columns of [`ALERTS`].
+pub(crate) fn alerts_schema() -> SchemaRef {
+    static SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
+        let hits = Table::Hits.schema();
+        let of_hits = |name: &str, column: &str| match hits.field_with_name(column) {
+            Ok(field) => field.clone().with_name(name),
+            Err(error) => unreachable!("hits have this column: {error}"),
+        };
+        let same = |name: &'static str| of_hits(name, name);
+        let fields = [
+            "alert_id",
+            "detector",
+            "detector_version",
+            "config_version",
+            "sym",
+            "trader",
+            "side",
+        ];
+        let mut fields: Vec<Field> = fields.into_iter().map(same).collect();
+        fields.push(of_hits("first_time", "alert_time"));
+        fields.push(same("time"));
+        fields.push(Field::new("hits", DataType::Int64, false));
+        let rest = [
+            "seq",
+            "event_type",
+            "order_id",
+            "price",
+            "quantity",
+            "measures",
+            "lookback_ns",
+            "evidence",
+            "evidence_total",
+            "text",
+            "account",
+            "exec_id",
+            "display_quantity",
+            "flags",
+        ];
+        fields.extend(rest.into_iter().map(same));
+        fields.push(Field::new("severity", DataType::Int64, true));
+        fields.push(same("suppressed"));
+        Arc::new(Schema::new(fields))
+    });
+    Arc::clone(&SCHEMA)
+}
 
 /// One row a trader, over all detectors: of alerts that are not suppressed, the gravest traders first.
 const TRADERS: &str = r#"

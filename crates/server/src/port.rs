@@ -1,0 +1,293 @@
+//! A port: one address on which a process speaks everything. The first bytes tell what: TLS (and then
+//! again inside of it), HTTP/1, HTTP/2 and with it gRPC, or kdb+ IPC.
+//!
+//! Invariant: a connection that says nothing, stops half-way or talks nonsense costs a file handle and
+//! a few KiB for a bounded time, and no other connection anything; each that is closed so is counted.
+
+mod first_bytes;
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use futures::future::BoxFuture;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::task::JoinSet;
+
+use crate::metrics::Metrics;
+use crate::tls::Tls;
+use first_bytes::{Kind, Prefixed};
+
+/// Open connections on all addresses of a port; fewer where the process may open fewer files.
+const CONNECTIONS_MAX: usize = 20_000;
+/// Time until the first bytes tell what is spoken, and for a TLS handshake.
+const FIRST_BYTES: Duration = Duration::from_secs(10);
+/// Time between requests and for the head of one, HTTP/1: longer than clients keep a connection for.
+const HEAD: Duration = Duration::from_secs(120);
+/// A peer that does not answer a ping of HTTP/2 for this long, asked this often, is gone.
+const PING: Duration = Duration::from_secs(30);
+/// Requests at a time on one connection, HTTP/2.
+const STREAMS_MAX: u32 = 256;
+/// How long accepting pauses when the system has no handle left.
+const NO_HANDLES: Duration = Duration::from_millis(200);
+
+/// A connection, in plain text here.
+pub(crate) trait Duplex: AsyncRead + AsyncWrite + Unpin + Send {}
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Duplex for S {}
+
+/// Speaks kdb+ IPC on a connection to its end, from the first byte that the client sent.
+pub(crate) type KdbHandler =
+    Arc<dyn Fn(Box<dyn Duplex>, SocketAddr) -> BoxFuture<'static, ()> + Send + Sync>;
+
+/// What a port offers.
+#[derive(Clone)]
+pub(crate) struct Services {
+    /// HTTP/1 and HTTP/2.
+    pub(crate) http: Router,
+    /// kdb+ IPC; without it such connections are closed.
+    pub(crate) kdb: Option<KdbHandler>,
+    /// With it nothing is spoken in plain text.
+    pub(crate) tls: Option<Tls>,
+    pub(crate) metrics: Metrics,
+}
+
+/// Serves on all the listeners until `stopping`, then lets open requests come to their end.
+pub(crate) async fn serve(
+    listeners: Vec<TcpListener>,
+    services: Services,
+    stopping: watch::Receiver<bool>,
+) {
+    let seats = Arc::new(Semaphore::new(connections_max()));
+    let graceful = Arc::new(GracefulShutdown::new());
+    let mut accepting = JoinSet::new();
+    for listener in listeners {
+        let port = Port {
+            services: services.clone(),
+            seats: Arc::clone(&seats),
+            stopping: stopping.clone(),
+        };
+        accepting.spawn(port.accept(listener, Arc::clone(&graceful)));
+    }
+    // Held until the end: with them the connections go that do not come to theirs.
+    let mut connections = Vec::new();
+    while let Some(ended) = accepting.join_next().await {
+        connections.extend(ended);
+    }
+    if let Some(graceful) = Arc::into_inner(graceful) {
+        graceful.shutdown().await;
+    }
+}
+
+/// The limit that leaves as many file handles for the journal and the tables.
+fn connections_max() -> usize {
+    let limits = std::fs::read_to_string("/proc/self/limits").unwrap_or_default();
+    let files = limits
+        .lines()
+        .find_map(|line| line.strip_prefix("Max open files"));
+    let soft = files.and_then(|rest| rest.split_whitespace().next()?.parse::<usize>().ok());
+    CONNECTIONS_MAX.min(soft.map_or(usize::MAX, |files| files / 2))
+}
+
+/// One address of a port.
+struct Port {
+    services: Services,
+    seats: Arc<Semaphore>,
+    stopping: watch::Receiver<bool>,
+}
+
+impl Port {
+    /// Accepts until the stop; the connections that are open then.
+    async fn accept(
+        mut self,
+        listener: TcpListener,
+        graceful: Arc<GracefulShutdown>,
+    ) -> JoinSet<()> {
+        let mut open = JoinSet::new();
+        loop {
+            let accepted = tokio::select! {
+                // An error means that everything is gone already.
+                _ = self.stopping.wait_for(|stopping| *stopping) => return open,
+                Some(_) = open.join_next() => continue,
+                accepted = listener.accept() => accepted,
+            };
+            match accepted {
+                Ok((stream, peer)) => match Arc::clone(&self.seats).try_acquire_owned() {
+                    Ok(seat) => drop(open.spawn(self.open(stream, peer, seat, graceful.watcher()))),
+                    Err(_) => self.services.closed("limit", peer),
+                },
+                Err(error) if is_of_peer(&error) => {}
+                Err(error) => {
+                    tracing::warn!(%error, "connections are not accepted for a moment");
+                    tokio::time::sleep(NO_HANDLES).await;
+                }
+            }
+        }
+    }
+
+    fn open(
+        &self,
+        stream: TcpStream,
+        peer: SocketAddr,
+        seat: OwnedSemaphorePermit,
+        watcher: Watcher,
+    ) -> impl Future<Output = ()> + Send + use<> {
+        let connection = Connection {
+            services: self.services.clone(),
+            peer,
+            watcher,
+        };
+        let mut stopping = self.stopping.clone();
+        let open = Open::new(&self.services.metrics, seat);
+        async move {
+            // Answers are small and wanted at once; a socket that refuses is about to fail anyway.
+            let _ = stream.set_nodelay(true);
+            let asked = tokio::select! {
+                _ = stopping.wait_for(|stopping| *stopping) => return,
+                asked = connection.first(stream) => asked,
+            };
+            match asked {
+                Ok(asked) => connection.serve(asked, open).await,
+                Err(reason) => connection.services.closed(reason, peer),
+            }
+        }
+    }
+}
+
+/// A failure of one who connected, not of the listener.
+fn is_of_peer(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionRefused
+    )
+}
+
+/// A place among the open connections, kept until it is dropped.
+struct Open {
+    metrics: Metrics,
+    _seat: OwnedSemaphorePermit,
+}
+
+impl Open {
+    fn new(metrics: &Metrics, seat: OwnedSemaphorePermit) -> Self {
+        metrics.connections.inc();
+        Self {
+            metrics: metrics.clone(),
+            _seat: seat,
+        }
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.metrics.connections.dec();
+    }
+}
+
+impl Services {
+    fn closed(&self, reason: &'static str, peer: SocketAddr) {
+        tracing::debug!(reason, %peer, "connection closed");
+        self.metrics
+            .connections_closed
+            .with_label_values(&[reason])
+            .inc();
+    }
+}
+
+/// One connection.
+struct Connection {
+    services: Services,
+    peer: SocketAddr,
+    watcher: Watcher,
+}
+
+/// What is wanted on a connection, and the connection from its first byte on.
+type Asked = (Kind, Prefixed<Box<dyn Duplex>>);
+
+impl Connection {
+    /// Finds out what is spoken, inside TLS where that is demanded.
+    async fn first(&self, stream: TcpStream) -> Result<Asked, &'static str> {
+        let (kind, stream) = look(Box::new(stream) as Box<dyn Duplex>).await?;
+        match (&self.services.tls, kind) {
+            (None, Kind::Tls) => Err("unknown"),
+            (None, kind) => Ok((kind, stream)),
+            (Some(tls), Kind::Tls) => {
+                let shake = tls.acceptor().accept(stream);
+                match tokio::time::timeout(FIRST_BYTES, shake).await {
+                    Ok(Ok(stream)) => look(Box::new(stream) as Box<dyn Duplex>).await,
+                    Ok(Err(error)) => {
+                        tls.refused(self.peer, &error);
+                        Err("tls")
+                    }
+                    Err(_) => Err("silent"),
+                }
+            }
+            (Some(_), kind) => {
+                refuse_plain(kind, stream).await;
+                Err("plain")
+            }
+        }
+    }
+
+    async fn serve(self, (kind, stream): Asked, open: Open) {
+        let mut builder = Builder::new(TokioExecutor::new());
+        builder
+            .http1()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEAD);
+        builder
+            .http2()
+            .timer(TokioTimer::new())
+            .keep_alive_interval(PING)
+            .keep_alive_timeout(PING)
+            .max_concurrent_streams(STREAMS_MAX)
+            .enable_connect_protocol();
+        let builder = match (kind, &self.services.kdb) {
+            (Kind::Http1, _) => builder.http1_only(),
+            (Kind::Http2, _) => builder.http2_only(),
+            (Kind::Other, Some(kdb)) => return kdb(Box::new(stream), self.peer).await,
+            (Kind::Other | Kind::Tls, _) => return self.services.closed("unknown", self.peer),
+        };
+        let service = TowerToHyperService::new(self.services.http);
+        // The place goes with the bytes: a WebSocket outlives the connection as HTTP knows it.
+        let io = TokioIo::new(stream.holding(open));
+        let connection = builder
+            .serve_connection_with_upgrades(io, service)
+            .into_owned();
+        if let Err(error) = self.watcher.watch(connection).await {
+            tracing::debug!(%error, peer = %self.peer, "connection ended");
+        }
+    }
+}
+
+/// Reads until it is clear what is spoken.
+async fn look(stream: Box<dyn Duplex>) -> Result<Asked, &'static str> {
+    let asked = tokio::time::timeout(FIRST_BYTES, first_bytes::read(stream));
+    match asked.await {
+        Ok(Ok(asked)) => Ok(asked),
+        Ok(Err(_)) | Err(_) => Err("silent"),
+    }
+}
+
+/// Says in HTTP's words that TLS is wanted, to who speaks HTTP.
+async fn refuse_plain(kind: Kind, mut stream: Prefixed<Box<dyn Duplex>>) {
+    const ANSWER: &str = "HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain\r\n\
+        content-length: 46\r\nconnection: close\r\n\r\nthis port speaks TLS: use an https:// address\n";
+    if kind == Kind::Http1 {
+        let say = async {
+            stream.write_all(ANSWER.as_bytes()).await?;
+            stream.shutdown().await
+        };
+        // Who does not take it is closed all the same.
+        let _ = tokio::time::timeout(FIRST_BYTES, say).await;
+    }
+}
