@@ -41,6 +41,8 @@ mod reference;
 mod replay;
 mod roles;
 mod rules;
+#[cfg(test)]
+mod schedules;
 mod shards;
 mod shared;
 mod simulate;
