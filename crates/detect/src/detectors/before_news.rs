@@ -43,11 +43,12 @@ params! {
         /// How long after that the news may come into the calendar.
         late: TimeSpan = "1d",
         /// The price moved by at least so many times its volatility over the window before the news.
-        times_usual: Decimal = "1.5",
+        times_usual: Decimal = "2",
         /// And by at least this share of it.
         move_share: Decimal = "0.01",
-        /// The net change of position is at least this share of all that was bought and sold.
-        one_way: Decimal = "0.35",
+        /// The net change of position is at least this share of all that was bought and sold in the stretch
+        /// in which it came about.
+        one_way: Decimal = "0.75",
         /// The net change of position is at least so many times the usual one of a period.
         deviations: Decimal = "3",
         /// The instrument has been seen for so many periods before.
@@ -142,25 +143,23 @@ impl Owner {
     }
 }
 
-/// The volatility of prices over their time without jumps, by which earlier news and closed nights say
-/// nothing: the root of 1.42 times the sum of the squared middle ones of any three moves in a row.
-/// `None` where there are no three, or nothing but jumps. Andersen, Dobrev, Schaumburg: Jump-robust
-/// volatility estimation, 2012.
+/// The volatility of prices over their time: what the median of their moves stands for (1.4826 of it is a
+/// standard deviation), so that neither earlier news nor wild hours nor closed nights say anything. `None`
+/// where there are no three moves, or most of them are none.
 fn volatility(mut prices: impl Iterator<Item = i64>) -> Option<i128> {
     let mut last = prices.next()?;
-    let mut moves = prices.map(|price| {
-        let from = std::mem::replace(&mut last, price);
-        i128::from(price.abs_diff(from))
-    });
-    let (mut a, mut b) = (moves.next()?, moves.next()?);
-    let mut squares = 0_i128;
-    for c in moves {
-        let middle = a.max(b).min(a.min(b).max(c));
-        squares = squares.saturating_add(middle.saturating_mul(middle));
-        (a, b) = (b, c);
+    let moves = prices.map(|price| price.abs_diff(std::mem::replace(&mut last, price)));
+    let mut moves: Vec<u64> = moves.collect();
+    let count = moves.len();
+    if count < 3 {
+        return None;
     }
-    let usual = (squares.saturating_mul(142) / 100).checked_isqrt();
-    usual.filter(|usual| *usual > 0)
+    let (_, median, _) = moves.select_nth_unstable(count / 2);
+    let squared = i128::from(*median).saturating_pow(2);
+    let variance = squared.saturating_mul(count as i128).saturating_mul(2_198) / 1_000;
+    variance
+        .checked_isqrt()
+        .filter(|volatility| *volatility > 0)
 }
 
 /// Whether news lies behind one time and not behind another.
@@ -303,17 +302,20 @@ impl Instrument {
         let (time, long) = (moved.news.time.nanos(), params.window.nanos());
         let from = time.saturating_sub(long);
         let within = |change: &&Change| change.first >= from && change.last < time;
-        let changes = || owner.changes.iter().filter(within);
-        let net: i128 = changes().map(|change| i128::from(change.net)).sum();
-        let gross: i128 = changes().map(|change| i128::from(change.gross)).sum();
-        let paid: i128 = changes().map(|change| change.paid).sum();
-        let worth = net.saturating_mul(moved.after2.into()) / 2;
-        let gain = amount(worth.saturating_sub(paid));
-        if net.signum() != i128::from(moved.moved2.signum()) || gain < Decimal::from(params.gain) {
-            return None;
+        let sign = i128::from(moved.moved2.signum());
+        // What he did the other way before he began is no part of it: of the stretches that end with the
+        // news, in which he traded one way, the one with the largest position.
+        let (mut all, mut most) = (Stretch::default(), Stretch::default());
+        for change in owner.changes.iter().rev().filter(within) {
+            all.add(change);
+            let one_way = at_least(all.net * sign, params.one_way, all.gross);
+            if one_way && all.net * sign > most.net * sign {
+                most = all;
+            }
         }
-        let one_way = ratio(net.saturating_abs(), gross.max(1));
-        if one_way < params.one_way {
+        let worth = most.net.saturating_mul(moved.after2.into()) / 2;
+        let gain = amount(worth.saturating_sub(most.paid));
+        if most.net == 0 || gain < Decimal::from(params.gain) {
             return None;
         }
         let period = from.div_euclid(long);
@@ -322,23 +324,46 @@ impl Instrument {
             return None;
         }
         let usual = owner.usual(period);
-        let deviations = usual.map(|usual| ratio(net.saturating_abs(), usual.max(lot)));
+        let deviations = usual.map(|usual| ratio(most.net.saturating_abs(), usual.max(lot)));
         let far = deviations.is_none_or(|times| times >= params.deviations);
+        let part = |change: &&Change| within(change) && change.first >= most.first;
+        let changes = owner.changes.iter().filter(part);
         far.then(|| Judged {
-            net,
+            net: most.net,
+            since: most.first,
             gain,
-            one_way,
+            one_way: ratio(most.net.saturating_abs(), most.gross.max(1)),
             deviations,
-            seqs: changes()
+            seqs: changes
                 .flat_map(|change| [change.seqs.0, change.seqs.1])
                 .collect(),
         })
     }
 }
 
+/// Changes that end with the news.
+#[derive(Debug, Clone, Copy, Default)]
+struct Stretch {
+    first: i64,
+    net: i128,
+    gross: i128,
+    paid: i128,
+}
+
+impl Stretch {
+    /// Takes the change before them in.
+    fn add(&mut self, change: &Change) {
+        self.first = change.first;
+        self.net += i128::from(change.net);
+        self.gross += i128::from(change.gross);
+        self.paid = self.paid.saturating_add(change.paid);
+    }
+}
+
 /// What an owner did before news.
 struct Judged {
     net: i128,
+    since: i64,
     gain: Decimal,
     one_way: Decimal,
     /// `None` of a first trade.
@@ -375,7 +400,7 @@ fn say(
     };
     let bought = judged.net > 0;
     let text = format!(
-        "Before news: {owner} {done} {net} of {sym} within {window} before {headline:?} of {time}, \
+        "Before news: {owner} {done} {net} of {sym} in the {stretch} before {headline:?} of {time}, \
          {one_way} of all that it traded (at least {most}), {past}; the price then moved by {share} of it (at least {least}), {times} times its \
          volatility before (at least {usual}, where that is known), a gain of {gain} (at least \
          {enough}).",
@@ -383,7 +408,7 @@ fn say(
         done = done(if bought { Side::Buy } else { Side::Sell }),
         net = Decimal::from_quantity_units(judged.net.saturating_abs()),
         sym = step.sym_name(),
-        window = params.window,
+        stretch = TimeSpan::from_nanos(moved.news.time.nanos().saturating_sub(judged.since)),
         one_way = judged.one_way,
         most = params.one_way,
         headline = moved.news.headline,
@@ -441,11 +466,12 @@ impl Watch for BeforeNews {
         rule: "At the first row of a second of an instrument that is at least horizon after an item of \
             the news calendar on it, and once for each time in it: from the last minute before the \
             news to the last one within horizon the middle (where there is none, the last price) moved \
-            by at least move_share and times_usual times its volatility in the window before the news (over moves of five \
-            minutes, and without jumps: the root of 1.42 times the sum of the squared middle ones of any \
-            three in a row; unknown where there are fewer). An owner's executions in the window \
-            before the news come to a net change of position in the direction of that move; it is at \
-            least one_way of all that he bought and sold; it is at least deviations times the usual one (the root of the mean square of his net changes in the \
+            by at least move_share and times_usual times its volatility in the window before the news (1.4826 times the \
+            median of the moves over five minutes, times the root of their number; unknown where there \
+            are fewer than three, or most are none). An owner's executions in some stretch within the \
+            window, which ends with the news, come to a net change of position in the direction of that \
+            move that is at least one_way of all that he bought and sold in it; of such stretches that \
+            with the largest change counts. It is at least deviations times the usual one (the root of the mean square of his net changes in the \
             periods of that length before the window in which he traded, at most 20, and at least a \
             lot), or he did not trade in any of them; it gained at least gain by the price at the \
             horizon; and the instrument has been seen for least_periods before the window. An item may \
