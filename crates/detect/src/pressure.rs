@@ -40,7 +40,7 @@ pub(crate) trait Kind: ParamSet + 'static {
 /// What the kinds have in common; the rest is theirs.
 pub(crate) const INFO: DetectorInfo = DetectorInfo {
     id: "",
-    version: 2,
+    version: 3,
     title: "",
     rule: "At an execution of a trader's, his orders on the other side of the book press when those \
         that are at most window old make at least book_share of the five best levels, at least \

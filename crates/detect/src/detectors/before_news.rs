@@ -15,6 +15,7 @@ use tapewatch_model::{Decimal, EventType, EventTypes, Quantity, Side, TimeSpan};
 use crate::detector::{DetectorInfo, Finding, NOBODY, Need, Registration};
 use crate::entities::{Entities, key};
 use crate::fills::{amount, done, measure, sign};
+use crate::market::volatility;
 use crate::params::{ParamSet as _, Profiles, at_least, params, ratio};
 use crate::reference::News;
 use crate::step::{Found, Step, finding};
@@ -48,13 +49,13 @@ params! {
         move_share: Decimal = "0.01",
         /// The net change of position is at least this share of all that was bought and sold in the stretch
         /// in which it came about.
-        one_way: Decimal = "0.75",
+        one_way: Decimal = "0.9",
         /// The net change of position is at least so many times the usual one of a period.
         deviations: Decimal = "3",
         /// The instrument has been seen for so many periods before.
         least_periods: u64 = "5",
         /// The gain is at least so much, in price times quantity.
-        gain: Quantity = "1000",
+        gain: Quantity = "2500",
     }
 }
 
@@ -141,25 +142,6 @@ impl Owner {
         }
         squares.checked_div(count)?.checked_isqrt()
     }
-}
-
-/// The volatility of prices over their time: what the median of their moves stands for (1.4826 of it is a
-/// standard deviation), so that neither earlier news nor wild hours nor closed nights say anything. `None`
-/// where there are no three moves, or most of them are none.
-fn volatility(mut prices: impl Iterator<Item = i64>) -> Option<i128> {
-    let mut last = prices.next()?;
-    let moves = prices.map(|price| price.abs_diff(std::mem::replace(&mut last, price)));
-    let mut moves: Vec<u64> = moves.collect();
-    let count = moves.len();
-    if count < 3 {
-        return None;
-    }
-    let (_, median, _) = moves.select_nth_unstable(count / 2);
-    let squared = i128::from(*median).saturating_pow(2);
-    let variance = squared.saturating_mul(count as i128).saturating_mul(2_198) / 1_000;
-    variance
-        .checked_isqrt()
-        .filter(|volatility| *volatility > 0)
 }
 
 /// Whether news lies behind one time and not behind another.
@@ -329,10 +311,8 @@ impl Instrument {
         let part = |change: &&Change| within(change) && change.first >= most.first;
         let changes = owner.changes.iter().filter(part);
         far.then(|| Judged {
-            net: most.net,
-            since: most.first,
+            most,
             gain,
-            one_way: ratio(most.net.saturating_abs(), most.gross.max(1)),
             deviations,
             seqs: changes
                 .flat_map(|change| [change.seqs.0, change.seqs.1])
@@ -362,10 +342,8 @@ impl Stretch {
 
 /// What an owner did before news.
 struct Judged {
-    net: i128,
-    since: i64,
+    most: Stretch,
     gain: Decimal,
-    one_way: Decimal,
     /// `None` of a first trade.
     deviations: Option<Decimal>,
     seqs: Vec<u64>,
@@ -380,13 +358,14 @@ fn say(
 ) -> Finding {
     let share = ratio(moved.moved2.into(), moved.before2.saturating_abs().into());
     let times = moved.times.unwrap_or_default();
+    let one_way = ratio(judged.most.net.saturating_abs(), judged.most.gross.max(1));
     let measures = vec![
         measure(
             "deviations",
             judged.deviations.unwrap_or_default(),
             params.deviations,
         ),
-        measure("one_way", judged.one_way, params.one_way),
+        measure("one_way", one_way, params.one_way),
         measure("gain", judged.gain, Decimal::from(params.gain)),
         measure("move_share", share, params.move_share),
         measure("times_usual", times, params.times_usual),
@@ -398,7 +377,7 @@ fn say(
         ),
         None => "and had not traded in it before".to_owned(),
     };
-    let bought = judged.net > 0;
+    let bought = judged.most.net > 0;
     let text = format!(
         "Before news: {owner} {done} {net} of {sym} in the {stretch} before {headline:?} of {time}, \
          {one_way} of all that it traded (at least {most}), {past}; the price then moved by {share} of it (at least {least}), {times} times its \
@@ -406,10 +385,9 @@ fn say(
          {enough}).",
         owner = step.names().owner(owner),
         done = done(if bought { Side::Buy } else { Side::Sell }),
-        net = Decimal::from_quantity_units(judged.net.saturating_abs()),
+        net = Decimal::from_quantity_units(judged.most.net.saturating_abs()),
         sym = step.sym_name(),
-        stretch = TimeSpan::from_nanos(moved.news.time.nanos().saturating_sub(judged.since)),
-        one_way = judged.one_way,
+        stretch = TimeSpan::from_nanos(moved.news.time.nanos().saturating_sub(judged.most.first)),
         most = params.one_way,
         headline = moved.news.headline,
         time = moved.news.time,
@@ -461,7 +439,7 @@ impl Watch for BeforeNews {
 
     const INFO: DetectorInfo = DetectorInfo {
         id: "before_news",
-        version: 2,
+        version: 3,
         title: "A position out of line with the owner's past, taken before news that moved the price",
         rule: "At the first row of a second of an instrument that is at least horizon after an item of \
             the news calendar on it, and once for each time in it: from the last minute before the \

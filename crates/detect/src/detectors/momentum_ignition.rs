@@ -29,13 +29,13 @@ params! {
         /// of what goes on anyway sets nothing off.
         before_share: Decimal = "0.1",
         /// And at least so many times the usual order of the instrument.
-        size_multiple: Decimal = "14",
+        size_multiple: Decimal = "17",
         /// What is usual is known when so many orders came in.
         least_orders: u64 = "100",
         /// The price moves in it by at least so many times the usual move over such a time.
         times_usual: Decimal = "4",
         /// And by at least this share of the price.
-        move_share: Decimal = "0.0001",
+        move_share: Decimal = "0.00015",
         /// How long after the burst others follow.
         follow_within: TimeSpan = "30s",
         /// Their aggressive volume on the side is at least so many times the trader's.
@@ -280,7 +280,7 @@ impl Watch for MomentumIgnition {
 
     const INFO: DetectorInfo = DetectorInfo {
         id: "momentum_ignition",
-        version: 2,
+        version: 3,
         title: "A burst sets the price off, others follow, the position is given to them",
         rule: "A burst: within burst, one trader's orders that came in made at least volume_share of \
             the volume since the first of them, at least before_share of all that traded in follow_within \
