@@ -17,7 +17,7 @@ use crate::entities::{Entities, key};
 use crate::fills::{amount, done, measure, sign};
 use crate::market::volatility;
 use crate::params::{ParamSet as _, Profiles, at_least, params, ratio};
-use crate::reference::News;
+use crate::reference::{News, between};
 use crate::step::{Found, Step, finding};
 use crate::watch::{Watch, registration};
 
@@ -55,7 +55,7 @@ params! {
         /// The instrument has been seen for so many periods before.
         least_periods: u64 = "5",
         /// The gain is at least so much, in price times quantity.
-        gain: Quantity = "2500",
+        gain: Quantity = "3000",
     }
 }
 
@@ -142,12 +142,6 @@ impl Owner {
         }
         squares.checked_div(count)?.checked_isqrt()
     }
-}
-
-/// Whether news lies behind one time and not behind another.
-fn between(news: &[News], from: i64, to: i64) -> bool {
-    let at = news.partition_point(|news| news.time.nanos() <= from);
-    news.get(at).is_some_and(|news| news.time.nanos() <= to)
 }
 
 impl Params {
@@ -418,11 +412,10 @@ fn tell(
         return;
     };
     let names = step.names();
-    let lot = step.lot().max(1);
     let mut judged = Vec::new();
     for (number, owner) in &at.owners {
         let params = params.of_owner(step, *number);
-        if let Some(one) = at.judge(owner, &moved, params, lot.into()) {
+        if let Some(one) = at.judge(owner, &moved, params, step.lot().max(1).into()) {
             judged.push((names.owner(*number), *number, params, one));
         }
     }
@@ -454,8 +447,9 @@ impl Watch for BeforeNews {
             lot), or he did not trade in any of them; it gained at least gain by the price at the \
             horizon; and the instrument has been seen for least_periods before the window. An item may \
             come into the calendar up to late after it could be judged; one that came after its time \
-            does not see trades of its own five minutes by the clock. False positives: one who acts on public rumours; a \
-            fund that builds a position by plan.",
+            does not see trades of its own five minutes by the clock. False positives: one who acts on \
+            public rumours; a fund that builds a position by plan; one who is often large within a period \
+            and flat at its end.",
         source: "EU 596/2014 articles 7, 8 and 16; US SEC Rule 10b-5",
         params: Params::PARAMS,
         needs: &[Need::Trader, Need::News],

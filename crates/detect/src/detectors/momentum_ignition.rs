@@ -46,7 +46,7 @@ params! {
         reversed_share: Decimal = "0.8",
         /// What he put into the book meanwhile, in the last 10 to 20 seconds, is on one side at least less
         /// than this share of that: who quotes both sides gives back what he took by quoting.
-        quoted_share: Decimal = "0.25",
+        quoted_share: Decimal = "0.1",
     }
 }
 
