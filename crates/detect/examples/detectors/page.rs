@@ -29,6 +29,40 @@ fn seconds(value: Option<f64>) -> String {
     })
 }
 
+/// What was found of what was played.
+pub(crate) fn quality(scores: &[Score]) -> String {
+    let mut out = String::new();
+    out.push_str(
+        "## Found and missed\n\nAn alert is true when it rests on an order of a pattern of its kind, or is of the pattern's trader \
+         while it was played; alerts on patterns of another kind, or of another day, are counted apart and in neither precision nor recall. A near miss is flagged \
+         when an alert rests on it that is not true. A day opens where the one before closed; insiders begin on the seventh.\n\n\
+         | detector | injected | found | missed | true alerts | false | of other kinds | precision | recall | F1 | time to detect, median | p90 | near misses | flagged |\n\
+         |---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|\n",
+    );
+    for score in scores {
+        let _ = writeln!(
+            out,
+            "| `{}` | {} | {} | {} | {} | {} | {} | {} | {} | {} | {} | {} | {} | {} |",
+            score.detector,
+            score.injected,
+            score.found,
+            score.injected - score.found,
+            score.hits,
+            score.wrong,
+            score.other,
+            share(score.precision()),
+            share(score.recall()),
+            share(score.f1()),
+            seconds(score.delay(50)),
+            seconds(score.delay(90)),
+            score.near_misses,
+            score.near_flagged
+        );
+    }
+    out.push_str("\n![Precision and recall](images/detectors-quality.svg)\n\n![Time to detect](images/detectors-delay.svg)\n\n");
+    out
+}
+
 impl Page<'_> {
     pub(crate) fn text(&self) -> String {
         let mut out = String::from("# How good the detectors are\n\n");
@@ -44,41 +78,10 @@ impl Page<'_> {
             self.days.rows(),
             self.plan
         );
-        self.quality(&mut out);
+        out.push_str(&quality(self.scores));
         self.rates(&mut out);
         self.cost(&mut out);
         out
-    }
-
-    fn quality(&self, out: &mut String) {
-        out.push_str(
-            "## Found and missed\n\nAn alert is true when it rests on an order of a pattern of its kind, or is of the pattern's trader \
-             while it was played; alerts on patterns of another kind, or of another day, are counted apart and in neither precision nor recall. A near miss is flagged \
-             when an alert rests on it that is not true. A day opens where the one before closed; insiders begin on the seventh.\n\n\
-             | detector | injected | found | missed | true alerts | false | of other kinds | precision | recall | F1 | time to detect, median | p90 | near misses | flagged |\n\
-             |---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|\n",
-        );
-        for score in self.scores {
-            let _ = writeln!(
-                out,
-                "| `{}` | {} | {} | {} | {} | {} | {} | {} | {} | {} | {} | {} | {} | {} |",
-                score.detector,
-                score.injected,
-                score.found,
-                score.injected - score.found,
-                score.hits,
-                score.wrong,
-                score.other,
-                share(score.precision()),
-                share(score.recall()),
-                share(score.f1()),
-                seconds(score.delay(50)),
-                seconds(score.delay(90)),
-                score.near_misses,
-                score.near_flagged
-            );
-        }
-        out.push_str("\n![Precision and recall](images/detectors-quality.svg)\n\n![Time to detect](images/detectors-delay.svg)\n\n");
     }
 
     fn rates(&self, out: &mut String) {
