@@ -35,6 +35,9 @@ const DAY: i64 = 86_400_000_000_000;
 /// Runs until SIGTERM or SIGINT.
 pub(crate) async fn run(args: &UpArgs) -> Result<(), Failure> {
     let (config, detect) = load(args)?;
+    // From here on it reloads files and never ends the process, whether anything listens or not.
+    let _hangup = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup())
+        .map_err(Failure::run)?;
     let roles = Roles::named(&args.role);
     starting::directories(&config, roles)?;
     let (stop, stopping) = watch::channel(false);
