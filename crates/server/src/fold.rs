@@ -17,6 +17,7 @@ use tapewatch_store::{Format, Store};
 use crate::alert_book::{ALERTS_MAX, AlertBook};
 use crate::checkpoint::{Checkpoint, Pending};
 use crate::failure::Failure;
+use crate::hits_log::Found;
 use crate::shards::Shards;
 
 /// Producers whose last buckets are remembered; the one that was silent longest goes first.
@@ -213,6 +214,9 @@ impl Fold {
             .map(|(name, placed)| (name, placed.into()))
             .collect();
         self.totals = checkpoint.totals;
+        if self.wants_hits() {
+            self.totals.hits = 0; // they are shown anew
+        }
         self.last = checkpoint.frame;
         Ok(())
     }
@@ -352,6 +356,14 @@ impl Fold {
             self.elsewhere_through = through.max(self.elsewhere_through);
             self.show_elsewhere();
         }
+    }
+
+    /// Takes a frame of the log of hits, which may make hits before it void.
+    pub(crate) fn found_elsewhere(&mut self, found: Found) {
+        self.elsewhere
+            .retain(|hit| hit.order.seq <= found.void_above);
+        self.elsewhere_through = self.elsewhere_through.min(found.void_above);
+        self.hits_elsewhere(0, found.hits);
     }
 
     fn show_elsewhere(&mut self) {

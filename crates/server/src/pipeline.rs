@@ -162,10 +162,11 @@ impl Pipeline {
     }
 
     /// Tells what this process's share of the engines found up to `through`; waits while too much
-    /// waits. Whether anybody is there to be told.
-    pub(crate) fn found_blocking(&self, share: Shard, through: u64, hits: Vec<Hit>) -> bool {
+    /// waits.
+    pub(crate) async fn found(&self, share: Shard, through: u64, hits: Vec<Hit>) {
         let command = Command::Found(share, through, hits, None);
-        self.queue.blocking_send(command).is_ok()
+        // A pipeline that is gone takes nothing any more: a restart finds them again.
+        let _ = self.queue.send(command).await;
     }
 
     /// A pipeline whose commands go to `queue`'s other end.

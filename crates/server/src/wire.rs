@@ -21,8 +21,9 @@ use tokio_util::codec::LengthDelimitedCodec;
 
 use crate::fold::Placed;
 use crate::pipeline::{PublishError, Published};
+use crate::roles::SHARES_MAX;
 
-pub(crate) use follow::{Chunk, Follow, Followed};
+pub(crate) use follow::{Chunk, Follow, Followed, JournalAt, Place};
 pub(crate) use link::connect_pipeline;
 pub(crate) use serve::{ServeState, upgrade};
 
@@ -34,8 +35,12 @@ pub(crate) const PROTOCOL: &str = "tapewatch-wire";
 const VERSION: u16 = 1;
 /// Largest message: a frame of the journal, and some.
 const MESSAGE_BYTES_MAX: usize = 40 << 20;
-/// How long a peer may take to say hello.
+/// How long a peer may take to say hello, and another to answer it.
 const HELLO_WITHIN: Duration = Duration::from_secs(10);
+/// How often a connection says something that has nothing to say.
+const BEAT: Duration = Duration::from_secs(5);
+/// A connection on which nothing comes for so long is given up.
+const SILENCE_MAX: Duration = Duration::from_secs(15);
 
 /// What can be subscribed to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,6 +82,8 @@ pub(crate) enum Message {
     /// Whole frames of the log of hits; every hit up to this sequence number (of orders) is in it, or
     /// was sent before.
     Hits(u64, Bytes),
+    /// A peer that has nothing to say is there.
+    Beat,
 }
 
 /// The bytes between the messages.
@@ -99,6 +106,7 @@ impl Message {
     const ANSWER: u8 = 9;
     const FRAMES: u8 = 10;
     const HITS: u8 = 11;
+    const BEAT: u8 = 12;
 
     /// Its bytes, without the length.
     pub(crate) fn encode(&self) -> Bytes {
@@ -122,6 +130,7 @@ impl Message {
                 out.put_slice(bucket);
             }
             Self::Clear => out.put_u8(Self::CLEAR),
+            Self::Beat => out.put_u8(Self::BEAT),
             Self::Configure(json) => {
                 out.put_u8(Self::CONFIGURE);
                 out.put_slice(json.as_bytes());
@@ -181,6 +190,7 @@ impl Message {
             }
             Self::PUBLISH => Ok(Self::Publish(input.0)),
             Self::CLEAR => Ok(Self::Clear),
+            Self::BEAT => Ok(Self::Beat),
             Self::CONFIGURE => Ok(Self::Configure(input.text()?)),
             Self::SYNC => Ok(Self::Sync),
             Self::RETAIN => Ok(Self::Retain(Retention {
@@ -192,7 +202,7 @@ impl Message {
             })),
             Self::FOUND => {
                 let (index, count) = (input.u32().ok_or(short)?, input.u32().ok_or(short)?);
-                if index >= count {
+                if index >= count || count > SHARES_MAX {
                     return Err("a share that cannot be");
                 }
                 let through = input.u64().ok_or(short)?;
