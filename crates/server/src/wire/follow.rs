@@ -52,6 +52,14 @@ pub(crate) struct JournalAt {
 }
 
 impl JournalAt {
+    /// At an address, in plain text.
+    pub(crate) fn plain(address: &str) -> Self {
+        Self {
+            address: address.to_owned(),
+            tls: TlsConfig::default(),
+        }
+    }
+
     /// What to call it.
     pub(crate) fn peer(&self) -> String {
         format!("journal at {}", self.address)
