@@ -31,10 +31,14 @@ fn while_an_engine_is_away_rows_show_and_an_end_of_day_waits_and_says_who_is() {
     let away = format!("no engine answers at 127.0.0.1:{}", cluster.ports.engine2);
     wait_for("the log to say who is away", || {
         let log = cluster.gateway().log();
-        log.lines().any(|line| line.contains("hits have come only to") && line.contains(&away))
+        log.lines()
+            .any(|line| line.contains("hits have come only to") && line.contains(&away))
     });
     assert!(eod.try_wait().unwrap().is_none(), "it waits");
-    assert_eq!(cluster.gateway().get_json("/api/v1/status")["recent_orders"], 2_000 - rows_lost(&expected));
+    assert_eq!(
+        cluster.gateway().get_json("/api/v1/status")["recent_orders"],
+        2_000 - rows_lost(&expected)
+    );
     cluster.role("engine 2").restart();
     assert!(eod.wait().unwrap().success());
     cluster.comes_to(&expected, "after the engine came back");
@@ -47,7 +51,9 @@ fn while_an_engine_is_away_rows_show_and_an_end_of_day_waits_and_says_who_is() {
     cluster.role("recent").restart();
     cluster.comes_to(&expected, "after a restart behind an end of day");
     let alerts = |server: &Server| server.get("/api/v1/alerts?limit=1000").1;
-    wait_for("the same alerts", || alerts(cluster.gateway()) == alerts(&one));
+    wait_for("the same alerts", || {
+        alerts(cluster.gateway()) == alerts(&one)
+    });
 }
 
 /// Rows that became dead letters.
@@ -108,7 +114,11 @@ fn a_recent_that_is_away_or_not_ready_is_passed_over() {
     cluster.engine("engine", "0/1");
     let second = format!("127.0.0.1:{}", cluster.ports.recent2);
     cluster.start("recent", "recent", &[]);
-    cluster.start("recent 2", "recent", &[("TAPEWATCH_RECENT__LISTEN", &second)]);
+    cluster.start(
+        "recent 2",
+        "recent",
+        &[("TAPEWATCH_RECENT__LISTEN", &second)],
+    );
     cluster.start("gateway", "gateway", &[]);
     cluster.feed(&file);
     cluster.comes_to(&expected, "both there");
@@ -138,10 +148,16 @@ fn of_two_that_write_the_history_one_does() {
     let (_one, mut expected) = undisturbed(dir.path(), &file);
     let mut cluster = Cluster::new("");
     let second = [
-        ("TAPEWATCH_RECENT__LISTEN", format!("127.0.0.1:{}", cluster.ports.recent2)),
+        (
+            "TAPEWATCH_RECENT__LISTEN",
+            format!("127.0.0.1:{}", cluster.ports.recent2),
+        ),
         ("TAPEWATCH_HISTORY__LISTEN", "127.0.0.1:0".to_owned()),
     ];
-    let second: Vec<(&str, &str)> = second.iter().map(|(name, value)| (*name, &**value)).collect();
+    let second: Vec<(&str, &str)> = second
+        .iter()
+        .map(|(name, value)| (*name, &**value))
+        .collect();
     cluster.start("journal", "journal", &[]);
     cluster.engine("engine", "0/1");
     cluster.start("first", "recent,history", &[]);
@@ -158,7 +174,11 @@ fn of_two_that_write_the_history_one_does() {
             let answer: serde_json::Value = serde_json::from_str(&text).unwrap();
             moved += answer["orders"].as_u64().unwrap();
         }
-        assert_eq!(moved as usize, 1_500 - rows_lost(&expected), "in round {round}");
+        assert_eq!(
+            moved as usize,
+            1_500 - rows_lost(&expected),
+            "in round {round}"
+        );
         for port in ports {
             wait_for("both to have let go of what is history", || {
                 let (_, text) = http_at(port, "GET", "/api/v1/status", "", b"");
@@ -166,8 +186,13 @@ fn of_two_that_write_the_history_one_does() {
             });
         }
     }
-    let count = cluster.gateway().number("select count(distinct seq) from orders");
-    assert_eq!(count, cluster.gateway().number("select count(*) from orders"));
+    let count = cluster
+        .gateway()
+        .number("select count(distinct seq) from orders");
+    assert_eq!(
+        count,
+        cluster.gateway().number("select count(*) from orders")
+    );
     assert_eq!(count as usize, 4 * (1_500 - rows_lost(&expected)));
     expected.clear();
 }
@@ -176,7 +201,7 @@ fn of_two_that_write_the_history_one_does() {
 fn the_gateway_is_a_door_and_carries_what_the_page_does() {
     let dir = tempfile::tempdir().unwrap();
     let alone = Server::start(dir.path(), &["--detector", "all"]);
-    let request = serde_json::json!({"rows_per_bucket": 2, "interval": "1ms"});
+    let request = serde_json::json!({"rows_per_bucket": 2, "interval_ms": 1});
     alone.push(&request);
     let expected = tables(&alone);
     let mut cluster = Cluster::whole();
@@ -186,24 +211,36 @@ fn the_gateway_is_a_door_and_carries_what_the_page_does() {
     for (origin, host, status) in [
         ("http://evil.example", format!("127.0.0.1:{port}"), 403),
         ("http://evil.example", "evil.example".to_owned(), 403),
-        (&*format!("http://127.0.0.1:{port}"), format!("127.0.0.1:{port}"), 200),
+        (
+            &*format!("http://127.0.0.1:{port}"),
+            format!("127.0.0.1:{port}"),
+            200,
+        ),
     ] {
         let found = asks(port, origin, &host);
         assert_eq!(found, status, "{origin} at {host}");
     }
     // Who writes no history says so.
     let (status, text) = http_at(cluster.ports.recent, "POST", "/api/v1/eod", "", b"");
-    assert!(status == 421 && text.contains("the role history"), "{status} {text}");
+    assert!(
+        status == 421 && text.contains("the role history"),
+        "{status} {text}"
+    );
     for (port, metric) in [
         (port, "tapewatch_ready 1"),
-        (cluster.ports.journal, "tapewatch_subscriber_lag{subscriber=\"recent/"),
+        (
+            cluster.ports.journal,
+            "tapewatch_subscriber_lag{subscriber=\"recent/",
+        ),
         (cluster.ports.journal, "tapewatch_journal_seq 1"),
         (cluster.ports.engine, "tapewatch_entities "),
         (cluster.ports.engine, "tapewatch_checkpoint_seq 1"),
         (cluster.ports.recent, "tapewatch_recent_rows 10"),
         (cluster.ports.history, "tapewatch_recent_rows 10"),
     ] {
-        wait_for(metric, || http_at(port, "GET", "/metrics", "", b"").1.contains(metric));
+        wait_for(metric, || {
+            http_at(port, "GET", "/metrics", "", b"").1.contains(metric)
+        });
         let (status, text) = http_at(port, "GET", "/api/v1/status", "", b"");
         assert!(status == 200 && text.contains("\"ready\":true"), "{text}");
     }
@@ -239,21 +276,36 @@ fn rules_come_into_force(cluster: &mut Cluster) {
     let before = names(cluster.ports.engine);
     std::fs::copy(&file, rules.join(file.file_name().unwrap())).unwrap();
     let ports = cluster.ports;
-    for port in [ports.journal, ports.engine, ports.engine2, ports.recent, ports.history] {
+    for port in [
+        ports.journal,
+        ports.engine,
+        ports.engine2,
+        ports.recent,
+        ports.history,
+    ] {
         wait_for("the rule to be in force", || names(port) > before);
     }
     // An engine that starts with a configuration of its own has the journal's all the same.
     cluster.role("engine").kill();
     cluster.role("engine").restart();
-    wait_for("the rule to be in force again", || names(ports.engine) > before);
-    comes_to(cluster.gateway(), &tables(cluster.gateway()), "and all goes on");
+    wait_for("the rule to be in force again", || {
+        names(ports.engine) > before
+    });
+    comes_to(
+        cluster.gateway(),
+        &tables(cluster.gateway()),
+        "and all goes on",
+    );
 }
 
 fn first_rule(folder: &Path) -> std::path::PathBuf {
     let mut files: Vec<_> = std::fs::read_dir(folder)
         .unwrap()
         .map(|entry| entry.unwrap().path())
-        .filter(|path| path.extension().is_some_and(|extension| extension == "toml"))
+        .filter(|path| {
+            path.extension()
+                .is_some_and(|extension| extension == "toml")
+        })
         .collect();
     files.sort();
     files.remove(0)

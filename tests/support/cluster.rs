@@ -2,7 +2,7 @@
 
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::{Server, assert_same, http_at, tables, try_tables, wait_for, write_orders};
 
@@ -162,7 +162,8 @@ impl Cluster {
 /// Waits until a process has these tables; then compares, to show what differs.
 pub(crate) fn comes_to(server: &Server, expected: &[String], what: &str) {
     let wanted = expected.to_vec();
-    for _ in 0..300 {
+    let deadline = Instant::now() + Duration::from_secs(40);
+    while Instant::now() < deadline {
         if try_tables(server).as_ref() == Some(&wanted) {
             return;
         }

@@ -25,6 +25,9 @@ const PRODUCERS_MAX: usize = 1_024;
 /// Buckets of a producer that are remembered: what may be under way from it at once.
 pub(crate) const UNDER_WAY_MAX: usize = 64;
 
+/// Hits that wait for their orders.
+const ELSEWHERE_MAX: usize = 100_000;
+
 /// A frame of the journal cannot be applied.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ApplyError {
@@ -356,6 +359,11 @@ impl Fold {
             self.elsewhere_through = through.max(self.elsewhere_through);
             self.show_elsewhere();
         }
+    }
+
+    /// Whether the tables need more of what engines in other processes find, or there is room for it.
+    pub(crate) fn wants_more_hits(&self) -> bool {
+        self.elsewhere_through < self.last.last_seq() || self.elsewhere.len() < ELSEWHERE_MAX
     }
 
     /// Takes a frame of the log of hits, which may make hits before it void.

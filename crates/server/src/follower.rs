@@ -25,8 +25,6 @@ use crate::wire::{Chunk, Follow, Place, Stream};
 const AHEAD: usize = 8;
 /// How long it waits for a chunk before it looks whether it is to stop.
 const PATIENCE: Duration = Duration::from_millis(100);
-/// How long the tables wait when they are full.
-const FULL: Duration = Duration::from_millis(200);
 
 /// What is applied, and how far.
 pub(crate) struct Follower {
@@ -53,6 +51,8 @@ pub(crate) struct Following {
 struct Worker {
     it: Follower,
     inbox: mpsc::Receiver<Chunk>,
+    /// What others find.
+    found: Option<mpsc::Receiver<Chunk>>,
     published: watch::Sender<u64>,
     hits: watch::Sender<u64>,
     runtime: Handle,
@@ -66,16 +66,19 @@ impl Follower {
         let (sender, inbox) = mpsc::channel(AHEAD);
         let last = self.fold.last().last_seq();
         let place = Place::behind(self.fold.last());
-        follow.start(Stream::Journal, place, sender.clone());
-        if self.fold.wants_hits() {
+        follow.start(Stream::Journal, place, sender);
+        let (sender, found) = mpsc::channel(AHEAD);
+        let found = self.fold.wants_hits().then(|| {
             // What the history has is passed over; there is no other place to begin.
             follow.start(Stream::Hits, Place::at(0), sender);
-        }
+            found
+        });
         let (published, seen) = watch::channel(last);
         let (hits, hits_seen) = watch::channel(self.fold.hits_through());
         let mut worker = Worker {
             it: self,
             inbox,
+            found,
             published,
             hits,
             runtime: Handle::current(),
@@ -94,22 +97,34 @@ impl Follower {
     }
 }
 
+/// The next of an inbox; none ever comes where there is no inbox.
+async fn recv(inbox: &mut Option<mpsc::Receiver<Chunk>>) -> Option<Chunk> {
+    match inbox {
+        Some(inbox) => inbox.recv().await,
+        None => std::future::pending().await,
+    }
+}
+
 impl Worker {
     fn run(&mut self) -> Result<(), Failure> {
         self.show_config();
         self.tell();
         while !*self.it.stopping.borrow() {
             self.checkpoint();
-            if self.is_full() {
-                // The journal keeps what this process cannot take yet.
-                std::thread::sleep(FULL);
-                continue;
-            }
-            let next = async { tokio::time::timeout(PATIENCE, self.inbox.recv()).await };
+            // The journal keeps what the tables cannot take yet. They need the hits on what they have:
+            // without them nothing moves to the history.
+            let (full, wants) = (self.is_full(), self.it.fold.wants_more_hits());
+            let next = async {
+                tokio::select! {
+                    chunk = self.inbox.recv(), if !full => Some(chunk),
+                    chunk = recv(&mut self.found), if wants => Some(chunk),
+                    () = tokio::time::sleep(PATIENCE) => None,
+                }
+            };
             match self.runtime.block_on(next) {
-                Err(_) => {}
-                Ok(Some(chunk)) => self.take(chunk)?,
-                Ok(None) => return Err(Failure::run("the subscription ended by itself")),
+                None => {}
+                Some(Some(chunk)) => self.take(chunk)?,
+                Some(None) => return Err(Failure::run("the subscription ended by itself")),
             }
         }
         self.finish();

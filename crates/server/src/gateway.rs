@@ -22,7 +22,7 @@ use crate::config::PeersConfig;
 use crate::dial::dial;
 use crate::metrics::Metrics;
 use crate::peers::Peers;
-use crate::port::Duplex;
+use crate::port::{CERTIFICATE, Duplex};
 use crate::tls::TlsConfig;
 
 /// How long a peer may take to say whether it is ready.
@@ -157,6 +157,9 @@ async fn is_ready(address: &str, tls: &TlsConfig) -> Result<(), String> {
     let request = request.body(Body::empty()).map_err(text)?;
     let response = send(request, stream).await?;
     let status = response.status();
+    if response.headers().contains_key(CERTIFICATE) {
+        return Err("it needs a client certificate: set tls.cert and tls.key".to_owned());
+    }
     if status.is_success() {
         return Ok(());
     }
@@ -255,6 +258,13 @@ async fn send(request: Request, stream: Box<dyn Duplex>) -> Result<Response, Str
     Ok(response.map(Body::new))
 }
 
-fn text(error: impl std::fmt::Display) -> String {
-    error.to_string()
+/// An error and what it comes from: that alone says what is wrong.
+fn text(error: impl std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text += &format!(": {error}");
+        source = error.source();
+    }
+    text
 }

@@ -36,6 +36,8 @@ pub(crate) struct HitsLog {
     shares: BTreeMap<u32, u64>,
     count: u32,
     watermark: u64,
+    /// The watermark in the last frame.
+    noted: u64,
     /// Hits above the watermark.
     above: HashMap<Id, u64>,
     /// The log's sequence number after a frame, and the last order that it or one before rests on.
@@ -89,6 +91,7 @@ impl HitsLog {
             shares: BTreeMap::new(),
             count: 0,
             watermark: 0,
+            noted: 0,
             above: HashMap::new(),
             places: VecDeque::new(),
             grown: watch::channel(0).0,
@@ -99,6 +102,7 @@ impl HitsLog {
             log.fall(found.void_above);
             last = last.min(found.void_above);
             log.rise(found.watermark);
+            log.noted = found.watermark;
             log.note(frame.seq + u64::from(frame.count), &found.hits);
             let newest = found.hits.last().map_or(0, |hit| hit.order.seq);
             last = last.max(newest).max(found.watermark);
@@ -188,6 +192,7 @@ impl HitsLog {
             .map_err(Failure::run)?;
         self.journal.commit().map_err(Failure::run)?;
         self.note(seq + u64::from(count), &hits);
+        self.noted = self.watermark;
         Ok(Found {
             watermark: self.watermark,
             void_above,
@@ -195,8 +200,12 @@ impl HitsLog {
         })
     }
 
-    /// Forces it to the disk, whatever the policy: an engine will not find these hits again.
+    /// Forces it to the disk, whatever the policy, and with it the watermark: an engine will not find
+    /// these hits again.
     pub(crate) fn sync(&mut self) -> Result<(), Failure> {
+        if self.noted < self.watermark {
+            self.append(Vec::new(), u64::MAX)?;
+        }
         self.journal.sync().map(drop).map_err(Failure::run)
     }
 

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::Request;
+use axum::http::{HeaderName, HeaderValue};
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse as _, Response};
 use futures::future::BoxFuture;
@@ -40,6 +41,9 @@ const HEAD: Duration = Duration::from_secs(120);
 const PING: Duration = Duration::from_secs(30);
 /// Requests at a time on one connection, HTTP/2.
 const STREAMS_MAX: u32 = 256;
+/// A header of answers to a client that should have shown a certificate: a gateway without one must not
+/// take such an answer for leave to ask more.
+pub(crate) const CERTIFICATE: HeaderName = HeaderName::from_static("tapewatch-certificate");
 /// How long accepting pauses when the system has no handle left.
 const NO_HANDLES: Duration = Duration::from_millis(200);
 
@@ -288,7 +292,12 @@ impl Connection {
 /// probe it have none.
 async fn probes_alone(request: Request, next: Next) -> Response {
     match request.uri().path() {
-        "/healthz" | "/readyz" => next.run(request).await,
+        "/healthz" | "/readyz" => {
+            let mut response = next.run(request).await;
+            let missing = HeaderValue::from_static("missing");
+            response.headers_mut().insert(CERTIFICATE, missing);
+            response
+        }
         path => ApiError::forbidden(format!(
             "{path} needs a client certificate that one of the authorities in tls.client_ca signed"
         ))

@@ -73,6 +73,7 @@ pub(crate) async fn run(args: &UpArgs) -> Result<(), Failure> {
     for url in urls {
         say(format_args!("listening on {url}"));
     }
+    let works = thread.is_some();
     let dead = wait_for_thread(thread);
     tokio::pin!(dead);
     // Whichever comes first: a signal, the server's end, or a journal that stopped.
@@ -97,9 +98,11 @@ pub(crate) async fn run(args: &UpArgs) -> Result<(), Failure> {
             drop(task.await);
         }
     }
-    match tokio::time::timeout(DRAIN, dead).await {
-        Ok(result) => result?,
-        Err(_) => return Err(Failure::run("the pipeline did not end in time")),
+    if works {
+        match tokio::time::timeout(DRAIN, dead).await {
+            Ok(result) => result?,
+            Err(_) => return Err(Failure::run("the pipeline did not end in time")),
+        }
     }
     tracing::info!("stopped");
     Ok(())

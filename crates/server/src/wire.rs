@@ -58,6 +58,8 @@ pub(crate) struct Hello {
     pub(crate) first_seq: u64,
     /// The next that will be given.
     pub(crate) next_seq: u64,
+    /// The next of the log of hits.
+    pub(crate) next_hit: u64,
 }
 
 /// A message.
@@ -117,6 +119,7 @@ impl Message {
                 out.put_u16_le(VERSION);
                 out.put_u64_le(hello.first_seq);
                 out.put_u64_le(hello.next_seq);
+                out.put_u64_le(hello.next_hit);
             }
             Self::Subscribe(stream, from, name) => {
                 out.put_u8(Self::SUBSCRIBE);
@@ -177,6 +180,7 @@ impl Message {
                 Ok(Self::Hello(Hello {
                     first_seq: input.u64().ok_or(short)?,
                     next_seq: input.u64().ok_or(short)?,
+                    next_hit: input.u64().ok_or(short)?,
                 }))
             }
             Self::SUBSCRIBE => {

@@ -119,7 +119,11 @@ impl Follow {
         inbox: &mpsc::Sender<Chunk>,
     ) -> Result<(), Broken> {
         let (hello, mut connection) = open(&self.journal).await.map_err(Broken::Connection)?;
-        if stream == Stream::Journal && place.next > hello.next_seq {
+        let end = match stream {
+            Stream::Journal => hello.next_seq,
+            Stream::Hits => hello.next_hit,
+        };
+        if place.next > end {
             return Err(self.lost(place));
         }
         let subscribe = Message::Subscribe(stream, place.begin(), self.name.clone());

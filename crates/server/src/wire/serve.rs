@@ -88,6 +88,10 @@ async fn serve(state: &ServeState, mut connection: Connection) -> Result<(), Str
     let hello = Message::Hello(Hello {
         first_seq: state.readers.first_seq().map_err(text)?,
         next_seq: state.readers.durable_seq() + 1,
+        next_hit: match &state.hits {
+            Some(hits) => hits.readers.durable_seq() + 1,
+            None => 0,
+        },
     });
     send(&mut connection, hello.encode()).await?;
     let first = tokio::time::timeout(HELLO_WITHIN, connection.next());
