@@ -135,7 +135,7 @@ fn nonsense_from_a_role_ends_its_connection_and_nothing_else() {
     // An engine that says it has come further than the journal is not believed.
     let mut found = vec![8, 0, 0, 0, 0, 1, 0, 0, 0];
     found.extend(u64::MAX.to_le_bytes());
-    found.extend([0; 4]);
+    found.extend([0; 24]);
     stream.write_all(&message(&found)).unwrap();
     std::thread::sleep(Duration::from_millis(200));
     assert_eq!(http_at(port, "GET", "/readyz", "", b"").0, 200);

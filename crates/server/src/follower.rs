@@ -179,10 +179,10 @@ impl Worker {
     fn tell(&mut self) {
         let last = self.it.fold.last().last_seq();
         if let Some(found) = self.it.fold.take_found() {
-            let share = self.it.fold.share();
+            let (share, frame) = (self.it.fold.share(), self.it.fold.last());
             for (through, hits) in hits_log::parts(found, last) {
                 // Nobody is there to be told when the process is stopping: a restart finds them again.
-                self.unless_stopping(self.it.pipeline.found(share, through, hits));
+                self.unless_stopping(self.it.pipeline.found(share, through, frame, hits));
             }
         }
         let it = &mut self.it;

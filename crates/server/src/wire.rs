@@ -19,7 +19,7 @@ use tapewatch_journal::Retention;
 use tokio_util::bytes::{BufMut as _, Bytes, BytesMut};
 use tokio_util::codec::LengthDelimitedCodec;
 
-use crate::fold::Placed;
+use crate::fold::{FrameMark, Placed};
 use crate::pipeline::{PublishError, Published};
 use crate::roles::SHARES_MAX;
 
@@ -75,8 +75,9 @@ pub(crate) enum Message {
     Configure(String),
     Sync,
     Retain(Retention),
-    /// A share of the engines has found all hits up to a sequence number: those since it said so last.
-    Found(Shard, u64, Bytes),
+    /// A share of the engines, which has applied the journal up to this frame, has found all hits up to
+    /// a sequence number: those since it said so last.
+    Found(Shard, u64, FrameMark, Bytes),
     /// What became of a `Publish`, or the sequence number that another command gives.
     Answer(Result<Published, PublishError>),
     /// Whole frames, one after another.
@@ -146,11 +147,14 @@ impl Message {
                 let age = retention.age_max.map_or(0, |age| age.as_nanos());
                 out.put_u64_le(u64::try_from(age).unwrap_or(u64::MAX));
             }
-            Self::Found(share, through, hits) => {
+            Self::Found(share, through, frame, hits) => {
                 out.put_u8(Self::FOUND);
                 out.put_u32_le(share.index);
                 out.put_u32_le(share.count);
                 out.put_u64_le(*through);
+                out.put_u64_le(frame.seq);
+                out.put_u32_le(frame.count);
+                out.put_i64_le(frame.time);
                 out.put_slice(hits);
             }
             Self::Answer(answer) => put_answer(&mut out, answer),
@@ -210,7 +214,12 @@ impl Message {
                     return Err("a share that cannot be");
                 }
                 let through = input.u64().ok_or(short)?;
-                Ok(Self::Found(Shard { index, count }, through, input.0))
+                let frame = FrameMark {
+                    seq: input.u64().ok_or(short)?,
+                    count: input.u32().ok_or(short)?,
+                    time: input.u64().ok_or(short)?.cast_signed(),
+                };
+                Ok(Self::Found(Shard { index, count }, through, frame, input.0))
             }
             Self::ANSWER => Ok(Self::Answer(input.answer()?)),
             Self::FRAMES => Ok(Self::Frames(input.0)),

@@ -142,7 +142,7 @@ impl Worker {
                 drop(reply.send(self.sync()));
                 0
             }
-            Command::Found(share, through, hits, reply) => {
+            Command::Found(share, through, _, hits, reply) => {
                 let found = self.found(share, through, hits);
                 if let Err(error) = &found {
                     tracing::error!(%error, "hits were not taken; they are sent again");

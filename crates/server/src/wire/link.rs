@@ -11,13 +11,13 @@ use std::time::{Duration, Instant};
 
 use futures::SinkExt;
 use tapewatch_detect::Shard;
-use tapewatch_model::{Bucket, encode_bucket, encode_hits};
+use tapewatch_model::{Bucket, Hit, encode_bucket, encode_hits};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::bytes::Bytes;
 
 use super::follow::{Connection, JournalAt, open, receive};
 use super::{BEAT, Message};
-use crate::fold::UNDER_WAY_MAX;
+use crate::fold::{FrameMark, UNDER_WAY_MAX};
 use crate::metrics::Metrics;
 use crate::peers::Peers;
 use crate::pipeline::{Command, Pipeline, PublishError, Published, QUEUE_MAX};
@@ -63,8 +63,11 @@ pub(crate) struct Link {
     /// Buckets without a producer that were given this process's name.
     buckets: AtomicU64,
     /// How far this process's engine said that it had come.
-    progress: Option<(Shard, u64)>,
+    progress: Option<Progress>,
 }
+
+/// A share of the engines, up to where it has found all hits, and the last frame that it has applied.
+type Progress = (Shard, u64, FrameMark);
 
 /// A message that was sent and not answered.
 struct Sent {
@@ -136,9 +139,9 @@ impl Link {
         for sent in &self.under_way {
             feed(&mut connection, sent.message.clone()).await?;
         }
-        if let Some((share, through)) = self.progress {
+        if let Some(progress) = self.progress {
             // The journal forgets it when it restarts.
-            let message = found(share, through, &[]);
+            let message = found(progress, &[]).encode();
             if self.under_way.back().map(|sent| &sent.message) != Some(&message) {
                 feed(&mut connection, message.clone()).await?;
                 let reply = Reply::Found(false);
@@ -241,13 +244,11 @@ impl Link {
             }
             Command::Sync(reply) => (Message::Sync, Reply::Synced(Some(reply))),
             Command::Retain(retention) => (Message::Retain(retention), Reply::Nobody),
-            Command::Found(share, through, hits, reply) => {
-                self.progress = Some((share, through));
+            Command::Found(share, through, frame, hits, reply) => {
+                self.progress = Some((share, through, frame));
                 let any = !hits.is_empty();
                 let reply = reply.map_or(Reply::Found(any), Reply::Seq);
-                let mut bytes = Vec::new();
-                encode_hits(&hits, &mut bytes);
-                (Message::Found(share, through, bytes.into()), reply)
+                (found((share, through, frame), &hits), reply)
             }
             Command::Checkpoint => return None, // of this process alone
         };
@@ -306,10 +307,10 @@ impl Sent {
     }
 }
 
-fn found(share: Shard, through: u64, hits: &[tapewatch_model::Hit]) -> Bytes {
+fn found((share, through, frame): Progress, hits: &[Hit]) -> Message {
     let mut bytes = Vec::new();
     encode_hits(hits, &mut bytes);
-    Message::Found(share, through, bytes.into()).encode()
+    Message::Found(share, through, frame, bytes.into())
 }
 
 async fn feed(connection: &mut Connection, message: Bytes) -> Result<(), String> {

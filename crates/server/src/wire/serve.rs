@@ -22,7 +22,7 @@ use tokio_util::codec::Framed;
 
 use super::{BEAT, HELLO_WITHIN, Hello, Message, PROTOCOL, SILENCE_MAX, Stream, framing};
 use crate::api::error::ApiError;
-use crate::fold::{Placed, UNDER_WAY_MAX};
+use crate::fold::{FrameMark, Placed, UNDER_WAY_MAX};
 use crate::hits_log::HitsReaders;
 use crate::pipeline::{Command, Pipeline, PublishError, Published};
 use crate::subscription::Subscribers;
@@ -181,13 +181,33 @@ async fn take(
             pipeline.retain(retention).await;
             Box::pin(async { Ok(at(0)) })
         }
-        Message::Found(share, through, hits) => {
+        Message::Found(share, through, frame, hits) => {
             let hits = decode_hits(&hits).map_err(text)?;
-            let answer = pipeline.submit(|reply| Command::Found(share, through, hits, Some(reply)));
+            if !is_there(state.readers.clone(), frame).await {
+                return Ok(refused(
+                    &"the engine has seen other rows than the journal has",
+                ));
+            }
+            let answer =
+                pipeline.submit(|reply| Command::Found(share, through, frame, hits, Some(reply)));
             due(answer.await, at)
         }
         _ => return Err("a message that only the journal sends".to_owned()),
     })
+}
+
+/// Whether the journal has this very frame: one that has lost rows may have others in their place.
+async fn is_there(readers: Readers, frame: FrameMark) -> bool {
+    let look = move || match readers.reader(frame.seq) {
+        Ok(mut reader) => match reader.next_frame() {
+            Ok(Some(found)) => FrameMark::of(&found) == frame,
+            Ok(None) | Err(_) => false,
+        },
+        // It is history, and with it what rests on it.
+        Err(ReadError::Gone { .. }) => true,
+        Err(_) => false,
+    };
+    frame.count == 0 || tokio::task::spawn_blocking(look).await.unwrap_or(false)
 }
 
 fn due<T: Send + 'static>(
