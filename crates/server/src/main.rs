@@ -17,6 +17,7 @@ mod checkpoint;
 mod cli;
 mod clock;
 mod config;
+mod dial;
 mod failure;
 mod feed;
 mod flight;
