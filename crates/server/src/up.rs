@@ -16,6 +16,7 @@ use tokio::task::JoinSet;
 use crate::cli::UpArgs;
 use crate::config::Config;
 use crate::failure::Failure;
+use crate::kdb::Door;
 use crate::metrics::Metrics;
 use crate::peers::Peers;
 use crate::port::{self, Services};
@@ -41,7 +42,9 @@ pub(crate) async fn run(args: &UpArgs) -> Result<(), Failure> {
     let peers = Peers::default();
     let gate = api::Gate::new(peers.clone());
     let metrics = Metrics::new().map_err(Failure::run)?;
-    let (urls, mut server) = listen(roles, &config, &gate, &metrics, &stopping).await?;
+    let door = Door::new(&config, metrics.clone())?;
+    let ways_in = (&gate, (!roles.is_gateway_alone()).then_some(&door));
+    let (urls, mut server) = listen(roles, &config, ways_in, &metrics, &stopping).await?;
     let started = if roles.is_gateway_alone() {
         starting::gateway(&config, &peers, metrics)
     } else {
@@ -65,6 +68,9 @@ pub(crate) async fn run(args: &UpArgs) -> Result<(), Failure> {
         }
     };
     gate.open(started.router);
+    if let Some(work) = &started.work {
+        door.open(work.shared.clone());
+    }
     let work = started.work.map(|work| Work::begin(work, &config, detect));
     let (tasks, thread) = work.transpose()?.unzip();
     for url in urls {
@@ -83,6 +89,7 @@ pub(crate) async fn run(args: &UpArgs) -> Result<(), Failure> {
         return Err(failure);
     }
     gate.close();
+    door.close();
     let drained = async { while server.join_next().await.is_some() {} };
     if tokio::time::timeout(DRAIN, drained).await.is_err() {
         tracing::warn!("requests were still open after {} s", DRAIN.as_secs());
@@ -106,7 +113,7 @@ pub(crate) async fn run(args: &UpArgs) -> Result<(), Failure> {
 async fn listen(
     roles: Roles,
     config: &Config,
-    gate: &api::Gate,
+    (gate, door): (&api::Gate, Option<&Door>),
     metrics: &Metrics,
     stopping: &watch::Receiver<bool>,
 ) -> Result<(Vec<String>, JoinSet<()>), Failure> {
@@ -129,7 +136,7 @@ async fn listen(
         }
         let services = Services {
             http: gate.on(loopback).router(),
-            kdb: None,
+            kdb: door.map(|door| door.handler(loopback)),
             tls: tls.clone(),
             metrics: metrics.clone(),
         };
@@ -147,6 +154,7 @@ impl Work {
         let shared = self.shared;
         let roles = shared.roles;
         shared.metrics.ready.set(1);
+        let rolls_at = config.rolls_at()?;
         let mut tasks = Vec::new();
         if roles.has(Role::Journal) {
             let interval = config.checkpoint.interval;
@@ -154,10 +162,13 @@ impl Work {
             tasks.push(rules::spawn_watch(&shared, &config.rules.dir, detect));
         }
         if roles.has(Role::History) {
-            let session = watch_session(shared, config.rolls_at()?, self.before_boundary);
+            let session = watch_session(shared.clone(), rolls_at, self.before_boundary);
             tasks.push(tokio::spawn(session));
         } else if roles.has(Role::Recent) {
-            tasks.push(tokio::spawn(watch_history(shared)));
+            tasks.push(tokio::spawn(watch_history(shared.clone())));
+        }
+        if let Some(rolls_at) = rolls_at {
+            tasks.push(tokio::spawn(watch_days(shared, rolls_at)));
         }
         Ok((tasks, self.thread))
     }
@@ -234,6 +245,22 @@ async fn watch_session(shared: Shared, rolls_at: Option<TimeSpan>, before_bounda
             } else {
                 tokio::time::sleep(Duration::from_secs(10)).await;
             }
+        }
+    }
+}
+
+/// Tells subscribers when the session rolls, whichever process moves the day.
+async fn watch_days(shared: Shared, rolls_at: TimeSpan) {
+    let mut rolled = last_boundary(clock::now(), rolls_at);
+    loop {
+        tokio::select! {
+            () = shared.stopped() => return,
+            () = tokio::time::sleep(WATCH) => {}
+        }
+        let boundary = last_boundary(clock::now(), rolls_at);
+        if boundary > rolled {
+            rolled = boundary;
+            shared.day_ended(boundary.saturating_sub(TimeSpan::from_nanos(1)).date());
         }
     }
 }

@@ -239,7 +239,7 @@ fn unexpected(token: Option<&Token>, wanted: &'static str) -> Error {
 }
 
 /// A text as SQL writes it.
-fn quote(text: &str) -> String {
+pub(super) fn quote(text: &str) -> String {
     format!("'{}'", text.replace('\'', "''"))
 }
 
