@@ -89,6 +89,18 @@ def queries(port, path):
     assert alert["alertID"] == 1 and alert["totalCancelQty"] == 4600.0 and alert["totalCancelCount"] == 4
     assert alert["orderID"] == b"SPG-Oid13" and alert["alertName"] == b"spoofing"
     assert alert["lookbackInterval"] == np.timedelta64(25, "s")
+    both = ask("select a:sum totalCancelCount,b:totalCancelCount wavg price,c:totalCancelCount wsum price from orderAlerts")
+    assert (both["a"][0], both["b"][0], round(both["c"][0], 9)) == (4, 1.23, 4.92), both
+    floats = ask("select a:sum quantity*price,b:quantity wsum price,c:avg quantity,d:dev price,e:var price,f:max time,g:min sym from order")
+    value = sum(float(r["quantity"]) * float(r["price"]) for r in rows)
+    assert abs(floats["a"][0] - value) < 1e-9 and floats["a"][0] == floats["b"][0]
+    assert floats["c"][0] == np.mean([float(r["quantity"]) for r in rows])
+    assert abs(floats["d"][0] - np.std([float(r["price"]) for r in rows])) < 1e-12
+    assert floats["f"][0] == time_of(rows[-1]) and floats["g"][0] == b"SNDL"
+    assert ask("exec count distinct orderID from order") == len({r["orderID"] for r in rows})
+    assert texts(ask("exec orderID from order where orderID like \"*Oid1?\", i<2")) == ["SPG-Oid10", "SPG-Oid11"]
+    nothing = ask("select sum quantity, max price from order where sym=`NONE")
+    assert nothing["quantity"][0] == 0 and len(ask("select from order where sym=`NONE")) == 0
     log = q.sendSync("(.u.sub[`;`];.u `i`L)")
     assert len(log) == 2 and [texts(t[:1])[0] for t in log[0]] == ["order", "orderAlerts"]
     print("ok")
@@ -118,7 +130,7 @@ def refusals(port):
     refused("length", ".u.upd", np.bytes_("order"), good[:7])
     refused("length", ".u.upd", np.bytes_("order"), good[:7] + [qlist(np.array([1.0]), qtype=QDOUBLE_LIST)])
     refused("type", ".u.upd", np.bytes_("order"), good[:6] + [good[1], good[7]])
-    refused("nyi", ".u.end", np.bytes_("x")) if False else refused("type", ".u.end", 1)
+    refused("type", ".u.end", 1)
     assert q.sendSync("count order") == 0, "nothing of what was refused is left"
     # A row that cannot be used is a dead letter alone.
     bad = dict(row, eventType="born")
