@@ -112,7 +112,7 @@ pub(crate) enum ConfigCommand {
     #[command(
         after_help = "Examples:\n  tapewatch config show\n  TAPEWATCH_JOURNAL__FSYNC=always tapewatch config show"
     )]
-    Show(UpArgs),
+    Show(Box<UpArgs>),
     /// Prints a line for the file that kdb.users names; the password is read from standard input
     #[command(after_help = "Example:\n  tapewatch config kdb-user feed < password >> kdb-users")]
     KdbUser {
