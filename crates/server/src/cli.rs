@@ -4,6 +4,7 @@
 
 mod feed;
 mod kdb;
+mod measure;
 
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
@@ -22,6 +23,9 @@ use crate::{guests, rules, thresholds};
 use feed::bucket_rows;
 pub(crate) use feed::{FeedArgs, FeedCommand};
 pub(crate) use kdb::{ExportArgs, ExportCommand, ExportTable, ImportCommand};
+pub(crate) use measure::{
+    LatencyArgs, LiveArgs, MeasureArgs, MeasureCommand, WireArgs, WirePart, WirePartArgs,
+};
 
 /// Where a running process is looked for unless `--url` says.
 const DEFAULT_URL: &str = "http://127.0.0.1:9090";
@@ -409,48 +413,6 @@ pub(crate) enum ReplayFormat {
 }
 
 /// What is measured.
-#[derive(Debug, Subcommand)]
-pub(crate) enum MeasureCommand {
-    /// Rows of a file, day after day, through feed, journal, engine and tables
-    Live(LiveArgs),
-    /// From an event to its alert, one event at a time
-    Latency(LatencyArgs),
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct MeasureArgs {
-    /// How long
-    #[arg(long, value_name = "N", default_value_t = 60)]
-    pub(crate) seconds: u64,
-    /// When rows are forced to the disk
-    #[arg(long, value_name = "POLICY")]
-    pub(crate) fsync: Option<String>,
-    /// Where the new directory is made (default: the system's temporary directory)
-    #[arg(long, value_name = "DIR")]
-    pub(crate) data: Option<PathBuf>,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct LiveArgs {
-    #[command(flatten)]
-    pub(crate) common: MeasureArgs,
-    /// CSV or Parquet file of one day
-    #[arg(long)]
-    pub(crate) file: PathBuf,
-    /// Rows a second
-    #[arg(long, value_name = "N", default_value_t = 4_000_000, value_parser = clap::value_parser!(u64).range(1..))]
-    pub(crate) rate: u64,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct LatencyArgs {
-    #[command(flatten)]
-    pub(crate) common: MeasureArgs,
-    /// Events a second
-    #[arg(long, value_name = "N", default_value_t = 50_000, value_parser = clap::value_parser!(u64).range(1..))]
-    pub(crate) rate: u64,
-}
-
 #[derive(Debug, Args)]
 pub(crate) struct SqlArgs {
     /// The query; `-` reads it from standard input

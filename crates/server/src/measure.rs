@@ -31,6 +31,8 @@ use crate::recovery::JOURNAL_DIR;
 use crate::source::{format_of, open};
 use crate::up;
 
+mod wire;
+
 /// Buckets on the way through the pipeline.
 const IN_FLIGHT: usize = 8;
 /// Journal that is kept while it is measured.
@@ -48,6 +50,8 @@ pub(crate) fn run(command: &MeasureCommand) -> Result<(), Failure> {
     let (args, result) = match command {
         MeasureCommand::Live(args) => (&args.common, up::block_on(live(args))),
         MeasureCommand::Latency(args) => (&args.common, up::block_on(latency(args))),
+        MeasureCommand::Wire(args) => (&args.common, wire::run(args)),
+        MeasureCommand::WirePart(args) => return wire::work(args),
     };
     let dir = directory(args);
     if let Err(error) = fs::remove_dir_all(&dir) {

@@ -128,10 +128,7 @@ impl Metrics {
                 "dead_letters_total",
                 "Rows refused into the dead-letter table, counted as order events are.",
             )?,
-            hits: m.counter(
-                "hits_total",
-                "Hits found, counted as order events are.",
-            )?,
+            hits: m.counter("hits_total", "Hits found, counted as order events are.")?,
             alerts: m.gauge("alerts", "Alerts known.")?,
             late_rows: m.gauge("late_rows", LATE_ROWS)?,
             window_overflows: m.gauge(

@@ -22,7 +22,7 @@ use crate::peers::Peers;
 use crate::port::{self, Services};
 use crate::roles::{Role, Roles};
 use crate::shared::Shared;
-use crate::starting::{self, Starting, Thread, Work};
+use crate::starting::{self, Started, Starting, Thread, Work};
 use crate::subscription::Subscribers;
 use crate::tls::Tls;
 use crate::{api, clock, rules};
@@ -40,11 +40,9 @@ pub(crate) async fn run(args: &UpArgs) -> Result<(), Failure> {
     starting::directories(&config, roles)?;
     let (stop, stopping) = watch::channel(false);
     let peers = Peers::default();
-    let gate = api::Gate::new(peers.clone());
     let metrics = Metrics::new().map_err(Failure::run)?;
-    let door = Door::new(&config, metrics.clone())?;
-    let ways_in = (&gate, (!roles.is_gateway_alone()).then_some(&door));
-    let (urls, mut server) = listen(roles, &config, ways_in, &metrics, &stopping).await?;
+    let doors = Doors::new(&config, &peers, &metrics)?;
+    let (urls, mut server) = listen(roles, &config, &doors, &metrics, &stopping).await?;
     let started = if roles.is_gateway_alone() {
         starting::gateway(&config, &peers, metrics)
     } else {
@@ -67,11 +65,8 @@ pub(crate) async fn run(args: &UpArgs) -> Result<(), Failure> {
             }
         }
     };
-    gate.open(started.router);
-    if let Some(work) = &started.work {
-        door.open(work.shared.clone());
-    }
-    let work = started.work.map(|work| Work::begin(work, &config, detect));
+    let work = doors.open(started);
+    let work = work.map(|work| Work::begin(work, &config, detect));
     let (tasks, thread) = work.transpose()?.unzip();
     for url in urls {
         say(format_args!("listening on {url}"));
@@ -88,8 +83,7 @@ pub(crate) async fn run(args: &UpArgs) -> Result<(), Failure> {
     if let Some(failure) = failed {
         return Err(failure);
     }
-    gate.close();
-    door.close();
+    doors.close();
     let drained = async { while server.join_next().await.is_some() {} };
     if tokio::time::timeout(DRAIN, drained).await.is_err() {
         tracing::warn!("requests were still open after {} s", DRAIN.as_secs());
@@ -109,11 +103,38 @@ pub(crate) async fn run(args: &UpArgs) -> Result<(), Failure> {
     Ok(())
 }
 
+/// The ways into the process, closed until it is ready.
+struct Doors {
+    http: api::Gate,
+    kdb: Door,
+}
+
+impl Doors {
+    fn new(config: &Config, peers: &Peers, metrics: &Metrics) -> Result<Self, Failure> {
+        Ok(Self {
+            http: api::Gate::new(peers.clone()),
+            kdb: Door::new(config, metrics.clone())?,
+        })
+    }
+
+    fn open(&self, started: Started) -> Option<Work> {
+        self.http.open(started.router);
+        let work = started.work?;
+        self.kdb.open(work.shared.clone());
+        Some(work)
+    }
+
+    fn close(&self) {
+        self.http.close();
+        self.kdb.close();
+    }
+}
+
 /// Binds the addresses of the roles and serves there what the gate lets through, until `stopping`.
 async fn listen(
     roles: Roles,
     config: &Config,
-    (gate, door): (&api::Gate, Option<&Door>),
+    doors: &Doors,
     metrics: &Metrics,
     stopping: &watch::Receiver<bool>,
 ) -> Result<(Vec<String>, JoinSet<()>), Failure> {
@@ -135,8 +156,8 @@ async fn listen(
             tracing::warn!(%url, "open to the network: whoever reaches this address can read and publish");
         }
         let services = Services {
-            http: gate.on(loopback).router(),
-            kdb: door.map(|door| door.handler(loopback)),
+            http: doors.http.on(loopback).router(),
+            kdb: (!roles.is_gateway_alone()).then(|| doors.kdb.handler(loopback)),
             tls: tls.clone(),
             metrics: metrics.clone(),
         };

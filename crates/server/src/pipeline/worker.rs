@@ -12,9 +12,9 @@ use tapewatch_journal::{AppendError, CommitError, Journal, Retention};
 use tapewatch_model::{
     Bucket, DetectorConfig, Hit, Origin, Time, encode_bucket, encode_config, frame_kind,
 };
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, watch};
 
-use super::{Command, GROUP_BYTES_MAX, Live, PublishError, Published, QUEUE_MAX, gauge};
+use super::{Command, GROUP_BYTES_MAX, Live, PublishError, Published, QUEUE_MAX, Reply, gauge};
 use crate::arrivals::Arrivals;
 use crate::checkpoint::Writer;
 use crate::clock;
@@ -49,17 +49,9 @@ pub(super) struct Worker {
 
 /// One frame of a group, appended and not yet committed.
 enum Staged {
-    Bucket(
-        FrameMark,
-        Box<Bucket>,
-        oneshot::Sender<Result<Published, PublishError>>,
-    ),
-    Clear(FrameMark, oneshot::Sender<Result<u64, PublishError>>),
-    Config(
-        FrameMark,
-        Box<DetectConfig>,
-        oneshot::Sender<Result<u64, PublishError>>,
-    ),
+    Bucket(FrameMark, Box<Bucket>, Reply<Published>),
+    Clear(FrameMark, Reply<u64>),
+    Config(FrameMark, Box<DetectConfig>, Reply<u64>),
 }
 
 impl Worker {
@@ -145,21 +137,7 @@ impl Worker {
                 }
                 1
             }
-            Command::Configure(config, reply) => {
-                // One on the way in this group may be another: then it is written again.
-                let alone = !group
-                    .iter()
-                    .any(|staged| matches!(staged, Staged::Config(..)));
-                if alone && self.fold.config_seen() == Some(&*config) {
-                    drop(reply.send(Ok(self.fold.last().last_seq())));
-                    return 0;
-                }
-                match self.append_config(&config) {
-                    Ok(mark) => group.push(Staged::Config(mark, config, reply)),
-                    Err(error) => drop(reply.send(Err(append_error(error)))),
-                }
-                self.encoded.len()
-            }
+            Command::Configure(config, reply) => self.stage_config(config, reply, group),
             Command::Sync(reply) => {
                 drop(reply.send(self.sync()));
                 0
@@ -181,6 +159,27 @@ impl Worker {
                 0
             }
         }
+    }
+
+    fn stage_config(
+        &mut self,
+        config: Box<DetectConfig>,
+        reply: Reply<u64>,
+        group: &mut Vec<Staged>,
+    ) -> usize {
+        // One on the way in this group may be another: then it is written again.
+        let alone = !group
+            .iter()
+            .any(|staged| matches!(staged, Staged::Config(..)));
+        if alone && self.fold.config_seen() == Some(&*config) {
+            drop(reply.send(Ok(self.fold.last().last_seq())));
+            return 0;
+        }
+        match self.append_config(&config) {
+            Ok(mark) => group.push(Staged::Config(mark, config, reply)),
+            Err(error) => drop(reply.send(Err(append_error(error)))),
+        }
+        self.encoded.len()
     }
 
     fn sync(&mut self) -> Result<u64, PublishError> {

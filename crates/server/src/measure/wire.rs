@@ -1,0 +1,272 @@
+//! What the role `journal` in a process of its own carries from a publisher to a subscriber, beside a
+//! bare pipe of three processes that does nothing but carry the same bytes.
+//!
+//! Invariant: publisher, carrier and subscriber are three processes over loopback TCP; the subscriber
+//! counts what it has received and checked.
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use futures::StreamExt as _;
+use serde_json::json;
+use tapewatch_journal::decode_frame;
+use tapewatch_model::{Bucket, encode_bucket};
+use tokio::sync::mpsc;
+
+use super::{directory, event};
+use crate::cli::{WireArgs, WirePart, WirePartArgs};
+use crate::failure::Failure;
+use crate::metrics::Metrics;
+use crate::peers::Peers;
+use crate::up;
+use crate::wire::{self, Chunk, Follow, Stream};
+
+/// Not counted: connections are made, files are created.
+const WARM_UP: Duration = Duration::from_secs(1);
+/// Messages on the way at once.
+const IN_FLIGHT: usize = 64;
+/// Different messages that are sent in turn.
+const MESSAGES: u64 = 64;
+
+/// A process that is ended with this one.
+struct Part(Child);
+
+impl Drop for Part {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Measures one size of message.
+pub(super) fn run(args: &WireArgs) -> Result<serde_json::Value, Failure> {
+    let bare = bare(args)?;
+    let carried = up::block_on(journal(args))?;
+    Ok(json!({
+        "rows_per_message": args.rows,
+        "bare_rows_per_second": bare as u64,
+        "rows_per_second": carried as u64,
+        "of_bare": carried / bare,
+    }))
+}
+
+fn part(part: &str, to: &str, args: &WireArgs) -> Result<Part, Failure> {
+    let program = std::env::current_exe().map_err(Failure::run)?;
+    let child = Command::new(program)
+        .args(["measure", "wire-part", part, "--to", to])
+        .args(["--rows", &args.rows.to_string()])
+        .stdout(Stdio::piped())
+        .spawn()
+        .map_err(Failure::run)?;
+    Ok(Part(child))
+}
+
+/// The first line that a process prints, behind `before`.
+fn first_line(part: &mut Part, before: &str) -> Result<String, Failure> {
+    let out = part
+        .0
+        .stdout
+        .take()
+        .ok_or_else(|| Failure::run("no output"))?;
+    let mut line = String::new();
+    BufReader::new(out)
+        .read_line(&mut line)
+        .map_err(Failure::run)?;
+    let rest = line.trim().strip_prefix(before);
+    rest.map(str::to_owned)
+        .ok_or_else(|| Failure::run(format!("a part of the measurement says {line:?}")))
+}
+
+/// Rows a second through a relay that only copies messages.
+fn bare(args: &WireArgs) -> Result<f64, Failure> {
+    let mut relay = part("relay", "", args)?;
+    let address = first_line(&mut relay, "at ")?;
+    let mut stream = BufReader::with_capacity(256 << 10, connect(&address)?);
+    let _publisher = part("bare-publisher", &address, args)?;
+    let (mut message, mut rows) = (Vec::new(), 0);
+    let mut rate = Rate::new(args.common.seconds);
+    while rate.goes_on(rows) {
+        read_message(&mut stream, &mut message)?;
+        rows += args.rows;
+    }
+    Ok(rate.result())
+}
+
+/// Rows a second through the role `journal`.
+async fn journal(args: &WireArgs) -> Result<f64, Failure> {
+    let data = directory(&args.common);
+    let program = std::env::current_exe().map_err(Failure::run)?;
+    let mut command = Command::new(program);
+    command
+        .args(["up", "--role", "journal", "--log-level", "warn", "--data"])
+        .arg(&data)
+        .env("TAPEWATCH_JOURNAL__LISTEN", "127.0.0.1:0")
+        .stdout(Stdio::piped());
+    if let Some(fsync) = &args.common.fsync {
+        command.args(["--fsync", fsync]);
+    }
+    let mut carrier = Part(command.spawn().map_err(Failure::run)?);
+    let address = first_line(&mut carrier, "listening on http://")?;
+    let mut inboxes = Vec::new();
+    for number in 0..args.subscribers.max(1) {
+        let (sender, inbox) = mpsc::channel(4);
+        let follow = Follow {
+            address: address.clone(),
+            name: format!("measure-{number}"),
+            peers: Peers::default(),
+        };
+        follow.start(Stream::Journal, 1, sender);
+        inboxes.push(inbox);
+    }
+    let mut first = inboxes.remove(0);
+    for mut inbox in inboxes {
+        tokio::spawn(async move { while inbox.recv().await.is_some() {} });
+    }
+    let _publisher = part("publisher", &address, args)?;
+    let mut rows = 0;
+    let mut rate = Rate::new(args.common.seconds);
+    while rate.goes_on(rows) {
+        match first.recv().await {
+            Some(Chunk::Frames(frames)) => rows += count(&frames)?,
+            Some(Chunk::Failed(why)) => return Err(Failure::run(why)),
+            _ => return Err(Failure::run("the subscription ended")),
+        }
+    }
+    Ok(rate.result())
+}
+
+fn count(frames: &[u8]) -> Result<u64, Failure> {
+    let (mut rest, mut rows) = (frames, 0);
+    while let Some(frame) = decode_frame(rest).map_err(Failure::run)? {
+        rows += u64::from(frame.count);
+        rest = rest.get(frame.bytes.len()..).unwrap_or_default();
+    }
+    Ok(rows)
+}
+
+/// Rows a second between the warm-up and the end.
+struct Rate {
+    seconds: u64,
+    /// Since the first row, and since the end of the warm-up with the rows until then.
+    begun: Option<Instant>,
+    warm: Option<(Instant, u64)>,
+    last: (Instant, u64),
+}
+
+impl Rate {
+    fn new(seconds: u64) -> Self {
+        Self {
+            seconds,
+            begun: None,
+            warm: None,
+            last: (Instant::now(), 0),
+        }
+    }
+
+    fn goes_on(&mut self, rows: u64) -> bool {
+        let now = Instant::now();
+        self.last = (now, rows);
+        if rows == 0 {
+            return true;
+        }
+        let begun = *self.begun.get_or_insert(now);
+        if self.warm.is_none() && now.duration_since(begun) >= WARM_UP {
+            self.warm = Some((now, rows));
+        }
+        self.warm
+            .is_none_or(|(warm, _)| now.duration_since(warm).as_secs() < self.seconds)
+    }
+
+    fn result(&self) -> f64 {
+        let (warm, before) = self.warm.unwrap_or(self.last);
+        let (end, rows) = self.last;
+        (rows - before) as f64 / end.duration_since(warm).as_secs_f64()
+    }
+}
+
+/// Does a part's work until it is ended.
+pub(super) fn work(args: &WirePartArgs) -> Result<(), Failure> {
+    match args.part {
+        WirePart::Relay => relay(),
+        WirePart::BarePublisher => bare_publisher(args),
+        WirePart::Publisher => up::block_on(publisher(args)),
+    }
+}
+
+fn connect(address: &str) -> Result<TcpStream, Failure> {
+    let stream = TcpStream::connect(address).map_err(Failure::run)?;
+    stream.set_nodelay(true).map_err(Failure::run)?;
+    Ok(stream)
+}
+
+fn read_message(stream: &mut impl std::io::Read, message: &mut Vec<u8>) -> Result<(), Failure> {
+    let mut length = [0; 4];
+    stream.read_exact(&mut length).map_err(Failure::run)?;
+    message.resize(4 + u32::from_le_bytes(length) as usize, 0);
+    let (head, body) = message.split_at_mut(4);
+    head.copy_from_slice(&length);
+    stream.read_exact(body).map_err(Failure::run)
+}
+
+/// Copies messages from the second that connects to the first.
+fn relay() -> Result<(), Failure> {
+    let listener = TcpListener::bind("127.0.0.1:0").map_err(Failure::run)?;
+    println!("at {}", listener.local_addr().map_err(Failure::run)?);
+    let mut to = listener.accept().map_err(Failure::run)?.0;
+    to.set_nodelay(true).map_err(Failure::run)?;
+    let from = listener.accept().map_err(Failure::run)?.0;
+    let mut from = BufReader::with_capacity(256 << 10, from);
+    let mut message = Vec::new();
+    loop {
+        read_message(&mut from, &mut message)?;
+        to.write_all(&message).map_err(Failure::run)?;
+    }
+}
+
+fn buckets(rows: u64) -> Result<Vec<Bucket>, Failure> {
+    let bucket = |number: u64| {
+        let mut bucket = Bucket::default();
+        for row in 0..rows {
+            let one = event(number * rows + row)?;
+            bucket.orders.append(&one.orders).map_err(Failure::run)?;
+        }
+        Ok(bucket)
+    };
+    (0..MESSAGES).map(bucket).collect()
+}
+
+fn bare_publisher(args: &WirePartArgs) -> Result<(), Failure> {
+    let mut messages = Vec::new();
+    for bucket in buckets(args.rows)? {
+        let mut message = vec![0; 4];
+        encode_bucket(&bucket, &mut message);
+        let length = (message.len() - 4) as u32;
+        if let Some(head) = message.first_chunk_mut() {
+            *head = length.to_le_bytes();
+        }
+        messages.push(message);
+    }
+    let mut stream = connect(&args.to)?;
+    loop {
+        for message in &messages {
+            stream.write_all(message).map_err(Failure::run)?;
+        }
+    }
+}
+
+async fn publisher(args: &WirePartArgs) -> Result<(), Failure> {
+    let metrics = Metrics::new().map_err(Failure::run)?;
+    let pipeline = wire::connect_pipeline(&args.to, "measure", &Peers::default(), metrics);
+    let buckets = buckets(args.rows)?;
+    let forever = buckets.iter().cycle().cloned();
+    let mut published = futures::stream::iter(forever)
+        .map(|bucket| pipeline.publish(bucket))
+        .buffered(IN_FLIGHT);
+    while let Some(published) = published.next().await {
+        published.map_err(Failure::run)?;
+    }
+    Ok(())
+}
