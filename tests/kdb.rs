@@ -389,16 +389,21 @@ fn the_references_files_come_in() {
     assert_eq!(server.number("select count(*) from orders"), 10 + 8);
 }
 
-/// The value that answers a text, as it comes.
-fn ask(server: &Server, text: &str) -> String {
-    let mut stream = raw(server);
-    stream.write_all(&frame(text, false)).unwrap();
+/// The next message: its kind, and its value as it comes.
+fn message(stream: &mut TcpStream) -> (u8, String) {
     let mut head = [0; 8];
     stream.read_exact(&mut head).unwrap();
     let length = u32::from_le_bytes(head[4..].try_into().unwrap()) as usize;
     let mut value = vec![0; length - 8];
     stream.read_exact(&mut value).unwrap();
-    String::from_utf8_lossy(&value).into_owned()
+    (head[1], String::from_utf8_lossy(&value).into_owned())
+}
+
+/// What answers a text.
+fn ask(server: &Server, text: &str) -> String {
+    let mut stream = raw(server);
+    stream.write_all(&frame(text, false)).unwrap();
+    message(&mut stream).1
 }
 
 #[test]
@@ -434,8 +439,55 @@ fn each_role_has_its_part_and_says_who_has_the_rest() {
     lines.next().unwrap();
     said(client(&recent, &["publish", &sample()]));
     assert_eq!(lines.take_while(|line| line != "all").count(), 10);
-    let ten = "\u{f9}\n".replace('\u{f9}', "\u{fffd}"); // a long, which is not UTF-8
-    assert!(ask(&recent, "count order").starts_with(&ten));
+    // A long, whose type is not UTF-8.
+    wait_for("the tables to have them", || {
+        ask(&recent, "count order").starts_with("\u{fffd}\n")
+    });
     all.kill().unwrap();
     all.wait().unwrap();
+}
+
+#[test]
+fn the_roll_of_the_session_ends_the_day() {
+    let dir = tempfile::tempdir().unwrap();
+    let now = std::time::SystemTime::UNIX_EPOCH
+        .elapsed()
+        .unwrap()
+        .as_secs();
+    let at = (now + 8) % 86_400;
+    let at = format!("{:02}:{:02}:{:02}", at / 3_600, at / 60 % 60, at % 60);
+    let server = Server::start_with(dir.path(), &[], &[("TAPEWATCH_SESSION__ROLLS_AT", &at)]);
+    let (mut child, mut lines) = subscriber(&server, &["", "", "10", "1"]);
+    lines.next().unwrap();
+    said(client(&server, &["publish", &sample()]));
+    assert_eq!(lines.by_ref().take_while(|line| line != "all").count(), 11);
+    assert!(lines.next().unwrap().starts_with("end 2"));
+    assert!(child.wait().unwrap().success());
+    wait_for("the day to move", || {
+        metric(&server, "tapewatch_recent_rows") == 0
+    });
+    assert_eq!(server.number("select count(*) from orders"), 10);
+}
+
+#[test]
+fn subscribing_again_replaces_the_symbols() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(dir.path(), &[]);
+    let mut stream = raw(&server);
+    for syms in ["OLD", "`NEW`NEWER"] {
+        let text = format!(".u.sub[`order;`{}]", syms.trim_start_matches('`'));
+        stream.write_all(&frame(&text, false)).unwrap();
+        assert_eq!(message(&mut stream).0, 2);
+    }
+    let csv = "time,sym,eventType,trader,side,orderID,price,quantity\n\
+        2015-04-17D12:00:00,OLD,new,T,B,O-1,1.5,10\n2015-04-17D12:00:00,NEWER,new,T,B,N-1,1.5,10\n";
+    for _ in 0..2 {
+        let (status, answer) = server.http("POST", "/api/v1/orders", "text/csv", csv.as_bytes());
+        assert_eq!(status, 200, "{answer}");
+        let (kind, update) = message(&mut stream);
+        assert!(
+            kind == 0 && update.contains("N-1") && !update.contains("O-1"),
+            "{update}"
+        );
+    }
 }

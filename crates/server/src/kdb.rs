@@ -15,6 +15,7 @@ mod subscriber;
 pub(crate) mod users;
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -23,6 +24,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::Semaphore;
 use tokio_util::bytes::{Buf as _, BytesMut};
 
+use crate::clock;
 use crate::config::Config;
 use crate::failure::Failure;
 use crate::metrics::Metrics;
@@ -40,12 +42,17 @@ const SESSIONS_MAX: usize = 4_096;
 /// Messages of more than [`reader::LARGE_BYTES`] that are read or worked on at a time.
 const LARGE_MAX: usize = 4;
 
+/// Clients that may not come in are told of at most this often; the metric counts all.
+const TELL_NANOS: i64 = 1_000_000_000;
+
 /// The way in for kdb+ clients, closed until recovery is done; clones are the same.
 #[derive(Clone)]
 pub(crate) struct Door {
     shared: Arc<RwLock<Option<Shared>>>,
     users: Arc<Users>,
     metrics: Metrics,
+    /// When a refusal was last told.
+    told: Arc<AtomicI64>,
     seats: Arc<Semaphore>,
     large: Arc<Semaphore>,
 }
@@ -60,6 +67,7 @@ impl Door {
             shared: Arc::default(),
             users: Arc::new(Users::load(&config.kdb.users)?),
             metrics,
+            told: Arc::default(),
             seats: Arc::new(Semaphore::new(SESSIONS_MAX)),
             large: Arc::new(Semaphore::new(LARGE_MAX)),
         })
@@ -95,6 +103,16 @@ impl Door {
         })
     }
 
+    /// Tells of a client that may not come in.
+    fn tell(&self, peer: SocketAddr, why: &str) {
+        let now = clock::now().nanos();
+        let last = self.told.load(Ordering::Relaxed);
+        if now.saturating_sub(last) >= TELL_NANOS {
+            self.told.store(now, Ordering::Relaxed);
+            tracing::warn!(%peer, why, "kdb+ client refused");
+        }
+    }
+
     /// Serves a connection to its end; why it did not come to a session.
     async fn serve(
         &self,
@@ -112,7 +130,7 @@ impl Door {
         match self.users.login(&credentials, loopback).await {
             Login::Accepted => {}
             Login::Refused(why) => {
-                tracing::warn!(%peer, why, "kdb+ client refused");
+                self.tell(peer, why);
                 return Err("access");
             }
         }

@@ -14,6 +14,7 @@ use tapewatch_connect::kdb::qsql;
 use tapewatch_connect::kdb::tick::{self, ORDER, ORDER_ALERTS, Request, Subscription};
 use tapewatch_connect::kdb::value::{Atom, Value};
 use tapewatch_connect::kdb::wire::{Limits, MessageKind, decode_message};
+use tapewatch_model::Bucket;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -123,14 +124,20 @@ impl Session {
         if kind == MessageKind::Response {
             return self.refuse("an answer to nothing");
         }
-        let request = match frame.bytes.len() > DECODE_BESIDE {
-            true => tokio::task::block_in_place(|| request(&frame)),
-            false => request(&frame),
+        let asked = match frame.bytes.len() > DECODE_BESIDE {
+            true => tokio::task::block_in_place(|| asked(&frame, &self.name)),
+            false => asked(&frame, &self.name),
         };
         let waits = kind == MessageKind::Sync;
-        let answer = match request {
-            Ok(Request::Update(update)) => self.publish(update, waits).await,
-            Ok(request) => self.ask(request, waits).await,
+        let answer = match asked {
+            Ok(Asked::Publish(bucket)) => self.publish(bucket, waits).await,
+            Ok(Asked::Else(request)) => {
+                // As in q, whoever asks sees what he sent before.
+                while let Some(answer) = self.under_way.next().await {
+                    self.published(answer);
+                }
+                self.ask(request, waits).await
+            }
             Err(why) => Err(why),
         };
         match (waits, answer) {
@@ -160,15 +167,7 @@ impl Session {
         }
     }
 
-    async fn publish(
-        &mut self,
-        update: tick::Update,
-        waits: bool,
-    ) -> Result<Option<Value>, String> {
-        let bucket = match update.data.count() > 1_000 {
-            true => tokio::task::block_in_place(|| publish::bucket(update, &self.name)),
-            false => publish::bucket(update, &self.name),
-        }?;
+    async fn publish(&mut self, bucket: Bucket, waits: bool) -> Result<Option<Value>, String> {
         if bucket.is_empty() {
             return Ok(Some(Value::NOTHING));
         }
@@ -204,7 +203,7 @@ impl Session {
         }
     }
 
-    /// Everything but updates. `None` when the answer is sent already.
+    /// Everything but updates with rows. `None` when the answer is sent already.
     async fn ask(&mut self, request: Request, waits: bool) -> Result<Option<Value>, String> {
         Ok(Some(match request {
             Request::Subscribe(subscription) => {
@@ -323,8 +322,16 @@ impl Session {
 }
 
 /// What a message asks.
-fn request(frame: &Frame) -> Result<Request, String> {
+enum Asked {
+    Publish(Bucket),
+    Else(Request),
+}
+
+fn asked(frame: &Frame, name: &str) -> Result<Asked, String> {
     let message = decode_message(&frame.bytes, &Limits::default());
     let message = message.map_err(|error| format!("badmsg: {error}"))?;
-    Request::parse(message.value).map_err(|refused| refused.to_string())
+    match Request::parse(message.value).map_err(|refused| refused.to_string())? {
+        Request::Update(update) => publish::bucket(update, name).map(Asked::Publish),
+        request => Ok(Asked::Else(request)),
+    }
 }
