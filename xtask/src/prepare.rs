@@ -57,6 +57,7 @@ pub(crate) fn everything(workspace: &Workspace) -> Outcome<()> {
     check_cargo_parts(workspace)?;
     debian_packages(workspace)?;
     python(workspace)?;
+    ui::test_packages(workspace)?;
     deploy::tools(workspace)?;
     if cargo_deny(workspace).is_none() {
         return Err(Failure::new(format!(

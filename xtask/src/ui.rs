@@ -34,15 +34,24 @@ pub(crate) fn check_node(workspace: &Workspace) -> Outcome<()> {
 
 /// Installs the packages of ui/package-lock.json unless exactly those are there.
 pub(crate) fn packages(workspace: &Workspace) -> Outcome<()> {
-    let ui = workspace.ui();
-    let lock_path = ui.join("package-lock.json");
-    let lock = read(&lock_path)?;
-    let stamp = ui.join("node_modules").join(".installed-package-lock.json");
+    packages_in(&workspace.ui())
+}
+
+/// The same of the clients that the tests use.
+pub(crate) fn test_packages(workspace: &Workspace) -> Outcome<()> {
+    packages_in(&workspace.root.join("tests").join("node"))
+}
+
+fn packages_in(folder: &Path) -> Outcome<()> {
+    let lock = read(&folder.join("package-lock.json"))?;
+    let modules = folder.join("node_modules");
+    let stamp = modules.join(".installed-package-lock.json");
     if holds(&stamp, lock.as_bytes()) {
-        println!("ui/node_modules is up to date");
+        println!("{} is up to date", modules.display());
         return Ok(());
     }
-    npm(workspace, &["ci", "--no-audit", "--no-fund"])?;
+    let install = ["ci", "--no-audit", "--no-fund"];
+    process::run(process::program_in("npm", folder).args(install))?;
     write(&stamp, lock)
 }
 

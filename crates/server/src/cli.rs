@@ -3,6 +3,7 @@
 //! Invariant: what a flag says goes over environment, file and defaults; every command has examples.
 
 mod feed;
+mod kdb;
 mod measure;
 
 use std::net::SocketAddr;
@@ -21,6 +22,7 @@ use crate::roles::Role;
 use crate::{guests, rules, thresholds};
 use feed::bucket_rows;
 pub(crate) use feed::{FeedArgs, FeedCommand};
+pub(crate) use kdb::{ExportArgs, ExportCommand, ExportTable, ImportCommand};
 pub(crate) use measure::{
     LatencyArgs, LiveArgs, MeasureArgs, MeasureCommand, WireArgs, WirePart, WirePartArgs,
 };
@@ -51,6 +53,12 @@ pub(crate) enum Command {
     /// Publishes a file of orders to a running process
     #[command(subcommand)]
     Feed(FeedCommand),
+    /// Publishes what kdb+ wrote to a running process
+    #[command(subcommand)]
+    Import(ImportCommand),
+    /// Writes files for other systems
+    #[command(subcommand)]
+    Export(ExportCommand),
     /// Runs the detectors over a file, or over what is stored; hits on standard output
     #[command(
         override_usage = "tapewatch replay [OPTIONS] <FILE>\n       \
@@ -108,7 +116,13 @@ pub(crate) enum ConfigCommand {
     #[command(
         after_help = "Examples:\n  tapewatch config show\n  TAPEWATCH_JOURNAL__FSYNC=always tapewatch config show"
     )]
-    Show(UpArgs),
+    Show(Box<UpArgs>),
+    /// Prints a line for the file that kdb.users names; the password is read from standard input
+    #[command(after_help = "Example:\n  tapewatch config kdb-user feed < password >> kdb-users")]
+    KdbUser {
+        /// Name of the user
+        name: String,
+    },
 }
 
 #[derive(Debug, Subcommand)]

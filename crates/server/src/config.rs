@@ -35,6 +35,7 @@ pub(crate) struct Config {
     pub(crate) listen: SocketAddr,
     pub(crate) peers: PeersConfig,
     pub(crate) tls: TlsConfig,
+    pub(crate) kdb: KdbConfig,
     pub(crate) thresholds: PathBuf,
     pub(crate) reference: PathBuf,
     pub(crate) log: LogConfig,
@@ -48,6 +49,12 @@ pub(crate) struct Config {
     pub(crate) sql: SqlConfig,
     /// A table a detector; see the detectors' reference.
     pub(crate) detectors: Map<String, Value>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct KdbConfig {
+    pub(crate) users: PathBuf,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -144,6 +151,7 @@ impl Default for Config {
                 history: peer(5015),
             },
             tls: TlsConfig::default(),
+            kdb: KdbConfig::default(),
             thresholds: PathBuf::new(),
             reference: PathBuf::new(),
             log: LogConfig {

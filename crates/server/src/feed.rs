@@ -17,7 +17,7 @@ use crate::cli::{FeedArgs, FeedCommand};
 use crate::failure::Failure;
 use crate::in_force;
 use crate::progress::{RowProgress, per_second, refused};
-use crate::source::{FileFormat, open};
+use crate::source::{AnySource, FileFormat, open};
 
 /// First wait before a bucket is sent again; it doubles up to `RETRY_MAX`.
 const RETRY_MIN: Duration = Duration::from_millis(100);
@@ -35,8 +35,16 @@ pub(crate) async fn run(command: &FeedCommand) -> Result<(), Failure> {
         FeedCommand::Dbn(args) => (args, FileFormat::Dbn),
         FeedCommand::Lobster(args) => (&args.feed, FileFormat::Lobster(args.options())),
     };
+    publish(args, || open(&args.file, &format)).await
+}
+
+/// Publishes what `open` gives; it is opened twice when all of it is checked first.
+pub(crate) async fn publish(
+    args: &FeedArgs,
+    open: impl Fn() -> Result<AnySource, Failure>,
+) -> Result<(), Failure> {
     if args.strict {
-        let mut source = open(&args.file, &format)?;
+        let mut source = open()?;
         if let Some(letter) = first_error(&mut source).map_err(Failure::run)? {
             return Err(Failure::strict(format!(
                 "{}; nothing was published",
@@ -44,7 +52,7 @@ pub(crate) async fn run(command: &FeedCommand) -> Result<(), Failure> {
             )));
         }
     }
-    let source = open(&args.file, &format)?;
+    let source = open()?;
     let mut tells = Some(source.tells());
     let mut buckets = Bucketer::new(source, pace(args));
     let mut publisher = Publisher::new(&args.url.url, retry(args))?;

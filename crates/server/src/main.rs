@@ -3,6 +3,7 @@
 //! ```text
 //! main ─ cli ─┬─ up ─── recovery, pipeline (one thread: journal → fold → tables), api, jobs
 //!             ├─ feed ── a file to a running process
+//!             ├─ kdb ─── kdb+ clients; import and export of its files
 //!             ├─ replay ─ the engine over a file or over what is stored
 //!             ├─ backtest many sets of parameters over what is stored
 //!             ├─ rules ── users' rules: checked, listed, tested
@@ -29,6 +30,7 @@ mod hit_writer;
 mod hits_log;
 mod in_force;
 mod jobs;
+mod kdb;
 mod logging;
 mod measure;
 mod metrics;
@@ -60,7 +62,7 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 
-use crate::cli::{Cli, Command, ConfigCommand};
+use crate::cli::{Cli, Command, ConfigCommand, ExportCommand};
 use crate::failure::Failure;
 
 fn main() -> ExitCode {
@@ -77,6 +79,8 @@ fn run(command: Command) -> Result<(), Failure> {
     match command {
         Command::Up(args) => up::block_on(up::run(&args)),
         Command::Feed(command) => up::block_on(feed::run(&command)),
+        Command::Import(command) => up::block_on(kdb::import::run(&command)),
+        Command::Export(ExportCommand::KdbLog(args)) => up::block_on(kdb::export::run(&args)),
         Command::Replay(args) => replay::run(&args),
         Command::Backtest(args) => backtest::run(&args),
         Command::Simulate(args) => simulate::run(&args),
@@ -87,6 +91,7 @@ fn run(command: Command) -> Result<(), Failure> {
             config.set_detectors(&args.detector, &args.set)?;
             print(&config.show()?)
         }
+        Command::Config(ConfigCommand::KdbUser { name }) => print(&kdb::users::read_line(&name)?),
         Command::Rules(command) => print(&rules::run(&command)?),
         Command::Measure(command) => measure::run(&command),
         Command::Reference(args) => print(&reference::page(args.page)?),

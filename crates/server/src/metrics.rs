@@ -39,6 +39,8 @@ pub(crate) struct Metrics {
     pub(crate) connections_closed: IntCounterVec,
     pub(crate) queries: IntCounterVec,
     pub(crate) query_seconds: Histogram,
+    pub(crate) kdb_sessions: IntGauge,
+    pub(crate) kdb_refused: IntCounterVec,
     pub(crate) ready: IntGauge,
     pub(crate) subscriber_lag: IntGaugeVec,
 }
@@ -92,7 +94,8 @@ const GUEST_DISABLED: &str =
 const LATE_ROWS: &str = "Order events that were older than one before them.";
 const SUBSCRIBER_LAG: &str =
     "Sequence numbers that a subscriber of orders, hits or alerts has not been given yet.";
-const CONNECTIONS_CLOSED: &str = "Connections that were closed before they said anything useful: limit, silent, unknown, plain, tls.";
+const CONNECTIONS_CLOSED: &str = "Connections that were closed before they said anything useful: limit, silent, unknown, plain, tls, access, starting.";
+const KDB_REFUSED: &str = "Messages of kdb+ clients that were refused: sync, which are told why, and async, which are logged.";
 const CHECKPOINT_SECONDS: &str = "Time to write one checkpoint, beside the pipeline.";
 const SECONDS: &[f64] = &[
     0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 60.0,
@@ -125,10 +128,7 @@ impl Metrics {
                 "dead_letters_total",
                 "Rows refused into the dead-letter table, counted as order events are.",
             )?,
-            hits: m.counter(
-                "hits_total",
-                "Hits found, counted as order events are.",
-            )?,
+            hits: m.counter("hits_total", "Hits found, counted as order events are.")?,
             alerts: m.gauge("alerts", "Alerts known.")?,
             late_rows: m.gauge("late_rows", LATE_ROWS)?,
             window_overflows: m.gauge(
@@ -179,6 +179,8 @@ impl Metrics {
             connections_closed: m.counters("connections_closed_total", CONNECTIONS_CLOSED, "reason")?,
             queries: m.counters("sql_queries_total", "SQL queries.", "result")?,
             query_seconds: m.histogram("sql_query_seconds", "Time of one SQL query.", SECONDS)?,
+            kdb_sessions: m.gauge("kdb_sessions", "kdb+ clients that are logged in.")?,
+            kdb_refused: m.counters("kdb_refused_total", KDB_REFUSED, "kind")?,
             ready: m.gauge("ready", "1 when recovery is done and rows are taken.")?,
             subscriber_lag: m.gauges("subscriber_lag", SUBSCRIBER_LAG, "subscriber")?,
         })
@@ -199,6 +201,7 @@ impl Metrics {
             &self.end_of_day,
             &self.queries,
             &self.connections_closed,
+            &self.kdb_refused,
         ] {
             labelled.with_label_values(&[""]);
         }

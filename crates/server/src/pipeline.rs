@@ -51,7 +51,8 @@ pub(crate) enum PublishError {
 }
 
 impl PublishError {
-    fn reason(&self) -> &'static str {
+    /// Its label in the metrics.
+    pub(crate) fn reason(&self) -> &'static str {
         match self {
             Self::DiskFull(_) => "disk_full",
             Self::Refused(_) => "journal",

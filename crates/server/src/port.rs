@@ -84,13 +84,16 @@ pub(crate) async fn serve(
         };
         accepting.spawn(port.accept(listener, Arc::clone(&graceful)));
     }
-    // Held until the end: with them the connections go that do not come to theirs.
     let mut connections = Vec::new();
     while let Some(ended) = accepting.join_next().await {
         connections.extend(ended);
     }
     if let Some(graceful) = Arc::into_inner(graceful) {
         graceful.shutdown().await;
+    }
+    // Those of kdb+ clients end with their last answer.
+    for mut open in connections {
+        while open.join_next().await.is_some() {}
     }
 }
 

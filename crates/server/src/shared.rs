@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use tapewatch_journal::{Readers, Retention};
-use tapewatch_model::TimeSpan;
+use tapewatch_model::{Date, TimeSpan};
 use tapewatch_store::{EndOfDayReport, Store};
 use tokio::sync::watch;
 
@@ -27,6 +27,14 @@ const COME_WITHIN: Duration = Duration::from_secs(60);
 const COME_SAY: Duration = Duration::from_secs(5);
 /// How long an engine may take to take a connection.
 const LOOK: Duration = Duration::from_secs(1);
+
+/// A day that ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct DayEnd {
+    pub(crate) day: Date,
+    /// Last sequence number that was published then.
+    pub(crate) seq: u64,
+}
 
 /// A running process, as its parts see it.
 #[derive(Clone)]
@@ -54,6 +62,8 @@ pub(crate) struct Shared {
     pub(crate) engines: Arc<[String]>,
     /// Last sequence number of which all hits show.
     pub(crate) hits: watch::Receiver<u64>,
+    /// The last day that ended.
+    pub(crate) days: watch::Sender<Option<DayEnd>>,
     /// What other roles are served with, when this process has the journal.
     pub(crate) wire: Option<ServeState>,
 }
@@ -77,6 +87,18 @@ impl Shared {
             published: self.published.clone(),
             stopping: self.stopping.clone(),
         })
+    }
+
+    /// Tells subscribers that a day has ended, each day once.
+    pub(crate) fn day_ended(&self, day: Date) {
+        let seq = *self.published.borrow();
+        self.days.send_if_modified(|last| {
+            let new = last.is_none_or(|last| last.day < day);
+            if new {
+                *last = Some(DayEnd { day, seq });
+            }
+            new
+        });
     }
 
     /// Whether rows are taken.

@@ -147,6 +147,7 @@ impl Starting {
             subscribers: self.subscribers,
             wire: running.wire,
             jobs: Arc::default(),
+            days: watch::Sender::default(),
             metrics,
             sql: SqlRuntime::start()?,
             stopping: self.stopping,

@@ -100,6 +100,11 @@ impl Subscribers {
 }
 
 impl Seat {
+    /// What [`Self::at`] sets.
+    pub(crate) fn position(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.next_seq)
+    }
+
     /// Everything before this number was given.
     pub(crate) fn at(&self, next_seq: u64) {
         self.next_seq.store(next_seq, Ordering::Relaxed);
@@ -291,6 +296,11 @@ impl Orders {
             frames,
             seat,
         })
+    }
+
+    /// The number before which everything was given, as it moves on.
+    pub(crate) fn position(&self) -> Arc<AtomicU64> {
+        self.seat.position()
     }
 
     /// The next orders, numbered, and the number from which on nothing was given yet; waits while

@@ -16,12 +16,13 @@ use tokio::task::JoinSet;
 use crate::cli::UpArgs;
 use crate::config::Config;
 use crate::failure::Failure;
+use crate::kdb::Door;
 use crate::metrics::Metrics;
 use crate::peers::Peers;
 use crate::port::{self, Services};
 use crate::roles::{Role, Roles};
 use crate::shared::Shared;
-use crate::starting::{self, Starting, Thread, Work};
+use crate::starting::{self, Started, Starting, Thread, Work};
 use crate::subscription::Subscribers;
 use crate::tls::Tls;
 use crate::{api, clock, rules};
@@ -45,9 +46,9 @@ pub(crate) async fn run(args: &UpArgs) -> Result<(), Failure> {
     starting::directories(&config, roles)?;
     let (stop, stopping) = watch::channel(false);
     let peers = Peers::default();
-    let gate = api::Gate::new(peers.clone());
     let metrics = Metrics::new().map_err(Failure::run)?;
-    let (urls, mut server) = listen(roles, &config, &gate, &metrics, &stopping).await?;
+    let doors = Doors::new(&config, &peers, &metrics)?;
+    let (urls, mut server) = listen(roles, &config, &doors, &metrics, &stopping).await?;
     let started = if roles.is_gateway_alone() {
         starting::gateway(&config, &peers, metrics, &stopping)
     } else {
@@ -70,8 +71,8 @@ pub(crate) async fn run(args: &UpArgs) -> Result<(), Failure> {
             }
         }
     };
-    gate.open(started.router);
-    let work = started.work.map(|work| Work::begin(work, &config, detect));
+    let work = doors.open(started);
+    let work = work.map(|work| Work::begin(work, &config, detect));
     let (tasks, thread) = work.transpose()?.unzip();
     for url in urls {
         say(format_args!("listening on {url}"));
@@ -89,7 +90,7 @@ pub(crate) async fn run(args: &UpArgs) -> Result<(), Failure> {
     if let Some(failure) = failed {
         return Err(failure);
     }
-    gate.close();
+    doors.close();
     let drained = async { while server.join_next().await.is_some() {} };
     if tokio::time::timeout(DRAIN, drained).await.is_err() {
         tracing::warn!("requests were still open after {} s", DRAIN.as_secs());
@@ -111,11 +112,38 @@ pub(crate) async fn run(args: &UpArgs) -> Result<(), Failure> {
     Ok(())
 }
 
+/// The ways into the process, closed until it is ready.
+struct Doors {
+    http: api::Gate,
+    kdb: Door,
+}
+
+impl Doors {
+    fn new(config: &Config, peers: &Peers, metrics: &Metrics) -> Result<Self, Failure> {
+        Ok(Self {
+            http: api::Gate::new(peers.clone()),
+            kdb: Door::new(config, metrics.clone())?,
+        })
+    }
+
+    fn open(&self, started: Started) -> Option<Work> {
+        self.http.open(started.router);
+        let work = started.work?;
+        self.kdb.open(work.shared.clone());
+        Some(work)
+    }
+
+    fn close(&self) {
+        self.http.close();
+        self.kdb.close();
+    }
+}
+
 /// Binds the addresses of the roles and serves there what the gate lets through, until `stopping`.
 async fn listen(
     roles: Roles,
     config: &Config,
-    gate: &api::Gate,
+    doors: &Doors,
     metrics: &Metrics,
     stopping: &watch::Receiver<bool>,
 ) -> Result<(Vec<String>, JoinSet<()>), Failure> {
@@ -137,8 +165,8 @@ async fn listen(
             tracing::warn!(%url, "open to the network: whoever reaches this address can read and publish");
         }
         let services = Services {
-            http: gate.on(loopback).router(),
-            kdb: None,
+            http: doors.http.on(loopback).router(),
+            kdb: (!roles.is_gateway_alone()).then(|| doors.kdb.handler(loopback)),
             tls: tls.clone(),
             metrics: metrics.clone(),
         };
@@ -156,6 +184,7 @@ impl Work {
         let shared = self.shared;
         let roles = shared.roles;
         shared.metrics.ready.set(1);
+        let rolls_at = config.rolls_at()?;
         let mut tasks = Vec::new();
         if roles.has(Role::Journal) {
             let interval = config.checkpoint.interval;
@@ -163,11 +192,14 @@ impl Work {
             tasks.push(rules::spawn_watch(&shared, &config.rules.dir, detect));
         }
         if roles.has(Role::History) {
-            let session = watch_session(shared.clone(), config.rolls_at()?, self.before_boundary);
+            let session = watch_session(shared.clone(), rolls_at, self.before_boundary);
             tasks.push(tokio::spawn(session));
         }
         if roles.apart() && roles.tables() {
-            tasks.push(tokio::spawn(watch_history(shared)));
+            tasks.push(tokio::spawn(watch_history(shared.clone())));
+        }
+        if let Some(rolls_at) = rolls_at {
+            tasks.push(tokio::spawn(watch_days(shared, rolls_at)));
         }
         Ok((tasks, self.thread))
     }
@@ -250,6 +282,22 @@ async fn watch_session(shared: Shared, rolls_at: Option<TimeSpan>, before_bounda
                 () = shared.stopped() => return,
                 () = tokio::time::sleep(AGAIN) => {}
             },
+        }
+    }
+}
+
+/// Tells subscribers when the session rolls, whichever process moves the day.
+async fn watch_days(shared: Shared, rolls_at: TimeSpan) {
+    let mut rolled = last_boundary(clock::now(), rolls_at);
+    loop {
+        tokio::select! {
+            () = shared.stopped() => return,
+            () = tokio::time::sleep(WATCH) => {}
+        }
+        let boundary = last_boundary(clock::now(), rolls_at);
+        if boundary > rolled {
+            rolled = boundary;
+            shared.day_ended(boundary.saturating_sub(TimeSpan::from_nanos(1)).date());
         }
     }
 }

@@ -34,5 +34,5 @@ mod store;
 pub use end_of_day::{EndOfDayError, EndOfDayReport, TableReport};
 pub use hit_file::HitFileError;
 pub use scan::{OrderScan, Place as ScanPlace, ScanError, ScanRequest, ScanUnit};
-pub use sql::{Column, Format, FormatError, HistoryOrders, Place, QueryResult, SqlError};
+pub use sql::{Column, Format, FormatError, HistoryOrders, Place, QueryResult, SqlError, Values};
 pub use store::{Counts, HighWater, OpenError, Store, StoreOptions};

@@ -13,6 +13,7 @@ mod source;
 mod tests;
 
 pub use self::select::parse;
+pub use self::source::rows_between;
 
 use super::tick::ColumnKind;
 use super::value::{Dict, Items, List, Symbols, Table, Value, ValueError};

@@ -14,7 +14,7 @@ mod tests;
 use tapewatch_model::Time;
 
 pub use self::reply::{
-    alert_table, cols, columns_of, end_of_day, meta, order_table, position, publish, schema,
+    alert_table, cols, columns_of, end_of_day, meta, no_log, order_table, publish, schema,
     subscribed, tables, update,
 };
 pub use self::request::{Refused, Request, Subscription, Syms, Update};
@@ -84,6 +84,12 @@ pub fn columns(table: &str) -> Option<&'static [(&'static str, ColumnKind)]> {
 #[must_use]
 pub fn to_timestamp(time: Time) -> i64 {
     time.nanos().saturating_sub(EPOCH).max(MINUS_INFINITE_LONG)
+}
+
+/// q's date of a number of days since 1970; its null of none.
+#[must_use]
+pub fn to_date(days: Option<i32>) -> i32 {
+    days.map_or(i32::MIN, |days| days.saturating_sub(EPOCH_DAYS))
 }
 
 /// The time of q's timestamp.

@@ -8,6 +8,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::api::error::{ApiError, ErrorBody};
+use crate::clock;
 use crate::fold::lock;
 use crate::in_force::InForce;
 use crate::jobs::Job;
@@ -85,6 +86,7 @@ pub(crate) async fn end_of_day(
         return Err(ApiError::misdirected(text));
     }
     let report = shared.end_of_day(None).await.map_err(ApiError::internal)?;
+    shared.day_ended(clock::now().date());
     Ok(Json(EndOfDayAnswer {
         through_seq: report.orders.through,
         orders: report.orders.rows,

@@ -11,6 +11,7 @@ mod orders;
 mod recent_orders;
 mod result;
 mod tables;
+mod values;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,6 +31,7 @@ use tokio::time::Instant;
 pub use error::{Place, SqlError};
 pub use orders::HistoryOrders;
 pub use result::{Column, Format, FormatError, QueryResult};
+pub use values::Values;
 
 use crate::store::{Snapshot, Store, StoreOptions};
 use tables::Tables;

@@ -254,7 +254,7 @@ impl QueryResult {
         Ok(rows)
     }
 
-    fn failed(&self, error: &dyn fmt::Display) -> SqlError {
+    pub(super) fn failed(&self, error: &dyn fmt::Display) -> SqlError {
         SqlError::Execution {
             message: error.to_string(),
         }

@@ -26,7 +26,7 @@ fn phrases_become_sql() {
     );
     check(
         "select n:count i,last price,quantity wavg price by sym from order where sym in `A`B, side=`S",
-        r#"SELECT t."sym" AS "sym", count(*) AS "n", last_value(t."price" ORDER BY t._seq) AS "price", (sum(CAST(t."quantity" AS DOUBLE) * CAST(t."price" AS DOUBLE)) / sum(CAST(t."quantity" AS DOUBLE))) AS "price1" FROM ORDER AS t WHERE (t."sym" IN ('A', 'B')) AND (t."side" = 'S') GROUP BY t."sym" ORDER BY t."sym""#,
+        r#"SELECT t."sym" AS "sym", count(*) AS "n", last_value(t."price" ORDER BY t._seq) AS "price", (sum(t."quantity" * t."price") / sum(t."quantity")) AS "price1" FROM ORDER AS t WHERE (t."sym" IN ('A', 'B')) AND (t."side" = 'S') GROUP BY t."sym" ORDER BY t."sym""#,
     );
     check(
         "exec max price from order where date=2015.04.17, time within 2015.04.17D12:00 2015.04.17D13:00",

@@ -5,11 +5,8 @@
 
 use tapewatch_model::{Date, Decimal, OrderBatch, Price, Quantity};
 
-use super::{
-    AlertRow, ColumnKind, EPOCH_DAYS, ORDER, ORDER_ALERTS, Subscription, Syms, columns,
-    to_timestamp,
-};
-use crate::kdb::value::{Atom, Attr, Dict, Items, List, Symbols, Table, Value};
+use super::{AlertRow, ColumnKind, ORDER, ORDER_ALERTS, Syms, columns, to_date, to_timestamp};
+use crate::kdb::value::{Atom, Attr, Dict, Items, List, NULL_LONG, Symbols, Table, Value};
 
 /// The empty table that a subscriber is told first, with `g#` on its symbols; `None` when there is no
 /// such table.
@@ -161,42 +158,36 @@ pub fn columns_of(table: Table) -> Value {
 /// What subscribers are sent when a day has ended: asynchronous, ``(`.u.end;2021.08.19)``.
 #[must_use]
 pub fn end_of_day(day: Date) -> Value {
-    let days = day.days().saturating_sub(EPOCH_DAYS);
+    let days = to_date(Some(day.days()));
     Value::mixed(vec![Value::symbol(".u.end"), Value::Atom(Atom::Date(days))])
 }
 
-/// The answer to ``.u `i`L``: messages in the log, and its path.
+/// The answer to ``.u `i`L`` where there is no log that q could replay, as of a tickerplant that keeps
+/// none: a null number of messages, at which q's subscribers leave the replay out, and no path.
 #[must_use]
-pub fn position(messages: u64, path: &str) -> Value {
-    let messages = i64::try_from(messages).unwrap_or(i64::MAX);
-    Value::mixed(vec![
-        Value::Atom(Atom::Long(messages)),
-        Value::symbol(format!(":{path}")),
-    ])
+pub fn no_log() -> Value {
+    Value::mixed(vec![Value::Atom(Atom::Long(NULL_LONG)), Value::symbol(":")])
 }
 
-/// The answer to a subscription: the table's name and schema, or a list of them. An unknown table is
-/// an error with its name, as in kdb+tick.
+/// The answer to a subscription of these tables: name and schema of the only one, or a list of such
+/// pairs when there are several or `all` were asked for. An unknown table is an error with its name,
+/// as in kdb+tick.
 #[must_use]
-pub fn subscribed(subscription: &Subscription) -> Value {
-    let pair = |name: &str| match schema(name) {
+pub fn subscribed(tables: &[String], all: bool) -> Value {
+    let pair = |name: &String| match schema(name) {
         Some(table) => Ok(Value::mixed(vec![
             Value::symbol(name),
             Value::Table(Box::new(table)),
         ])),
         None => Err(Value::error(name)),
     };
-    let pairs = |names: &mut dyn Iterator<Item = &str>| {
-        names.map(pair).collect::<Result<_, _>>().map(Value::mixed)
-    };
-    let answer = match &subscription.tables {
-        None => pairs(&mut [ORDER, ORDER_ALERTS].into_iter()),
-        Some(names) => match names.as_slice() {
-            [one] => pair(one),
-            names => pairs(&mut names.iter().map(String::as_str)),
-        },
-    };
-    answer.unwrap_or_else(|error| error)
+    match tables {
+        [one] if !all => pair(one).unwrap_or_else(|error| error),
+        tables => {
+            let pairs = tables.iter().map(pair).collect::<Result<_, _>>();
+            pairs.map_or_else(|error| error, Value::mixed)
+        }
+    }
 }
 
 /// The answer to `tables[]`.

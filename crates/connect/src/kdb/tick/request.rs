@@ -22,9 +22,9 @@ pub enum Request {
     /// Send updates from now on: `.u.sub`. Answer: [`super::subscribed`].
     Subscribe(Subscription),
     /// The same and, in the same answer, where the log stands: ``(.u.sub[`;`];.u `i`L)``. Answer: a
-    /// mixed list of [`super::subscribed`] and [`super::position`], of one moment.
+    /// mixed list of [`super::subscribed`] and [`super::no_log`], of one moment.
     SubscribeFrom(Subscription),
-    /// Where the log stands: ``.u `i`L``. Answer: [`super::position`].
+    /// Where the log stands: ``.u `i`L``. Answer: [`super::no_log`].
     Position,
     /// The day has ended: `.u.end`.
     EndOfDay(Date),

@@ -353,11 +353,11 @@ fn everything_else_is_nyi() {
 
 #[test]
 fn answers_are_those_of_the_reference() {
-    let subscription = |query: &str| match Request::parse(text(query)) {
-        Ok(Request::Subscribe(subscription)) => subscription,
-        other => panic!("{other:?}"),
+    let subscribed = |names: &[&str], all| {
+        let names: Vec<String> = names.iter().map(ToString::to_string).collect();
+        subscribed(&names, all)
     };
-    let answer = subscribed(&subscription(".u.sub[`order;`]"));
+    let answer = subscribed(&["order"], false);
     let bytes = encode_message(ByteOrder::Little, MessageKind::Response, &answer).unwrap();
     // (symbol; table), the column sym with g#, no rows; texts are general lists.
     let hex: String = bytes
@@ -373,23 +373,20 @@ fn answers_are_those_of_the_reference() {
         "000008000000\
          0c00000000000b04000000000b00000000000000000000000b0000000000000000000000090000000000090000000000"
     ), "{hex}");
-    let Value::List(pairs) = subscribed(&subscription(".u.sub[`;`]")) else {
+    let Value::List(pairs) = subscribed(&[ORDER, ORDER_ALERTS], true) else {
         panic!()
     };
     assert_eq!(pairs.items.len(), 2);
-    assert_eq!(subscribed(&subscription(".u.sub[`x;`]")), Value::error("x"));
+    assert_eq!(subscribed(&["x"], false), Value::error("x"));
+    assert_eq!(subscribed(&[ORDER], true).count(), 1);
     assert_eq!(meta(ORDER).unwrap().count(), 8);
     assert_eq!(cols(ORDER_ALERTS).unwrap().count(), 14);
     assert_eq!((meta("x"), cols("x")), (None, None));
     assert_eq!(tables().count(), 2);
-    let position = position(5, "/logs/sym2021.08.19");
-    let Value::List(list) = position else {
-        panic!()
-    };
-    assert_eq!(
-        list.items.get(1),
-        Some(Value::symbol(":/logs/sym2021.08.19"))
-    );
+    let Value::List(log) = no_log() else { panic!() };
+    // What q's subscriber looks at before it replays: `null first`.
+    assert_eq!(log.items.get(0), Some(Value::Atom(Atom::Long(i64::MIN))));
+    assert_eq!(log.items.get(1), Some(Value::symbol(":")));
 }
 
 #[test]
