@@ -130,7 +130,7 @@ impl Session {
         };
         let waits = kind == MessageKind::Sync;
         let answer = match asked {
-            Ok(Asked::Publish(bucket)) => self.publish(bucket, waits).await,
+            Ok(Asked::Publish(bucket)) => self.publish(*bucket, waits).await,
             Ok(Asked::Else(request)) => {
                 // As in q, whoever asks sees what he sent before.
                 while let Some(answer) = self.under_way.next().await {
@@ -323,7 +323,7 @@ impl Session {
 
 /// What a message asks.
 enum Asked {
-    Publish(Bucket),
+    Publish(Box<Bucket>),
     Else(Request),
 }
 
@@ -331,7 +331,9 @@ fn asked(frame: &Frame, name: &str) -> Result<Asked, String> {
     let message = decode_message(&frame.bytes, &Limits::default());
     let message = message.map_err(|error| format!("badmsg: {error}"))?;
     match Request::parse(message.value).map_err(|refused| refused.to_string())? {
-        Request::Update(update) => publish::bucket(update, name).map(Asked::Publish),
+        Request::Update(update) => {
+            publish::bucket(update, name).map(|bucket| Asked::Publish(Box::new(bucket)))
+        }
         request => Ok(Asked::Else(request)),
     }
 }
