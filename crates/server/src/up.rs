@@ -87,17 +87,7 @@ pub(crate) async fn run(args: &UpArgs) -> Result<(), Failure> {
         return Err(failure);
     }
     gate.close();
-    let drained = async { while server.join_next().await.is_some() {} };
-    if tokio::time::timeout(DRAIN, drained).await.is_err() {
-        tracing::warn!("requests were still open after {} s", DRAIN.as_secs());
-        server.abort_all();
-    }
-    // With the last handle the queue ends, and with it the thread.
-    if let Some(tasks) = tasks {
-        for task in tasks {
-            drop(task.await);
-        }
-    }
+    drain(server, tasks).await;
     if works {
         match tokio::time::timeout(DRAIN, dead).await {
             Ok(result) => result?,
@@ -106,6 +96,19 @@ pub(crate) async fn run(args: &UpArgs) -> Result<(), Failure> {
     }
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Lets open requests come to their end, and what goes on beside them.
+async fn drain(mut server: JoinSet<()>, tasks: Option<Tasks>) {
+    let drained = async { while server.join_next().await.is_some() {} };
+    if tokio::time::timeout(DRAIN, drained).await.is_err() {
+        tracing::warn!("requests were still open after {} s", DRAIN.as_secs());
+        server.abort_all();
+    }
+    // With the last handle the queue ends, and with it the thread.
+    for task in tasks.into_iter().flatten() {
+        drop(task.await);
+    }
 }
 
 /// Binds the addresses of the roles and serves there what the gate lets through, until `stopping`.
