@@ -155,12 +155,12 @@ impl Authority {
     }
 }
 
-/// `/healthz` over TLS: the answer's first line and the certificate that was shown, or what went wrong.
-fn get(
+/// A connection with TLS, before the handshake.
+fn secure(
     server: &Server,
     trusted: &Authority,
     identity: Option<&Identity>,
-) -> Result<(String, Vec<u8>), String> {
+) -> StreamOwned<ClientConnection, TcpStream> {
     let mut roots = RootCertStore::empty();
     roots
         .add(CertificateDer::from_pem_file(&trusted.pem).unwrap())
@@ -180,7 +180,16 @@ fn get(
     };
     let name = ServerName::try_from("127.0.0.1").unwrap();
     let connection = ClientConnection::new(Arc::new(config), name).unwrap();
-    let mut stream = StreamOwned::new(connection, connect(server));
+    StreamOwned::new(connection, connect(server))
+}
+
+/// `/healthz` over TLS: the answer's first line and the certificate that was shown, or what went wrong.
+fn get(
+    server: &Server,
+    trusted: &Authority,
+    identity: Option<&Identity>,
+) -> Result<(String, Vec<u8>), String> {
+    let mut stream = secure(server, trusted, identity);
     let mut exchange = || {
         stream.write_all(GET.as_bytes())?;
         let mut answer = String::new();
@@ -279,6 +288,12 @@ fn clients_show_a_certificate_where_one_is_demanded() {
     assert!(code == 3 && error.contains("UnknownIssuer"), "{error}");
     let (code, _, error) = sql(None, &ours.pem);
     assert!(code == 3 && error.contains("ertificate"), "{error}");
+    // kdb+ IPC inside of it.
+    let mut stream = secure(&server, &ours, Some(&good));
+    stream.write_all(b"feed:password\x03\0").unwrap();
+    let mut accepted = [0];
+    stream.read_exact(&mut accepted).unwrap();
+    assert_eq!(accepted, [3]);
     // Arrow Flight inside of it, with a client that others wrote.
     let python = std::env::var("TAPEWATCH_PYTHON")
         .expect("TAPEWATCH_PYTHON is not set: `cargo xtask test` makes a Python with pyarrow");

@@ -167,17 +167,16 @@ impl Session {
         }
     }
 
-    async fn publish(&mut self, bucket: Bucket, waits: bool) -> Result<Option<Value>, String> {
+    async fn publish(&mut self, bucket: Box<Bucket>, waits: bool) -> Result<Option<Value>, String> {
         if bucket.is_empty() {
             return Ok(Some(Value::NOTHING));
         }
         if waits {
-            let published = self.shared.pipeline.publish(bucket).await;
+            let published = self.shared.pipeline.publish(*bucket).await;
             return published
                 .map(|_| Some(Value::NOTHING))
                 .map_err(|error| error.to_string());
         }
-        let bucket = Box::new(bucket);
         let answer = self
             .shared
             .pipeline
@@ -323,7 +322,7 @@ impl Session {
 
 /// What a message asks.
 enum Asked {
-    Publish(Bucket),
+    Publish(Box<Bucket>),
     Else(Request),
 }
 
@@ -331,7 +330,10 @@ fn asked(frame: &Frame, name: &str) -> Result<Asked, String> {
     let message = decode_message(&frame.bytes, &Limits::default());
     let message = message.map_err(|error| format!("badmsg: {error}"))?;
     match Request::parse(message.value).map_err(|refused| refused.to_string())? {
-        Request::Update(update) => publish::bucket(update, name).map(Asked::Publish),
+        Request::Update(update) => {
+            let bucket = publish::bucket(update, name)?;
+            Ok(Asked::Publish(Box::new(bucket)))
+        }
         request => Ok(Asked::Else(request)),
     }
 }
