@@ -12,14 +12,11 @@ mod support;
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
-use rcgen::{CertificateParams, DnType, IsCa, Issuer, KeyPair};
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use rcgen::KeyPair;
+use support::authority::{Authority, Identity, exchange};
 use support::{Server, run, wait_for};
 
 const GET: &str = "GET /healthz HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: close\r\n\r\n";
@@ -108,95 +105,14 @@ fn nonsense_and_silence_hurt_nobody() {
     });
 }
 
-/// An authority, and files with what it signs.
-struct Authority {
-    issuer: Issuer<'static, KeyPair>,
-    pem: PathBuf,
-    dir: PathBuf,
-}
-
-/// A certificate and its key.
-struct Identity {
-    cert: PathBuf,
-    key: PathBuf,
-}
-
-impl Authority {
-    fn new(dir: &Path, name: &str) -> Self {
-        let mut params = CertificateParams::new(Vec::new()).unwrap();
-        params.is_ca = IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-        params.distinguished_name.push(DnType::CommonName, name);
-        let key = KeyPair::generate().unwrap();
-        let certificate = params.self_signed(&key).unwrap();
-        let pem = dir.join(format!("{name}.pem"));
-        fs::write(&pem, certificate.pem()).unwrap();
-        Self {
-            issuer: Issuer::new(params, key),
-            pem,
-            dir: dir.to_owned(),
-        }
-    }
-
-    /// Signs for 127.0.0.1 and one more name, good until that year.
-    fn sign(&self, name: &str, until: i32) -> Identity {
-        let names = vec!["127.0.0.1".to_owned(), format!("{name}.example")];
-        let mut params = CertificateParams::new(names).unwrap();
-        params.not_before = rcgen::date_time_ymd(2020, 1, 1);
-        params.not_after = rcgen::date_time_ymd(until, 1, 1);
-        let key = KeyPair::generate().unwrap();
-        let certificate = params.signed_by(&key, &self.issuer).unwrap();
-        let identity = Identity {
-            cert: self.dir.join(format!("{name}.crt")),
-            key: self.dir.join(format!("{name}.key")),
-        };
-        fs::write(&identity.cert, certificate.pem()).unwrap();
-        fs::write(&identity.key, key.serialize_pem()).unwrap();
-        identity
-    }
-}
-
-/// A connection with TLS, before the handshake.
-fn secure(
-    server: &Server,
-    trusted: &Authority,
-    identity: Option<&Identity>,
-) -> StreamOwned<ClientConnection, TcpStream> {
-    let mut roots = RootCertStore::empty();
-    roots
-        .add(CertificateDer::from_pem_file(&trusted.pem).unwrap())
-        .unwrap();
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_root_certificates(roots);
-    let config = match identity {
-        None => builder.with_no_client_auth(),
-        Some(identity) => {
-            let chain = vec![CertificateDer::from_pem_file(&identity.cert).unwrap()];
-            let key = PrivateKeyDer::from_pem_file(&identity.key).unwrap();
-            builder.with_client_auth_cert(chain, key).unwrap()
-        }
-    };
-    let name = ServerName::try_from("127.0.0.1").unwrap();
-    let connection = ClientConnection::new(Arc::new(config), name).unwrap();
-    StreamOwned::new(connection, connect(server))
-}
-
 /// `/healthz` over TLS: the answer's first line and the certificate that was shown, or what went wrong.
 fn get(
     server: &Server,
     trusted: &Authority,
     identity: Option<&Identity>,
 ) -> Result<(String, Vec<u8>), String> {
-    let mut stream = secure(server, trusted, identity);
-    let mut exchange = || {
-        stream.write_all(GET.as_bytes())?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).map(|_| answer)
-    };
-    let answer = exchange().map_err(|error| error.to_string())?;
-    let shown = stream.conn.peer_certificates().unwrap()[0].to_vec();
+    let (answer, shown) = exchange(server.port, trusted, identity, GET.as_bytes())?;
+    let answer = String::from_utf8_lossy(&answer);
     Ok((answer.lines().next().unwrap_or_default().to_owned(), shown))
 }
 
@@ -287,13 +203,14 @@ fn clients_show_a_certificate_where_one_is_demanded() {
     let (code, _, error) = sql(Some(&good), &other.pem);
     assert!(code == 3 && error.contains("UnknownIssuer"), "{error}");
     let (code, _, error) = sql(None, &ours.pem);
-    assert!(code == 3 && error.contains("ertificate"), "{error}");
-    // kdb+ IPC inside of it.
-    let mut stream = secure(&server, &ours, Some(&good));
-    stream.write_all(b"feed:password\x03\0").unwrap();
-    let mut accepted = [0];
-    stream.read_exact(&mut accepted).unwrap();
-    assert_eq!(accepted, [3]);
+    assert!(
+        code != 0 && error.contains("needs a client certificate"),
+        "{error}"
+    );
+    // kdb+ IPC inside of it: let in, and closed at what is no message.
+    let greeting = b"feed:password\x03\0nonsense";
+    let (answer, _) = exchange(server.port, &ours, Some(&good), greeting).unwrap();
+    assert_eq!(answer, [3]);
     // Arrow Flight inside of it, with a client that others wrote.
     let python = std::env::var("TAPEWATCH_PYTHON")
         .expect("TAPEWATCH_PYTHON is not set: `cargo xtask test` makes a Python with pyarrow");
@@ -303,8 +220,28 @@ fn clients_show_a_certificate_where_one_is_demanded() {
         .args(["publish", &url, "one", "30", "10"])
         .env("FLIGHT_TLS", dir.path()));
     assert_eq!((code, out.lines().count()), (0, 3), "{error}");
+    // Who has none may ask whether the process is well, as a kubelet does, and nothing else.
+    assert_eq!(get(&server, &ours, None).unwrap().0, "HTTP/1.1 200 OK");
+    let nameless = |bytes: &[u8]| exchange(server.port, &ours, None, bytes);
+    let ask = |head: &str| {
+        let request = format!("{head} HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: close\r\n\r\n");
+        String::from_utf8(nameless(request.as_bytes()).unwrap().0).unwrap()
+    };
+    assert!(ask("GET /readyz").starts_with("HTTP/1.1 200"));
+    for path in [
+        "GET /api/v1/status",
+        "GET /",
+        "GET /metrics",
+        "GET /wire",
+        "POST /healthz/../api/v1/clear",
+        "POST /arrow.flight.protocol.FlightService/ListFlights",
+    ] {
+        let answer = ask(path);
+        assert!(answer.starts_with("HTTP/1.1 403"), "{path}: {answer}");
+        assert!(answer.contains("needs a client certificate"), "{answer}");
+    }
+    assert!(nameless(b"user:password\x03\0").is_ok_and(|(answer, _)| answer.is_empty()));
     for (client, expected) in [
-        (None, "ertificateRequired"),
         (Some(other.sign("stranger", 2999)), "nknownCA"),
         (Some(ours.sign("late", 2021)), "xpired"),
     ] {

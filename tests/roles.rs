@@ -8,115 +8,11 @@
 
 mod support;
 
-use std::net::TcpListener;
-use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
-use support::{Server, assert_same, run, tables, try_tables, wait_for, write_orders};
-
-/// A role in a process of its own, and how it is called.
-struct Cluster {
-    dir: tempfile::TempDir,
-    config: PathBuf,
-    roles: Vec<(&'static str, Server)>,
-}
-
-/// Ports that were free a moment ago.
-fn free_ports<const N: usize>() -> [u16; N] {
-    let listeners = [(); N].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
-    listeners.map(|listener| listener.local_addr().unwrap().port())
-}
-
-impl Cluster {
-    /// A configuration for all; no process yet.
-    fn new() -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let [journal, recent, engine, history] = free_ports();
-        let config = dir.path().join("tapewatch.toml");
-        let text = format!(
-            "[journal]\nlisten = '127.0.0.1:{journal}'\n\
-             [recent]\nlisten = '127.0.0.1:{recent}'\n\
-             [engine]\nlisten = '127.0.0.1:{engine}'\n\
-             [history]\nlisten = '127.0.0.1:{history}'\n\
-             [checkpoint]\ninterval = '200ms'\n\
-             [peers]\njournal = '127.0.0.1:{journal}'\nrecent = ['127.0.0.1:{recent}']\n\
-             engine = ['127.0.0.1:{engine}']\nhistory = '127.0.0.1:{history}'\n"
-        );
-        std::fs::write(&config, text).unwrap();
-        Self {
-            dir,
-            config,
-            roles: Vec::new(),
-        }
-    }
-
-    fn start(&mut self, name: &'static str, role: &str, environment: &[(&str, &str)]) {
-        let config = self.config.display().to_string();
-        let arguments = ["--config", &config, "--role", role, "--detector", "all"];
-        let server = Server::start_with(self.dir.path(), &arguments, environment);
-        self.roles.push((name, server));
-    }
-
-    /// One of each, and a second engine for the other half of the instruments.
-    fn whole() -> Self {
-        let mut cluster = Self::new();
-        let share = |share| [("TAPEWATCH_ENGINE__SHARE", share)];
-        let other = [
-            ("TAPEWATCH_ENGINE__SHARE", "1/2"),
-            ("TAPEWATCH_ENGINE__LISTEN", "127.0.0.1:0"),
-        ];
-        cluster.start("journal", "journal", &[]);
-        cluster.start("engine", "engine", &share("0/2"));
-        cluster.start("engine 2", "engine", &other);
-        cluster.start("recent", "recent", &[]);
-        cluster.start("history", "history", &[]);
-        cluster.start("gateway", "gateway", &[]);
-        cluster
-    }
-
-    fn role(&mut self, name: &str) -> &mut Server {
-        let mut roles = self.roles.iter_mut();
-        &mut roles.find(|(other, _)| *other == name).unwrap().1
-    }
-
-    fn gateway(&self) -> &Server {
-        &self.roles.last().unwrap().1
-    }
-
-    /// Waits until the gateway's tables are these; then compares, to show what differs.
-    fn comes_to(&self, expected: &[String], what: &str) {
-        let wanted = expected.to_vec();
-        for _ in 0..300 {
-            if try_tables(self.gateway()).as_ref() == Some(&wanted) {
-                return;
-            }
-            std::thread::sleep(Duration::from_millis(100));
-        }
-        assert_same(&tables(self.gateway()), expected, what);
-    }
-}
-
-/// What one process makes of a file.
-fn undisturbed(dir: &Path, file: &Path) -> (Server, Vec<String>) {
-    let server = Server::start(dir, &["--detector", "all"]);
-    let (code, _, error) = server.feed(file, &["--rows-per-bucket", "7"]);
-    assert_eq!(code, 0, "{error}");
-    let expected = tables(&server);
-    assert!(expected[1].lines().count() > 20, "hits are at stake");
-    (server, expected)
-}
-
-fn orders(dir: &Path, rows: usize) -> PathBuf {
-    let file = dir.join("orders.csv");
-    write_orders(&file, rows);
-    // A bad row now and then, so that dead letters are at stake as well.
-    let text = std::fs::read_to_string(&file)
-        .unwrap()
-        .replace(",SYM1,new,", ",SYM1,born,");
-    std::fs::write(&file, text).unwrap();
-    file
-}
+use support::cluster::{Cluster, orders, undisturbed};
+use support::{run, tables, wait_for};
 
 #[test]
 fn roles_apart_are_the_whole_over_two_days() {
@@ -179,7 +75,7 @@ fn any_role_killed_at_any_moment_changes_nothing() {
 
 #[test]
 fn who_waits_for_the_journal_says_so() {
-    let mut cluster = Cluster::new();
+    let mut cluster = Cluster::new("");
     cluster.start("gateway", "gateway", &[]);
     let (status, text) = cluster.gateway().get("/readyz");
     assert_eq!(status, 503);

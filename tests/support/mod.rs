@@ -14,6 +14,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+pub(crate) mod authority;
+pub(crate) mod cluster;
+
 pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_tapewatch");
 
 /// The root of the checkout.
@@ -88,22 +91,7 @@ impl Server {
         arguments: &[String],
         environment: &[(String, String)],
     ) -> Result<(Child, u16), String> {
-        let log = fs::File::options()
-            .create(true)
-            .append(true)
-            .open(dir.join("log"))
-            .unwrap();
-        let mut child = tapewatch()
-            .arg("up")
-            .args(["--listen", &format!("127.0.0.1:{port}")])
-            .arg("--data")
-            .arg(dir.join("data"))
-            .args(arguments)
-            .envs(environment.iter().cloned())
-            .stdout(Stdio::piped())
-            .stderr(log)
-            .spawn()
-            .unwrap();
+        let mut child = Self::launch(dir, port, arguments, environment);
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap())
             .read_line(&mut line)
@@ -123,8 +111,43 @@ impl Server {
         }
     }
 
+    fn launch(
+        dir: &Path,
+        port: u16,
+        arguments: &[String],
+        environment: &[(String, String)],
+    ) -> Child {
+        let log = fs::File::options()
+            .create(true)
+            .append(true)
+            .open(dir.join("log"))
+            .unwrap();
+        tapewatch()
+            .arg("up")
+            .args(["--listen", &format!("127.0.0.1:{port}")])
+            .arg("--data")
+            .arg(dir.join("data"))
+            .args(arguments)
+            .envs(environment.iter().cloned())
+            .stdout(Stdio::piped())
+            .stderr(log)
+            .spawn()
+            .unwrap()
+    }
+
     pub(crate) fn url(&self) -> String {
-        format!("http://127.0.0.1:{}", self.port)
+        let scheme = if self.tls().next().is_some() {
+            "https"
+        } else {
+            "http"
+        };
+        format!("{scheme}://127.0.0.1:{}", self.port)
+    }
+
+    /// What it was told of TLS.
+    fn tls(&self) -> impl Iterator<Item = &(String, String)> {
+        let environment = self.environment.iter();
+        environment.filter(|(name, _)| name.starts_with("TAPEWATCH_TLS__"))
     }
 
     /// SIGKILL, as a crash or an impatient operator does it.
@@ -138,6 +161,23 @@ impl Server {
         let (child, port) = Self::spawn(&self.dir, self.port, &self.arguments, &self.environment)
             .expect("it starts again");
         (self.child, self.port) = (child, port);
+    }
+
+    /// Starts again without waiting until it listens: it may wait for another role.
+    pub(crate) fn restart_silently(&mut self) {
+        self.child = Self::launch(&self.dir, self.port, &self.arguments, &self.environment);
+    }
+
+    /// The exit code, when it ends within so many seconds.
+    pub(crate) fn ends_within(&mut self, seconds: u64) -> Option<i32> {
+        let deadline = Instant::now() + Duration::from_secs(seconds);
+        while Instant::now() < deadline {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return Some(status.code().unwrap_or(-1));
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        None
     }
 
     pub(crate) fn signal(&self, name: &str) {
@@ -156,6 +196,7 @@ impl Server {
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = tapewatch();
         command.args(arguments).args(["--url", &self.url()]);
+        command.envs(self.tls().cloned());
         command
     }
 
@@ -177,32 +218,7 @@ impl Server {
 
     /// An HTTP request: status and body.
     pub(crate) fn http(&self, method: &str, path: &str, kind: &str, body: &[u8]) -> (u16, String) {
-        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
-        let head = format!(
-            "{method} {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: {kind}\r\n\
-             content-length: {}\r\nconnection: close\r\n\r\n",
-            body.len()
-        );
-        stream.write_all(head.as_bytes()).unwrap();
-        // A refusal may come before all of a large body is sent.
-        let _ = stream.write_all(body);
-        let mut answer = Vec::new();
-        let _ = stream.read_to_end(&mut answer);
-        let answer = String::from_utf8_lossy(&answer);
-        let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
-        let status = head
-            .split_whitespace()
-            .nth(1)
-            .and_then(|status| status.parse().ok());
-        let chunked = head
-            .to_ascii_lowercase()
-            .contains("transfer-encoding: chunked");
-        let body = if chunked {
-            unchunk(body)
-        } else {
-            body.to_owned()
-        };
-        (status.unwrap_or(0), body)
+        http_at(self.port, method, path, kind, body)
     }
 
     pub(crate) fn get(&self, path: &str) -> (u16, String) {
@@ -267,6 +283,44 @@ impl Drop for Server {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// An HTTP request to a port of this host: status and body; 0 when there is no answer.
+pub(crate) fn http_at(
+    port: u16,
+    method: &str,
+    path: &str,
+    kind: &str,
+    body: &[u8],
+) -> (u16, String) {
+    let Ok(mut stream) = TcpStream::connect(("127.0.0.1", port)) else {
+        return (0, String::new());
+    };
+    let head = format!(
+        "{method} {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: {kind}\r\n\
+         content-length: {}\r\nconnection: close\r\n\r\n",
+        body.len()
+    );
+    stream.write_all(head.as_bytes()).unwrap();
+    // A refusal may come before all of a large body is sent.
+    let _ = stream.write_all(body);
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer);
+    let answer = String::from_utf8_lossy(&answer);
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
+    let status = head
+        .split_whitespace()
+        .nth(1)
+        .and_then(|status| status.parse().ok());
+    let chunked = head
+        .to_ascii_lowercase()
+        .contains("transfer-encoding: chunked");
+    let body = if chunked {
+        unchunk(body)
+    } else {
+        body.to_owned()
+    };
+    (status.unwrap_or(0), body)
 }
 
 fn unchunk(body: &str) -> String {

@@ -11,6 +11,7 @@ mod market;
 mod once;
 mod report;
 mod spread;
+mod wire;
 
 use crate::args::Args;
 use crate::failure::{Failure, Outcome};
@@ -36,6 +37,9 @@ const DEFAULT_LIVE_SECONDS: u64 = 60;
 pub(crate) fn run(mut args: Args) -> Outcome<()> {
     if args.flag("detectors") {
         return detectors::run(args);
+    }
+    if args.flag("wire") {
+        return wire::run(args);
     }
     if args.flag("market") {
         return market::run(args);

@@ -20,7 +20,7 @@ use tapewatch_model::{
 pub(crate) use order::{Held, Incoming, OrderName, Party, Seen, Trade, exec_number};
 pub(crate) use presence::Presences;
 pub(crate) use prints::{Print, Prints, Traded};
-pub(crate) use pulse::Pulse;
+pub(crate) use pulse::{Pulse, volatility};
 pub(crate) use saved::SavedMarket;
 pub(crate) use sizes::Sizes;
 

@@ -40,14 +40,14 @@ pub(crate) trait Kind: ParamSet + 'static {
 /// What the kinds have in common; the rest is theirs.
 pub(crate) const INFO: DetectorInfo = DetectorInfo {
     id: "",
-    version: 2,
+    version: 3,
     title: "",
     rule: "At an execution of a trader's, his orders on the other side of the book press when those \
-        that are at most window old, and were placed within placed_within of the latest of them, make \
-        at least book_share of the five best levels, at least multiple times what he filled and had \
-        left on his side and put there of late, at least fresh_share of what he put on theirs, and at \
-        least size_multiple times the usual order (the median, where 100 are known), on at least \
-        levels prices. What was executed is an order that waited and came in within together of one \
+        that are at most window old make at least book_share of the five best levels, at least \
+        multiple times the executed order and what he put on its side of late, at \
+        least fresh_share of what he put on theirs, and at least size_multiple times the usual order \
+        (the median, where 100 are known), on at least levels prices, with at most level_share of \
+        them on one; of longer placing, the stretch of placed_within counts in which most was placed. What was executed is an order that waited and came in within together of one \
         of them, or one that came in to trade when the first of them had stood for at least stood. A \
         hit is the cancel (a reduction counts as one, a move to another price too) at most \
         cancel_within later with which at least cancelled_share of them is cancelled and at most \
@@ -71,12 +71,13 @@ macro_rules! pressing {
         multiple = $multiple:literal,
         size_multiple = $size_multiple:literal,
         levels = $levels:literal,
+        level_share = $level_share:literal,
     ) => {
         crate::params::params! {
             struct Params {
                 /// The large orders count that came in so long before the fill on the other side.
                 window: tapewatch_model::TimeSpan = "10s",
-                /// And so long before the latest of them.
+                /// Of these, those of the stretch so long in which most was placed.
                 placed_within: tapewatch_model::TimeSpan = $placed_within,
                 /// How soon after the fill they are cancelled.
                 cancel_within: tapewatch_model::TimeSpan = $cancel_within,
@@ -89,18 +90,20 @@ macro_rules! pressing {
                 /// They make at least this share of what is shown on the five best levels of their
                 /// side.
                 book_share: tapewatch_model::Decimal = "0.2",
-                /// They are at least so many times what the trader fills and has left on the other
-                /// side, and so many times what he put there in the last 10 to 20 seconds.
+                /// They are at least so many times the order that fills, and so many
+                /// times what the trader put on its side in the last 10 to 20 seconds.
                 multiple: tapewatch_model::Decimal = $multiple,
                 /// And at least so many times the usual order of the instrument.
                 size_multiple: tapewatch_model::Decimal = $size_multiple,
                 /// They are on at least so many price levels.
                 levels: u64 = $levels,
+                /// At most this share of them is on one price level.
+                level_share: tapewatch_model::Decimal = $level_share,
                 /// At least this share of them is cancelled.
                 cancelled_share: tapewatch_model::Decimal = "0.8",
                 /// They are at least this share of all that the trader put there in the last 10 to 20
                 /// seconds: who quotes all the time puts there much more.
-                fresh_share: tapewatch_model::Decimal = "0.6",
+                fresh_share: tapewatch_model::Decimal = "0.4",
                 /// At most this share of them executes.
                 executed_share: tapewatch_model::Decimal = "0.05",
             }
@@ -121,6 +124,7 @@ macro_rules! pressing {
                     executed: self.executed_share,
                     fresh: self.fresh_share,
                     levels: self.levels,
+                    level_share: self.level_share,
                 }
             }
         }
@@ -143,6 +147,7 @@ pub(crate) struct Rule {
     pub(crate) executed: Decimal,
     pub(crate) fresh: Decimal,
     pub(crate) levels: u64,
+    pub(crate) level_share: Decimal,
 }
 
 /// An execution on one side while orders pressed on the other.
@@ -268,11 +273,10 @@ fn lure(step: &Step<'_>, trader: u32, rule: &Rule, held: &Held) -> Option<Lure> 
     if all == 0 {
         return None;
     }
-    // Who quotes both sides may have just taken this one away to put it elsewhere.
-    let left = presence
-        .resting(trader, held.side)
-        .saturating_add(step.quantity);
-    let genuine = i128::from(left.max(presence.placed(trader, held.side, step.time)));
+    // Who quotes both sides may have just taken this one away to put it elsewhere. What he left there
+    // long ago has nothing to do with it.
+    let placed = presence.placed(trader, held.side, step.time);
+    let genuine = i128::from(held.quantity.max(placed));
     if !at_least(all, rule.multiple, genuine) {
         return None;
     }
@@ -287,16 +291,19 @@ fn lure(step: &Step<'_>, trader: u32, rule: &Rule, held: &Held) -> Option<Lure> 
     let mut own: Vec<BookOrder<Held>> = Vec::new();
     let orders = step.market.book().orders(side).take(SEARCHED_MAX);
     own.extend(orders.filter(|order| order.extra.trader == trader && order.extra.placed >= from));
-    let latest = own.iter().map(|order| order.extra.placed).max()?;
-    own.retain(|order| order.extra.placed >= latest.saturating_sub(rule.placed_within.nanos()));
+    let within = rule.placed_within.nanos();
+    let end = densest(&own, within);
+    own.retain(|order| (end.saturating_sub(within)..=end).contains(&order.extra.placed));
     own.truncate(ORDERS_MAX);
     if !belongs(step, held, &own, rule) {
         return None;
     }
     let pressing: i128 = own.iter().map(|order| i128::from(order.extra.leaves)).sum();
-    let mut prices: Vec<_> = own.iter().map(|order| order.price).collect();
-    prices.dedup();
-    let levels = prices.len() as u64;
+    let by_level = own.chunk_by(|one, next| one.price == next.price);
+    let by_level = by_level.map(|at| at.iter().map(|order| i128::from(order.extra.leaves)).sum());
+    let (levels, largest) = by_level.fold((0, 0_i128), |(levels, largest), level: i128| {
+        (levels + 1, largest.max(level))
+    });
     // Who quotes all the time puts much more there than what presses at a moment.
     let placed = i128::from(presence.placed(trader, side, step.time));
     let usual = step.market.sizes().usual(ORDERS_KNOWN);
@@ -308,7 +315,8 @@ fn lure(step: &Step<'_>, trader: u32, rule: &Rule, held: &Held) -> Option<Lure> 
         )
         && at_least(pressing, rule.share, depth)
         && at_least(pressing, rule.fresh, placed)
-        && levels >= rule.levels;
+        && levels >= rule.levels
+        && at_most(largest, rule.level_share, pressing);
     let first = own.iter().map(|order| order.extra.placed).min()?;
     enough.then(|| Lure {
         time: step.time,
@@ -325,6 +333,28 @@ fn lure(step: &Step<'_>, trader: u32, rule: &Rule, held: &Held) -> Option<Lure> 
         cancelled: 0,
         executed: 0,
     })
+}
+
+/// When the stretch of a length ends in which most of some orders came in; the latest of such.
+fn densest(own: &[BookOrder<Held>], length: i64) -> i64 {
+    let placed = own
+        .iter()
+        .map(|order| (order.extra.placed, order.extra.leaves));
+    let mut placed: Vec<(i64, i64)> = placed.collect();
+    placed.sort_unstable();
+    let mut oldest = placed.iter().peekable();
+    let (mut sum, mut most, mut end) = (0_i128, 0_i128, 0_i64);
+    for (time, leaves) in &placed {
+        sum += i128::from(*leaves);
+        let from = time.saturating_sub(length);
+        while let Some((_, gone)) = oldest.next_if(|(placed, _)| *placed < from) {
+            sum -= i128::from(*gone);
+        }
+        if sum >= most {
+            (most, end) = (sum, *time);
+        }
+    }
+    end
 }
 
 /// Whether an execution's order may be what the orders that press are there for.

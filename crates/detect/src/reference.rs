@@ -197,6 +197,12 @@ pub(crate) fn time_of_day(text: &str) -> Result<Option<i64>, &str> {
     }
 }
 
+/// Whether news lies behind one time and not behind another.
+pub(crate) fn between(news: &[News], from: i64, to: i64) -> bool {
+    let at = news.partition_point(|news| news.time.nanos() <= from);
+    news.get(at).is_some_and(|news| news.time.nanos() <= to)
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::indexing_slicing)]
 mod tests {

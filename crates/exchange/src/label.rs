@@ -10,6 +10,7 @@ use tapewatch_model::{OrderKey, Time};
 use crate::accounts::Accounts;
 use crate::exchange::Instrument;
 use crate::pattern::Pattern;
+use crate::tape::order_number;
 
 /// The most orders that a label names: the first ones.
 pub const LABEL_ORDERS_MAX: usize = 1_000;
@@ -73,7 +74,9 @@ impl Label {
         let _ = write!(line, "{},{},", self.from, self.to);
         list(
             &mut line,
-            self.orders.iter().map(|order| order.0.to_string()),
+            self.orders
+                .iter()
+                .map(|&order| order_number(order).to_string()),
         );
         line.push_str(&self.variation);
         line

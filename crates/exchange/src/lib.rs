@@ -37,4 +37,4 @@ pub use pattern::{Abuse, NearMiss, Pattern};
 pub use plan::{Intensity, Plan, PlanError};
 pub use rules::{Rules, RulesError};
 pub use simulation::{Agents, News, Scenario, ScenarioError, Simulation};
-pub use tape::Tape;
+pub use tape::{Tape, order_number};

@@ -90,7 +90,7 @@ pub(crate) enum Command {
         tapewatch sql --format csv \"select sym, count(*) from hits group by sym\"\n  \
         tapewatch sql --data tapewatch-data \"select count(*) from orders\"\n  \
         tapewatch sql --file orders.csv \"select trader, count(*) from alerts group by trader\"\n\n\
-        Tables: orders, hits, alerts, dead_letters; the reference system's: \"order\", orderAlerts."
+        Tables: orders, hits, alerts, traders, dead_letters; the reference system's: \"order\", orderAlerts."
     )]
     Sql(SqlArgs),
     /// Moves today's rows of a running process to the history now

@@ -17,12 +17,16 @@ use tapewatch_store::{Format, Store};
 use crate::alert_book::{ALERTS_MAX, AlertBook};
 use crate::checkpoint::{Checkpoint, Pending};
 use crate::failure::Failure;
+use crate::hits_log::Found;
 use crate::shards::Shards;
 
 /// Producers whose last buckets are remembered; the one that was silent longest goes first.
 const PRODUCERS_MAX: usize = 1_024;
 /// Buckets of a producer that are remembered: what may be under way from it at once.
 pub(crate) const UNDER_WAY_MAX: usize = 64;
+
+/// Hits that wait for their orders.
+const ELSEWHERE_MAX: usize = 100_000;
 
 /// A frame of the journal cannot be applied.
 #[derive(Debug, thiserror::Error)]
@@ -213,6 +217,9 @@ impl Fold {
             .map(|(name, placed)| (name, placed.into()))
             .collect();
         self.totals = checkpoint.totals;
+        if self.wants_hits() {
+            self.totals.hits = 0; // they are shown anew
+        }
         self.last = checkpoint.frame;
         Ok(())
     }
@@ -352,6 +359,19 @@ impl Fold {
             self.elsewhere_through = through.max(self.elsewhere_through);
             self.show_elsewhere();
         }
+    }
+
+    /// Whether the tables need more of what engines in other processes find, or there is room for it.
+    pub(crate) fn wants_more_hits(&self) -> bool {
+        self.elsewhere_through < self.last.last_seq() || self.elsewhere.len() < ELSEWHERE_MAX
+    }
+
+    /// Takes a frame of the log of hits, which may make hits before it void.
+    pub(crate) fn found_elsewhere(&mut self, found: Found) {
+        self.elsewhere
+            .retain(|hit| hit.order.seq <= found.void_above);
+        self.elsewhere_through = self.elsewhere_through.min(found.void_above);
+        self.hits_elsewhere(0, found.hits);
     }
 
     fn show_elsewhere(&mut self) {

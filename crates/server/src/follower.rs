@@ -16,16 +16,15 @@ use crate::arrivals::Arrivals;
 use crate::checkpoint::Writer;
 use crate::failure::Failure;
 use crate::fold::{Fold, FrameMark, Totals};
+use crate::hits_log;
 use crate::metrics::Metrics;
 use crate::pipeline::{Live, Pipeline, gauge, show};
-use crate::wire::{Chunk, Follow, Stream};
+use crate::wire::{Chunk, Follow, Place, Stream};
 
 /// Chunks that wait to be applied.
 const AHEAD: usize = 8;
 /// How long it waits for a chunk before it looks whether it is to stop.
 const PATIENCE: Duration = Duration::from_millis(100);
-/// How long the tables wait when they are full.
-const FULL: Duration = Duration::from_millis(200);
 
 /// What is applied, and how far.
 pub(crate) struct Follower {
@@ -52,6 +51,8 @@ pub(crate) struct Following {
 struct Worker {
     it: Follower,
     inbox: mpsc::Receiver<Chunk>,
+    /// What others find.
+    found: Option<mpsc::Receiver<Chunk>>,
     published: watch::Sender<u64>,
     hits: watch::Sender<u64>,
     runtime: Handle,
@@ -64,16 +65,20 @@ impl Follower {
     pub(crate) fn start(self, follow: &Follow) -> Result<Following, Failure> {
         let (sender, inbox) = mpsc::channel(AHEAD);
         let last = self.fold.last().last_seq();
-        follow.start(Stream::Journal, last + 1, sender.clone());
-        if self.fold.wants_hits() {
+        let place = Place::behind(self.fold.last());
+        follow.start(Stream::Journal, place, sender);
+        let (sender, found) = mpsc::channel(AHEAD);
+        let found = self.fold.wants_hits().then(|| {
             // What the history has is passed over; there is no other place to begin.
-            follow.start(Stream::Hits, 0, sender);
-        }
+            follow.start(Stream::Hits, Place::at(0), sender);
+            found
+        });
         let (published, seen) = watch::channel(last);
         let (hits, hits_seen) = watch::channel(self.fold.hits_through());
         let mut worker = Worker {
             it: self,
             inbox,
+            found,
             published,
             hits,
             runtime: Handle::current(),
@@ -92,22 +97,34 @@ impl Follower {
     }
 }
 
+/// The next of an inbox; none ever comes where there is no inbox.
+async fn recv(inbox: &mut Option<mpsc::Receiver<Chunk>>) -> Option<Chunk> {
+    match inbox {
+        Some(inbox) => inbox.recv().await,
+        None => std::future::pending().await,
+    }
+}
+
 impl Worker {
     fn run(&mut self) -> Result<(), Failure> {
         self.show_config();
         self.tell();
         while !*self.it.stopping.borrow() {
             self.checkpoint();
-            if self.is_full() {
-                // The journal keeps what this process cannot take yet.
-                std::thread::sleep(FULL);
-                continue;
-            }
-            let next = async { tokio::time::timeout(PATIENCE, self.inbox.recv()).await };
+            // The journal keeps what the tables cannot take yet. They need the hits on what they have:
+            // without them nothing moves to the history.
+            let (full, wants) = (self.is_full(), self.it.fold.wants_more_hits());
+            let next = async {
+                tokio::select! {
+                    chunk = self.inbox.recv(), if !full => Some(chunk),
+                    chunk = recv(&mut self.found), if wants => Some(chunk),
+                    () = tokio::time::sleep(PATIENCE) => None,
+                }
+            };
             match self.runtime.block_on(next) {
-                Err(_) => {}
-                Ok(Some(chunk)) => self.take(chunk)?,
-                Ok(None) => return Err(Failure::run("the subscription ended by itself")),
+                None => {}
+                Some(Some(chunk)) => self.take(chunk)?,
+                Some(None) => return Err(Failure::run("the subscription ended by itself")),
             }
         }
         self.finish();
@@ -149,27 +166,42 @@ impl Worker {
     }
 
     fn hits(&mut self, through: u64, bytes: &[u8]) -> Result<(), Failure> {
-        let (mut rest, mut hits) = (bytes, Vec::new());
+        let mut rest = bytes;
         while let Some(frame) = decode_frame(rest).map_err(Failure::run)? {
             rest = rest.get(frame.bytes.len()..).unwrap_or_default();
-            hits.extend(crate::hits_log::decode(&frame)?.1);
+            self.it.fold.found_elsewhere(hits_log::decode(&frame)?);
         }
-        self.it.fold.hits_elsewhere(through, hits);
+        self.it.fold.hits_elsewhere(through, Vec::new());
         Ok(())
     }
 
     /// Tells what was found, then how far it has come.
     fn tell(&mut self) {
-        let it = &mut self.it;
-        let last = it.fold.last().last_seq();
-        if let Some(found) = it.fold.take_found() {
-            // Nobody is there to be told when the process is stopping: a restart finds them again.
-            it.pipeline.found_blocking(it.fold.share(), last, found);
+        let last = self.it.fold.last().last_seq();
+        if let Some(found) = self.it.fold.take_found() {
+            let (share, frame) = (self.it.fold.share(), self.it.fold.last());
+            for (through, hits) in hits_log::parts(found, last) {
+                // Nobody is there to be told when the process is stopping: a restart finds them again.
+                self.unless_stopping(self.it.pipeline.found(share, through, frame, hits));
+            }
         }
+        let it = &mut self.it;
         self.published.send_replace(last);
         self.hits.send_replace(it.fold.hits_through());
         it.metrics.journal_seq.set(gauge(last));
         show(&it.fold, &it.live, &it.metrics, &mut self.shown);
+    }
+
+    /// Waits for something, but not when the process is to stop.
+    fn unless_stopping<T>(&self, wanted: impl Future<Output = T>) -> Option<T> {
+        let mut stopping = self.it.stopping.clone();
+        self.runtime.block_on(async {
+            tokio::select! {
+                // An error means that everything is gone already.
+                _ = stopping.wait_for(|stopping| *stopping) => None,
+                came = wanted => Some(came),
+            }
+        })
     }
 
     fn is_full(&self) -> bool {
@@ -188,7 +220,7 @@ impl Worker {
         }
         self.saved = Instant::now();
         let news = writer.written() != it.fold.last().last_seq();
-        if news && self.runtime.block_on(it.pipeline.sync()).is_ok() {
+        if news && matches!(self.unless_stopping(it.pipeline.sync()), Some(Ok(_))) {
             writer.offer(|| it.fold.pending(it.arrivals.to_marks()));
         }
     }

@@ -1,33 +1,44 @@
 //! The role `gateway` without tables of its own: the page, and every request handed to the role that
 //! can answer it.
 //!
-//! Invariant: nothing is kept here. A request goes to the first peer of its kind that takes the
-//! connection; when none does, the answer says who is away.
+//! Invariant: nothing is kept here. A request goes to the first peer of its kind that is ready, or at
+//! least takes the connection; when none does, the answer says who is away.
 
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderValue, Method, StatusCode, Version, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use hyper::client::conn::http1;
+use hyper::ext::Protocol;
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
+use tokio::sync::watch;
 
 use crate::api::{self, error::ApiError};
 use crate::config::PeersConfig;
+use crate::dial::dial;
 use crate::metrics::Metrics;
 use crate::peers::Peers;
+use crate::port::{CERTIFICATE, Duplex};
+use crate::tls::TlsConfig;
 
-/// How long a peer may take to take a connection.
-const CONNECT_WITHIN: Duration = Duration::from_secs(2);
+/// How long a peer may take to say whether it is ready.
+const ASK_WITHIN: Duration = Duration::from_secs(2);
+/// How often each is asked.
+const ASK_EVERY: Duration = Duration::from_secs(1);
+/// Of what a peer says that is not ready, so much is shown.
+const SAID_BYTES_MAX: usize = 1 << 10;
+/// A WebSocket over HTTP/1 needs a key; here it guards nothing: both ends are ours.
+const KEY: HeaderValue = HeaderValue::from_static("dGFwZXdhdGNoIGdhdGV3YQ==");
 
 /// What the gateway knows.
 #[derive(Clone)]
 pub(crate) struct Gateway {
     pub(crate) config: PeersConfig,
+    pub(crate) tls: TlsConfig,
     pub(crate) peers: Peers,
     pub(crate) metrics: Metrics,
 }
@@ -48,37 +59,116 @@ async fn metrics(State(gateway): State<Gateway>) -> Result<impl IntoResponse, Ap
 
 /// Ready when rows are taken and questions answered.
 async fn readyz(State(gateway): State<Gateway>) -> Response {
-    let journal = [gateway.config.journal.clone()];
-    let mut able = true;
-    for (role, addresses) in [
-        ("journal", &journal[..]),
-        ("recent", &gateway.config.recent),
-    ] {
-        able &= connect(&gateway, role, addresses).await.is_ok();
-    }
-    for address in gateway
-        .config
-        .engine
-        .iter()
-        .chain([&gateway.config.history])
-    {
-        // They are told; the gateway works without them.
-        let role = if *address == gateway.config.history {
-            "history"
-        } else {
-            "engine"
-        };
-        let _ = connect(&gateway, role, std::slice::from_ref(address)).await;
-    }
+    let all = gateway.all();
+    let asked = all.iter().map(|(role, address)| gateway.ask(role, address));
+    let ready = futures::future::join_all(asked).await;
+    // The gateway works without the others; they are told all the same.
+    let one = |wanted: &str| {
+        let of_role = all
+            .iter()
+            .zip(&ready)
+            .filter(|((role, _), _)| *role == wanted);
+        of_role.into_iter().any(|(_, ready)| *ready)
+    };
     let away = gateway.peers.text();
-    match able {
-        true => format!("ready\n{away}").into_response(),
-        false => (
-            StatusCode::SERVICE_UNAVAILABLE,
-            format!("not ready\n{away}"),
-        )
-            .into_response(),
+    if one("journal") && one("recent") {
+        return format!("ready\n{away}").into_response();
     }
+    let text = format!("not ready\n{away}");
+    (StatusCode::SERVICE_UNAVAILABLE, text).into_response()
+}
+
+impl Gateway {
+    /// Every peer: its role and where it is.
+    fn all(&self) -> Vec<(&'static str, String)> {
+        let PeersConfig {
+            journal,
+            recent,
+            engine,
+            history,
+        } = &self.config;
+        let mut all = vec![("journal", journal.clone()), ("history", history.clone())];
+        all.extend(recent.iter().map(|address| ("recent", address.clone())));
+        all.extend(engine.iter().map(|address| ("engine", address.clone())));
+        all
+    }
+
+    /// Asks all peers over and over whether they are ready, until the process stops: a request must
+    /// not go to one that is not while there is one that is.
+    pub(crate) fn watch(&self, stopping: &watch::Receiver<bool>) {
+        for (role, address) in self.all() {
+            let (gateway, mut stopping) = (self.clone(), stopping.clone());
+            tokio::spawn(async move {
+                loop {
+                    gateway.ask(role, &address).await;
+                    tokio::select! {
+                        // An error means that everything is gone already.
+                        _ = stopping.wait_for(|stopping| *stopping) => return,
+                        () = tokio::time::sleep(ASK_EVERY) => {}
+                    }
+                }
+            });
+        }
+    }
+
+    /// Whether a peer says that it is ready.
+    async fn ask(&self, role: &str, address: &str) -> bool {
+        let peer = peer(role, address);
+        let asked = tokio::time::timeout(ASK_WITHIN, is_ready(address, &self.tls)).await;
+        match asked {
+            Ok(Ok(())) => self.peers.back(&peer),
+            Ok(Err(why)) => drop(self.peers.away(&peer, &why)),
+            Err(_) => drop(self.peers.away(&peer, "it does not answer")),
+        }
+        !self.peers.is_away(&peer)
+    }
+
+    /// A connection to the first of the addresses that is ready, or else takes it.
+    async fn connect(
+        &self,
+        role: &str,
+        addresses: &[String],
+    ) -> Result<(String, Box<dyn Duplex>), String> {
+        let (away, ready): (Vec<_>, Vec<_>) = addresses
+            .iter()
+            .partition(|address| self.peers.is_away(&peer(role, address)));
+        let mut whys = Vec::new();
+        for address in ready.into_iter().chain(away) {
+            let connected = tokio::time::timeout(ASK_WITHIN, dial(address, &self.tls)).await;
+            let why = match connected {
+                Ok(Ok(stream)) => return Ok((address.clone(), stream)),
+                Ok(Err(why)) => why,
+                Err(_) => "it does not take the connection".to_owned(),
+            };
+            self.peers.away(&peer(role, address), &why);
+            whys.push(format!("{address} ({why})"));
+        }
+        Err(format!("no {role} answers at {}", whys.join(", ")))
+    }
+}
+
+fn peer(role: &str, address: &str) -> String {
+    format!("{role} at {address}")
+}
+
+async fn is_ready(address: &str, tls: &TlsConfig) -> Result<(), String> {
+    let stream = dial(address, tls).await?;
+    let request = Request::get("/readyz").header(header::HOST, address);
+    let request = request.body(Body::empty()).map_err(text)?;
+    let response = send(request, stream).await?;
+    let status = response.status();
+    if response.headers().contains_key(CERTIFICATE) {
+        return Err("it needs a client certificate: set tls.cert and tls.key".to_owned());
+    }
+    if status.is_success() {
+        return Ok(());
+    }
+    let body = axum::body::to_bytes(response.into_body(), SAID_BYTES_MAX).await;
+    let said = String::from_utf8_lossy(&body.unwrap_or_default()).into_owned();
+    Err(format!(
+        "it answers {status}: {}",
+        said.trim().replace('\n', "; ")
+    ))
 }
 
 async fn pass(State(gateway): State<Gateway>, request: Request) -> Response {
@@ -86,7 +176,7 @@ async fn pass(State(gateway): State<Gateway>, request: Request) -> Response {
     if !path.starts_with("/api/") {
         return api::asset(request.uri());
     }
-    let publishes = request.method() == axum::http::Method::POST && path == "/api/v1/orders";
+    let publishes = request.method() == Method::POST && path == "/api/v1/orders";
     let config = &gateway.config;
     let (role, addresses) = match path {
         "/api/v1/clear" => ("journal", vec![config.journal.clone()]),
@@ -94,7 +184,7 @@ async fn pass(State(gateway): State<Gateway>, request: Request) -> Response {
         "/api/v1/eod" => ("history", vec![config.history.clone()]),
         _ => ("recent", config.recent.clone()),
     };
-    match connect(&gateway, role, &addresses).await {
+    match gateway.connect(role, &addresses).await {
         Ok((address, stream)) => forward(request, &address, stream)
             .await
             .unwrap_or_else(|why| {
@@ -107,71 +197,74 @@ async fn pass(State(gateway): State<Gateway>, request: Request) -> Response {
     }
 }
 
-/// The first of the addresses that takes a connection.
-async fn connect(
-    gateway: &Gateway,
-    role: &str,
-    addresses: &[String],
-) -> Result<(String, TcpStream), String> {
-    for address in addresses {
-        let peer = format!("{role} at {address}");
-        let connected = tokio::time::timeout(CONNECT_WITHIN, TcpStream::connect(address)).await;
-        match connected {
-            Ok(Ok(stream)) => {
-                gateway.peers.back(&peer);
-                return Ok((address.clone(), stream));
-            }
-            Ok(Err(error)) => drop(gateway.peers.away(&peer, &error.to_string())),
-            Err(_) => drop(gateway.peers.away(&peer, "it does not take the connection")),
-        }
-    }
-    Err(format!("no {role} answers at {}", addresses.join(", ")))
-}
-
 /// Sends the request on and gives the answer as it comes; a WebSocket stays open through both.
 async fn forward(
     mut request: Request,
     address: &str,
-    stream: TcpStream,
+    stream: Box<dyn Duplex>,
 ) -> Result<Response, String> {
-    stream
-        .set_nodelay(true)
-        .map_err(|error| error.to_string())?;
-    let (mut sender, connection) = http1::handshake::<_, Body>(TokioIo::new(stream))
-        .await
-        .map_err(|error| error.to_string())?;
-    tokio::spawn(async move {
-        // Who uses it is told by what it reads.
-        let _ = connection.with_upgrades().await;
-    });
     let ours = hyper::upgrade::on(&mut request);
+    // HTTP/2 has another way to ask for a WebSocket, and to say yes.
+    let over_http2 = request.extensions_mut().remove::<Protocol>().is_some();
     let headers = request.headers_mut();
     // The door was passed here; there the request comes from this process.
     headers.remove(header::ORIGIN);
-    if let Ok(host) = HeaderValue::from_str(address) {
-        headers.insert(header::HOST, host);
+    headers.insert(header::HOST, HeaderValue::from_str(address).map_err(text)?);
+    if over_http2 {
+        headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+        headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+        headers.insert(header::SEC_WEBSOCKET_KEY, KEY);
+        *request.method_mut() = Method::GET;
     }
-    let uri = request
-        .uri()
-        .path_and_query()
-        .map_or("/", |path| path.as_str());
-    *request.uri_mut() = uri
-        .parse()
-        .map_err(|_| "a path that cannot be".to_owned())?;
-    *request.version_mut() = axum::http::Version::HTTP_11;
-    let mut response = sender
-        .send_request(request)
-        .await
-        .map_err(|error| error.to_string())?;
+    let path = request.uri().path_and_query();
+    let path = path.map_or("/", |path| path.as_str());
+    *request.uri_mut() = path.parse().map_err(text)?;
+    *request.version_mut() = Version::HTTP_11;
+    let mut response = send(request, stream).await?;
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         let theirs = hyper::upgrade::on(&mut response);
         tokio::spawn(async move {
-            if let (Ok(ours), Ok(theirs)) = (ours.await, theirs.await) {
+            if let (Ok(ours), Ok(theirs)) = tokio::join!(ours, theirs) {
                 let (mut ours, mut theirs) = (TokioIo::new(ours), TokioIo::new(theirs));
                 // Either side may leave at any time.
                 let _ = tokio::io::copy_bidirectional(&mut ours, &mut theirs).await;
             }
         });
+        if over_http2 {
+            *response.status_mut() = StatusCode::OK;
+            for name in [
+                header::CONNECTION,
+                header::UPGRADE,
+                header::SEC_WEBSOCKET_ACCEPT,
+            ] {
+                response.headers_mut().remove(name);
+            }
+        }
     }
+    *response.version_mut() = Version::default();
+    Ok(response)
+}
+
+/// Sends a request on a connection of its own.
+async fn send(request: Request, stream: Box<dyn Duplex>) -> Result<Response, String> {
+    let (mut sender, connection) = http1::handshake::<_, Body>(TokioIo::new(stream))
+        .await
+        .map_err(text)?;
+    tokio::spawn(async move {
+        // Who uses it is told by what it reads.
+        let _ = connection.with_upgrades().await;
+    });
+    let response = sender.send_request(request).await.map_err(text)?;
     Ok(response.map(Body::new))
+}
+
+/// An error and what it comes from: that alone says what is wrong.
+fn text(error: impl std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text += &format!(": {error}");
+        source = error.source();
+    }
+    text
 }

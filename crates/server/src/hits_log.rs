@@ -3,9 +3,11 @@
 //!
 //! Invariant: every hit up to the watermark is in the log, and none is in it twice. Engines find the
 //! same hits again after a restart: one at or below the watermark, or with an id that came above it,
-//! is known. The watermark is the least that any share of the engines has come to.
+//! is known. The watermark is the least that any share of the engines has come to. It is never beyond
+//! the journal: where a loss of power took rows from the journal, the hits on them are void.
 //!
-//! A frame's payload is a `u64` (the watermark before it) and then hits as the model encodes them.
+//! A frame's payload is a `u64` (the watermark before it), another (hits above this sequence number in
+//! the frames before are void; the greatest there is for none) and then hits as the model encodes them.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::path::Path;
@@ -22,6 +24,8 @@ use crate::failure::Failure;
 pub(crate) const HITS_DIR: &str = "hits";
 /// Hits above the watermark: more mean that a share is away, and the others wait for it.
 const ABOVE_MAX: usize = 1_000_000;
+/// Hits in one frame, or one message to it, but for those on one event.
+const TOGETHER: usize = 512;
 /// Frames whose place is remembered for retention; beyond, two become one.
 const PLACES_MAX: usize = 65_536;
 
@@ -32,6 +36,8 @@ pub(crate) struct HitsLog {
     shares: BTreeMap<u32, u64>,
     count: u32,
     watermark: u64,
+    /// The watermark in the last frame.
+    noted: u64,
     /// Hits above the watermark.
     above: HashMap<Id, u64>,
     /// The log's sequence number after a frame, and the last order that it or one before rests on.
@@ -47,9 +53,37 @@ pub(crate) struct HitsReaders {
     pub(crate) grown: watch::Receiver<u64>,
 }
 
+/// A frame of the log.
+pub(crate) struct Found {
+    /// The watermark before it.
+    watermark: u64,
+    /// Hits above this sequence number in the frames before are void.
+    pub(crate) void_above: u64,
+    pub(crate) hits: Vec<Hit>,
+}
+
+/// What was found up to sequence number `through`, ascending, in parts: each with the number up to
+/// which it and those before it are all there is.
+pub(crate) fn parts(mut hits: Vec<Hit>, through: u64) -> Vec<(u64, Vec<Hit>)> {
+    let mut parts = Vec::new();
+    while hits.len() > TOGETHER {
+        let last = hits.get(TOGETHER - 1).map_or(0, |hit| hit.order.seq);
+        let rest = hits.split_off(hits.partition_point(|hit| hit.order.seq <= last));
+        parts.push((last, std::mem::replace(&mut hits, rest)));
+    }
+    parts.push((through, hits));
+    parts
+}
+
 impl HitsLog {
-    /// Opens the log in `dir` and reads it.
-    pub(crate) fn open(dir: &Path, options: Options) -> Result<Self, Failure> {
+    /// Opens the log in `dir` beside a journal that ends at sequence number `journal_last`, and hands
+    /// every frame of it to `each`.
+    pub(crate) fn open(
+        dir: &Path,
+        options: Options,
+        journal_last: u64,
+        mut each: impl FnMut(Found),
+    ) -> Result<Self, Failure> {
         let (journal, recovery) = Journal::open(dir, options).map_err(Failure::run)?;
         let mut reader = journal.reader(recovery.first_seq).map_err(Failure::run)?;
         let mut log = Self {
@@ -57,15 +91,34 @@ impl HitsLog {
             shares: BTreeMap::new(),
             count: 0,
             watermark: 0,
+            noted: 0,
             above: HashMap::new(),
             places: VecDeque::new(),
             grown: watch::channel(0).0,
         };
+        let mut last = 0;
         while let Some(frame) = reader.next_frame().map_err(Failure::run)? {
-            let (watermark, hits) = decode(&frame)?;
-            log.rise(watermark);
-            log.note(frame.seq + u64::from(frame.count), &hits);
+            let found = decode(&frame)?;
+            log.fall(found.void_above);
+            last = last.min(found.void_above);
+            log.rise(found.watermark);
+            log.noted = found.watermark;
+            log.note(frame.seq + u64::from(frame.count), &found.hits);
+            let newest = found.hits.last().map_or(0, |hit| hit.order.seq);
+            last = last.max(newest).max(found.watermark);
+            each(found);
         }
+        if last > journal_last {
+            tracing::warn!(
+                last,
+                journal_last,
+                "the log of hits goes beyond the journal, which has lost rows; the hits on them are void"
+            );
+            log.fall(journal_last);
+            let hits = Vec::new();
+            each(log.append(hits, journal_last)?);
+        }
+        log.grown.send_replace(log.watermark);
         Ok(log)
     }
 
@@ -82,34 +135,39 @@ impl HitsLog {
         self.watermark
     }
 
-    /// Takes what a share found up to sequence number `through`, since it said so last; those that
-    /// were not in the log before.
+    /// Whether so many more may wait for the shares that are behind.
     ///
     /// # Errors
-    /// When the log cannot take it, or too much waits for another share: then nothing is taken.
+    /// Where those are.
+    pub(crate) fn check_room(&self, hits: usize) -> Result<(), String> {
+        if self.above.len() + hits <= ABOVE_MAX {
+            return Ok(());
+        }
+        Err(format!(
+            "{ABOVE_MAX} hits wait for shares of the engines that have come only to sequence number {}",
+            self.watermark
+        ))
+    }
+
+    /// Takes what a share found up to sequence number `through`, since it said so last, ascending;
+    /// those that were not in the log before.
+    ///
+    /// # Errors
+    /// When the log cannot take it.
     pub(crate) fn found(
         &mut self,
         share: Shard,
         through: u64,
-        mut hits: Vec<Hit>,
+        hits: Vec<Hit>,
     ) -> Result<Vec<Hit>, Failure> {
-        hits.retain(|hit| hit.order.seq > self.watermark && !self.above.contains_key(&hit.hit_id));
-        if self.above.len() + hits.len() > ABOVE_MAX {
-            return Err(Failure::run(format!(
-                "{ABOVE_MAX} hits wait for shares of the engines that have come only to sequence number {}",
-                self.watermark
-            )));
-        }
-        if !hits.is_empty() {
-            let mut payload = self.watermark.to_le_bytes().to_vec();
-            encode_hits(&hits, &mut payload);
-            let (count, now) = (hits.len() as u32, clock::now().nanos());
-            let seq = self
-                .journal
-                .append(frame_kind::HITS, count, now, &payload)
-                .map_err(Failure::run)?;
-            self.journal.commit().map_err(Failure::run)?;
-            self.note(seq + u64::from(count), &hits);
+        let mut new = Vec::new();
+        for (_, mut part) in parts(hits, through) {
+            part.retain(|hit| {
+                hit.order.seq > self.watermark && !self.above.contains_key(&hit.hit_id)
+            });
+            if !part.is_empty() {
+                new.extend(self.append(part, u64::MAX)?.hits);
+            }
         }
         if self.count != share.count {
             (self.count, self.shares) = (share.count, BTreeMap::new());
@@ -120,11 +178,34 @@ impl HitsLog {
             self.rise(self.shares.values().copied().min().unwrap_or(0));
         }
         self.grown.send_replace(self.watermark);
-        Ok(hits)
+        Ok(new)
     }
 
-    /// Forces it to the disk, whatever the policy: an engine will not find these hits again.
+    fn append(&mut self, hits: Vec<Hit>, void_above: u64) -> Result<Found, Failure> {
+        let mut payload = self.watermark.to_le_bytes().to_vec();
+        payload.extend(void_above.to_le_bytes());
+        encode_hits(&hits, &mut payload);
+        let (count, now) = (hits.len().max(1) as u32, clock::now().nanos());
+        let seq = self
+            .journal
+            .append(frame_kind::HITS, count, now, &payload)
+            .map_err(Failure::run)?;
+        self.journal.commit().map_err(Failure::run)?;
+        self.note(seq + u64::from(count), &hits);
+        self.noted = self.watermark;
+        Ok(Found {
+            watermark: self.watermark,
+            void_above,
+            hits,
+        })
+    }
+
+    /// Forces it to the disk, whatever the policy, and with it the watermark: an engine will not find
+    /// these hits again.
     pub(crate) fn sync(&mut self) -> Result<(), Failure> {
+        if self.noted < self.watermark {
+            self.append(Vec::new(), u64::MAX)?;
+        }
         self.journal.sync().map(drop).map_err(Failure::run)
     }
 
@@ -163,6 +244,12 @@ impl HitsLog {
         }
     }
 
+    /// Forgets what is void.
+    fn fall(&mut self, void_above: u64) {
+        self.watermark = self.watermark.min(void_above);
+        self.above.retain(|_, seq| *seq <= void_above);
+    }
+
     fn rise(&mut self, watermark: u64) {
         if watermark > self.watermark {
             self.watermark = watermark;
@@ -171,8 +258,8 @@ impl HitsLog {
     }
 }
 
-/// The watermark before a frame of the log, and its hits.
-pub(crate) fn decode(frame: &FrameRef<'_>) -> Result<(u64, Vec<Hit>), Failure> {
+/// Reads a frame of the log.
+pub(crate) fn decode(frame: &FrameRef<'_>) -> Result<Found, Failure> {
     let wrong = |what: String| {
         Failure::run(format!(
             "the log of hits at its sequence number {}: {what}; delete the directory {HITS_DIR} and the engines' \
@@ -180,11 +267,14 @@ pub(crate) fn decode(frame: &FrameRef<'_>) -> Result<(u64, Vec<Hit>), Failure> {
             frame.seq
         ))
     };
-    let Some((watermark, hits)) = frame.payload.split_first_chunk::<8>() else {
-        return Err(wrong("a frame without a watermark".to_owned()));
-    };
-    let hits = decode_hits(hits).map_err(|error| wrong(error.to_string()))?;
-    Ok((u64::from_le_bytes(*watermark), hits))
+    let short = || wrong("a frame that ends early".to_owned());
+    let (watermark, rest) = frame.payload.split_first_chunk().ok_or_else(short)?;
+    let (void_above, hits) = rest.split_first_chunk().ok_or_else(short)?;
+    Ok(Found {
+        watermark: u64::from_le_bytes(*watermark),
+        void_above: u64::from_le_bytes(*void_above),
+        hits: decode_hits(hits).map_err(|error| wrong(error.to_string()))?,
+    })
 }
 
 #[cfg(test)]
@@ -221,9 +311,15 @@ mod tests {
         let mut reader = readers.reader(readers.first_seq().unwrap()).unwrap();
         let mut seqs = Vec::new();
         while let Some(frame) = reader.next_frame().unwrap() {
-            seqs.extend(decode(&frame).unwrap().1.iter().map(|hit| hit.order.seq));
+            let found = decode(&frame).unwrap();
+            seqs.retain(|seq| *seq <= found.void_above);
+            seqs.extend(found.hits.iter().map(|hit| hit.order.seq));
         }
         seqs
+    }
+
+    fn open(dir: &Path, options: Options, journal_last: u64) -> HitsLog {
+        HitsLog::open(dir, options, journal_last, |_| ()).unwrap()
     }
 
     const A: Shard = Shard { index: 0, count: 2 };
@@ -232,7 +328,7 @@ mod tests {
     #[test]
     fn a_hit_that_is_found_again_is_in_the_log_once() {
         let dir = tempfile::tempdir().unwrap();
-        let mut log = HitsLog::open(dir.path(), Options::default()).unwrap();
+        let mut log = open(dir.path(), Options::default(), u64::MAX);
         log.found(A, 10, hits(&[3, 7])).unwrap();
         assert_eq!(*log.readers().grown.borrow(), 0, "the other share is away");
         log.found(B, 5, hits(&[5])).unwrap();
@@ -242,7 +338,7 @@ mod tests {
         assert_eq!(all(&log), [3, 7, 5, 9]);
         // The journal's process too.
         drop(log);
-        let mut log = HitsLog::open(dir.path(), Options::default()).unwrap();
+        let mut log = open(dir.path(), Options::default(), u64::MAX);
         log.found(A, 10, hits(&[3, 7, 9])).unwrap();
         log.found(B, 12, hits(&[5, 11])).unwrap();
         assert_eq!(all(&log), [3, 7, 5, 9, 11]);
@@ -261,7 +357,7 @@ mod tests {
             segment_bytes_max: 2_000,
             ..Options::default()
         };
-        let mut log = HitsLog::open(dir.path(), options.clone()).unwrap();
+        let mut log = open(dir.path(), options.clone(), u64::MAX);
         for seq in 1..=20 {
             log.found(Shard::WHOLE, seq, hits(&[seq])).unwrap();
         }
@@ -275,8 +371,42 @@ mod tests {
         assert!(left[0] > 1 && left[0] <= 11, "{left:?}");
         assert_eq!(left.last(), Some(&20));
         drop(log);
-        let mut log = HitsLog::open(dir.path(), options).unwrap();
+        let mut log = open(dir.path(), options, u64::MAX);
         log.found(Shard::WHOLE, 20, hits(&[2, 19, 20])).unwrap();
         assert_eq!(all(&log), left);
+    }
+
+    #[test]
+    fn hits_on_rows_that_the_journal_has_lost_are_void() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut log = open(dir.path(), Options::default(), 0);
+        log.found(Shard::WHOLE, 9, hits(&[3, 7, 9])).unwrap();
+        log.found(Shard::WHOLE, 12, hits(&[12])).unwrap();
+        drop(log);
+        let log = open(dir.path(), Options::default(), 7);
+        assert_eq!(log.watermark(), 7);
+        assert_eq!(all(&log), [3, 7]);
+        drop(log);
+        // Other rows come to stand there: a hit on one of them is taken, also after another start.
+        let mut log = open(dir.path(), Options::default(), 20);
+        assert_eq!(log.watermark(), 7);
+        log.found(Shard::WHOLE, 20, hits(&[3, 7, 9, 20])).unwrap();
+        assert_eq!(all(&log), [3, 7, 9, 20]);
+        drop(log);
+        let mut told = Vec::new();
+        let each = |found: Found| told.push((found.void_above, found.hits.len()));
+        HitsLog::open(dir.path(), Options::default(), 20, each).unwrap();
+        assert_eq!(told, [(u64::MAX, 3), (u64::MAX, 1), (7, 0), (u64::MAX, 2)]);
+    }
+
+    #[test]
+    fn many_hits_go_in_parts_and_those_of_one_event_stay_together() {
+        let one = hits(&(1..=511).collect::<Vec<_>>());
+        let event = std::iter::repeat_n(hits(&[512]).remove(0), 5);
+        let many: Vec<Hit> = one.into_iter().chain(event).chain(hits(&[600])).collect();
+        let found = parts(many, 700);
+        let found: Vec<_> = found.iter().map(|(to, part)| (*to, part.len())).collect();
+        assert_eq!(found, [(512, 516), (700, 1)]);
+        assert_eq!(parts(Vec::new(), 7).len(), 1);
     }
 }

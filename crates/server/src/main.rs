@@ -18,6 +18,7 @@ mod checkpoint;
 mod cli;
 mod clock;
 mod config;
+mod dial;
 mod failure;
 mod feed;
 mod flight;
@@ -43,6 +44,8 @@ mod reference;
 mod replay;
 mod roles;
 mod rules;
+#[cfg(test)]
+mod schedules;
 mod shards;
 mod shared;
 mod simulate;

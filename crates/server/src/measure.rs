@@ -90,7 +90,13 @@ async fn start(args: &MeasureArgs) -> Result<(Spawned, Store), Failure> {
     let limits = pipeline::Limits {
         recent_rows_max: u64::MAX / 2,
         arrivals: Arrivals::default(),
-        checkpoints: Writer::start(checkpoints, store.clone(), metrics.clone(), Vec::new(), 0)?,
+        checkpoints: Writer::start(
+            checkpoints,
+            Some(store.clone()),
+            metrics.clone(),
+            Vec::new(),
+            0,
+        )?,
         hits: None,
     };
     let spawned = pipeline::spawn(journal, fold, &detect, metrics, limits)?;

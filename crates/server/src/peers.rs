@@ -55,6 +55,11 @@ impl Peers {
         }
     }
 
+    /// Whether its last attempt failed.
+    pub(crate) fn is_away(&self, peer: &str) -> bool {
+        self.lock().contains_key(peer)
+    }
+
     /// A line for each that is away.
     pub(crate) fn text(&self) -> String {
         let line = |(peer, away): (&String, &Away)| {

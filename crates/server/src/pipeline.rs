@@ -15,7 +15,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::arrivals::Arrivals;
 use crate::checkpoint::Writer;
 use crate::failure::Failure;
-use crate::fold::{Fold, Placed, Totals};
+use crate::fold::{Fold, FrameMark, Placed, Totals};
 use crate::hits_log::{HitsLog, HitsReaders};
 use crate::in_force::{self, InForce};
 use crate::metrics::Metrics;
@@ -82,8 +82,9 @@ pub(crate) enum Command {
     Sync(Reply<u64>),
     Retain(Retention),
     Checkpoint,
-    /// Engines in another process found these hits, and all others up to a sequence number.
-    Found(Shard, u64, Vec<Hit>, Option<Reply<u64>>),
+    /// Engines in another process found these hits, and all others up to a sequence number; the last
+    /// frame that they had applied.
+    Found(Shard, u64, FrameMark, Vec<Hit>, Option<Reply<u64>>),
 }
 
 /// Counts that others read while the thread runs.
@@ -163,10 +164,11 @@ impl Pipeline {
     }
 
     /// Tells what this process's share of the engines found up to `through`; waits while too much
-    /// waits. Whether anybody is there to be told.
-    pub(crate) fn found_blocking(&self, share: Shard, through: u64, hits: Vec<Hit>) -> bool {
-        let command = Command::Found(share, through, hits, None);
-        self.queue.blocking_send(command).is_ok()
+    /// waits.
+    pub(crate) async fn found(&self, share: Shard, through: u64, frame: FrameMark, hits: Vec<Hit>) {
+        let command = Command::Found(share, through, frame, hits, None);
+        // A pipeline that is gone takes nothing any more: a restart finds them again.
+        let _ = self.queue.send(command).await;
     }
 
     /// A pipeline whose commands go to `queue`'s other end.

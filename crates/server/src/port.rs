@@ -12,6 +12,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::extract::Request;
+use axum::http::{HeaderName, HeaderValue};
+use axum::middleware::{Next, from_fn};
+use axum::response::{IntoResponse as _, Response};
 use futures::future::BoxFuture;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
@@ -22,6 +26,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 
+use crate::api::error::ApiError;
 use crate::metrics::Metrics;
 use crate::tls::Tls;
 use first_bytes::{Kind, Prefixed};
@@ -36,6 +41,9 @@ const HEAD: Duration = Duration::from_secs(120);
 const PING: Duration = Duration::from_secs(30);
 /// Requests at a time on one connection, HTTP/2.
 const STREAMS_MAX: u32 = 256;
+/// A header of answers to a client that should have shown a certificate: a gateway without one must not
+/// take such an answer for leave to ask more.
+pub(crate) const CERTIFICATE: HeaderName = HeaderName::from_static("tapewatch-certificate");
 /// How long accepting pauses when the system has no handle left.
 const NO_HANDLES: Duration = Duration::from_millis(200);
 
@@ -213,8 +221,9 @@ struct Connection {
     watcher: Watcher,
 }
 
-/// What is wanted on a connection, and the connection from its first byte on.
-type Asked = (Kind, Prefixed<Box<dyn Duplex>>);
+/// What is wanted on a connection, the connection from its first byte on, and whether the client
+/// showed a certificate where one is demanded.
+type Asked = (Kind, Prefixed<Box<dyn Duplex>>, bool);
 
 impl Connection {
     /// Finds out what is spoken, inside TLS where that is demanded.
@@ -222,11 +231,16 @@ impl Connection {
         let (kind, stream) = look(Box::new(stream) as Box<dyn Duplex>).await?;
         match (&self.services.tls, kind) {
             (None, Kind::Tls) => Err("unknown"),
-            (None, kind) => Ok((kind, stream)),
+            (None, kind) => Ok((kind, stream, true)),
             (Some(tls), Kind::Tls) => {
                 let shake = tls.acceptor().accept(stream);
                 match tokio::time::timeout(FIRST_BYTES, shake).await {
-                    Ok(Ok(stream)) => look(Box::new(stream) as Box<dyn Duplex>).await,
+                    Ok(Ok(stream)) => {
+                        let shown = stream.get_ref().1.peer_certificates().is_some();
+                        let known = shown || !tls.demands_certificate();
+                        let (kind, stream) = look(Box::new(stream) as Box<dyn Duplex>).await?;
+                        Ok((kind, stream, known))
+                    }
                     Ok(Err(error)) => {
                         tls.refused(self.peer, &error);
                         Err("tls")
@@ -241,7 +255,7 @@ impl Connection {
         }
     }
 
-    async fn serve(self, (kind, stream): Asked, open: Open) {
+    async fn serve(self, (kind, stream, known): Asked, open: Open) {
         let mut builder = Builder::new(TokioExecutor::new());
         builder
             .http1()
@@ -257,10 +271,15 @@ impl Connection {
         let builder = match (kind, &self.services.kdb) {
             (Kind::Http1, _) => builder.http1_only(),
             (Kind::Http2, _) => builder.http2_only(),
+            (Kind::Other, Some(_)) if !known => return self.services.closed("tls", self.peer),
             (Kind::Other, Some(kdb)) => return kdb(Box::new(stream), self.peer).await,
             (Kind::Other | Kind::Tls, _) => return self.services.closed("unknown", self.peer),
         };
-        let service = TowerToHyperService::new(self.services.http);
+        let http = match known {
+            true => self.services.http,
+            false => self.services.http.layer(from_fn(probes_alone)),
+        };
+        let service = TowerToHyperService::new(http);
         // The place goes with the bytes: a WebSocket outlives the connection as HTTP knows it.
         let io = TokioIo::new(stream.holding(open));
         let connection = builder
@@ -272,8 +291,25 @@ impl Connection {
     }
 }
 
+/// Lets a client without a certificate ask whether the process is well, and nothing else: those who
+/// probe it have none.
+async fn probes_alone(request: Request, next: Next) -> Response {
+    match request.uri().path() {
+        "/healthz" | "/readyz" => {
+            let mut response = next.run(request).await;
+            let missing = HeaderValue::from_static("missing");
+            response.headers_mut().insert(CERTIFICATE, missing);
+            response
+        }
+        path => ApiError::forbidden(format!(
+            "{path} needs a client certificate that one of the authorities in tls.client_ca signed"
+        ))
+        .into_response(),
+    }
+}
+
 /// Reads until it is clear what is spoken.
-async fn look(stream: Box<dyn Duplex>) -> Result<Asked, &'static str> {
+async fn look(stream: Box<dyn Duplex>) -> Result<(Kind, Prefixed<Box<dyn Duplex>>), &'static str> {
     let asked = tokio::time::timeout(FIRST_BYTES, first_bytes::read(stream));
     match asked.await {
         Ok(Ok(asked)) => Ok(asked),

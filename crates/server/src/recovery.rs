@@ -162,7 +162,7 @@ impl Start<'_> {
         if known >= self.next_seq {
             let journal = match self.log {
                 Log::Own(_) => config.data.join(JOURNAL_DIR).display().to_string(),
-                Log::Elsewhere(follow) => format!("the journal at {}", follow.address),
+                Log::Elsewhere(follow) => format!("the {}", follow.journal.peer()),
             };
             return Err(Failure::run(format!(
                 "{journal} ends before sequence number {}, but the history in {} goes up to {known}: a part of the \
@@ -197,7 +197,8 @@ impl Start<'_> {
         let config = told.as_ref().unwrap_or(self.detect);
         let mut fold = Fold::new(config, self.parts, store)?;
         fold.begin_at(from);
-        if from > 1 && self.parts.tables {
+        // The log of hits may have let go of what the journal still has.
+        if self.parts.tables && (from > 1 || fold.wants_hits()) {
             fold.load_alerts(high.hits).await?;
         }
         let mut frames = self.frames(from)?;
@@ -243,7 +244,8 @@ impl Start<'_> {
         // The frame at which it ends is read in any case: it must be the same.
         let mut from = frame.seq;
         if self.parts.tables {
-            fold.load_alerts(seq).await?;
+            let through = if fold.wants_hits() { high.hits } else { seq };
+            fold.load_alerts(through).await?;
             let missing = high.orders.min(high.dead_letters).saturating_add(1);
             from = missing.min(from).max(self.first_seq);
         }
@@ -267,17 +269,23 @@ impl Start<'_> {
             ProgressStyle::with_template("recovery {bar:40} {human_pos}/{human_len} ({eta} left)")
                 .map_err(Failure::run)?,
         );
+        let rows_max = match self.log {
+            Log::Own(_) => u64::MAX,
+            // The rest comes when there is room.
+            Log::Elsewhere(_) => self.config.recent.rows_max,
+        };
         // The store's readers run on this runtime; folding the journal is plain computation.
-        tokio::task::block_in_place(|| replay(frames, fold, checkpoint, boundary, &bar))
+        tokio::task::block_in_place(|| replay(frames, fold, checkpoint, (boundary, rows_max), &bar))
     }
 }
 
-/// Applies all frames of a reader; those received before `boundary` are told apart.
+/// Applies all frames of a reader, or those that fit into so many rows of memory; those received before
+/// `boundary` are told apart.
 fn replay(
     frames: &mut dyn Frames,
     fold: &mut Fold,
     checkpoint: Option<FrameMark>,
-    boundary: Option<Time>,
+    (boundary, rows_max): (Option<Time>, u64),
     progress: &ProgressBar,
 ) -> Result<Recovered, NotThis> {
     let mut recovered = Recovered {
@@ -312,6 +320,9 @@ fn replay(
         }
         if recovered.frames.is_multiple_of(256) {
             progress.set_position(last);
+        }
+        if met && fold.store.counts().recent_orders > rows_max {
+            break;
         }
     }
     progress.finish_and_clear();
@@ -368,7 +379,8 @@ pub(crate) async fn read_only(
     let known = store.high_water().last();
     let mut fold = Fold::new(config, Parts::whole(1), store)?;
     if let Some(mut reader) = journal_from(data, 1, known)? {
-        replay(&mut reader, &mut fold, None, None, &ProgressBar::hidden())?;
+        let all = (None, u64::MAX);
+        replay(&mut reader, &mut fold, None, all, &ProgressBar::hidden())?;
     }
     Ok(fold)
 }

@@ -11,7 +11,7 @@ use crate::config::Config;
 use crate::failure::Failure;
 
 /// Most static shares of the instruments.
-const SHARES_MAX: u32 = 1_024;
+pub(crate) const SHARES_MAX: u32 = 1_024;
 
 /// What a process can do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
@@ -111,14 +111,37 @@ impl Roles {
     }
 
     /// Name of the directory of this process's checkpoints: processes that share a data directory
-    /// must not meet there.
+    /// must not meet there, nor what one of other roles left.
     pub(crate) fn checkpoint_dir(self, share: Shard) -> String {
         const USUAL: &str = "checkpoints";
-        match (self.named, self.has(Role::Journal), self.has(Role::Engine)) {
-            (false, ..) | (true, true, true) => USUAL.to_owned(),
-            (true, true, false) => format!("{USUAL}-journal"),
-            (true, false, _) => format!("{USUAL}-engine-{}-of-{}", share.index, share.count),
+        let (journal, tables) = (self.has(Role::Journal), self.tables());
+        if !self.has(Role::Engine) {
+            return format!("{USUAL}-journal"); // others without an engine keep none
         }
+        if journal && tables && share.count == 1 {
+            return USUAL.to_owned();
+        }
+        // Those of a process with tables name hits, others do not.
+        let tables = if tables { "-tables" } else { "" };
+        let (index, count) = (share.index, share.count);
+        format!("{USUAL}-engine-{index}-of-{count}{tables}")
+    }
+
+    /// Checks that the roles can work together.
+    ///
+    /// # Errors
+    /// What to do instead.
+    pub(crate) fn check(self, share: Shard) -> Result<(), Failure> {
+        if !self.named && share.count > 1 {
+            let text = "engine.share names one share of several: name the roles of this process, with --role";
+            return Err(Failure::usage(text));
+        }
+        if self.has(Role::Gateway) && !self.tables() && !self.is_gateway_alone() {
+            let text = "the role gateway hands requests on when it is alone, and answers them beside the role recent: \
+                        give it a process of its own, or add recent";
+            return Err(Failure::usage(text));
+        }
+        Ok(())
     }
 }
 
@@ -195,6 +218,16 @@ mod tests {
             "checkpoints",
         ];
         assert_eq!(dirs, expected);
+        let half = Shard { index: 0, count: 2 };
+        let both = Roles::named(&[Role::Journal, Role::Engine]);
+        assert_eq!(both.checkpoint_dir(half), "checkpoints-engine-0-of-2");
+        assert!(both.check(half).is_ok() && everything.check(half).is_err());
+        assert!(Roles::named(&[Role::Gateway]).check(whole).is_ok());
+        assert!(
+            Roles::named(&[Role::Gateway, Role::Engine])
+                .check(whole)
+                .is_err()
+        );
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! Invariant: everything here is cheap to clone; the pipeline thread alone changes the state.
 
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tapewatch_journal::{Readers, Retention};
 use tapewatch_model::{Date, TimeSpan};
@@ -23,6 +23,10 @@ use crate::wire::ServeState;
 
 /// How long an end of day waits for what other processes do.
 const COME_WITHIN: Duration = Duration::from_secs(60);
+/// How often it says meanwhile who is away.
+const COME_SAY: Duration = Duration::from_secs(5);
+/// How long an engine may take to take a connection.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// A day that ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,6 +58,8 @@ pub(crate) struct Shared {
     pub(crate) recent_rows_max: u64,
     pub(crate) roles: Roles,
     pub(crate) peers: Peers,
+    /// Where engines in other processes are.
+    pub(crate) engines: Arc<[String]>,
     /// Last sequence number of which all hits show.
     pub(crate) hits: watch::Receiver<u64>,
     /// The last day that ended.
@@ -100,23 +106,55 @@ impl Shared {
         !*self.stopping.borrow()
     }
 
+    /// Last sequence number of which rows and hits are in the tables.
+    pub(crate) fn come(&self) -> u64 {
+        (*self.published.borrow()).min(*self.hits.borrow())
+    }
+
     /// Waits until the tables have all rows and hits up to a sequence number: history must not lack
     /// what comes later.
     async fn come_to(&self, seq: u64) -> Result<(), String> {
+        let began = Instant::now();
         for (what, mut come) in [
             ("rows", self.published.clone()),
             ("hits", self.hits.clone()),
         ] {
-            let came = tokio::time::timeout(COME_WITHIN, come.wait_for(|come| *come >= seq));
-            let came = matches!(came.await, Ok(Ok(_)));
-            if !came {
+            loop {
+                let came = come.wait_for(|come| *come >= seq);
+                let came = tokio::select! {
+                    came = tokio::time::timeout(COME_SAY, came) => matches!(came, Ok(Ok(_))),
+                    () = self.stopped() => return Err("the process stops".to_owned()),
+                };
+                if came {
+                    break;
+                }
                 let come = *come.borrow();
-                return Err(format!(
-                    "{what} have come only to sequence number {come}, the end of day is at {seq}: is an engine away?"
-                ));
+                let text = format!(
+                    "{what} have come only to sequence number {come}, the end of day is at {seq}{}",
+                    self.who_is_away().await
+                );
+                if began.elapsed() >= COME_WITHIN {
+                    return Err(text);
+                }
+                tracing::warn!("{text}; waiting");
             }
         }
         Ok(())
+    }
+
+    /// The engines that do not take a connection, for people.
+    async fn who_is_away(&self) -> String {
+        let mut away = self.peers.text().trim().replace('\n', "; ");
+        for address in self.engines.iter() {
+            let connected = tokio::net::TcpStream::connect(address);
+            if !matches!(tokio::time::timeout(LOOK, connected).await, Ok(Ok(_))) {
+                away += &format!("; no engine answers at {address}");
+            }
+        }
+        match away.trim_start_matches("; ") {
+            "" => String::new(),
+            away => format!(": {away}"),
+        }
     }
 
     /// Moves today's rows, or those up to `through_seq`, to the history, then lets go of old journal

@@ -8,7 +8,7 @@ use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 
-use tapewatch_exchange::{Event, Label, Plan, Scenario, Simulation, Tape};
+use tapewatch_exchange::{Event, Label, Pattern, Plan, Scenario, Simulation, Tape};
 use tapewatch_journal::{FsyncPolicy, Journal, Options};
 use tapewatch_model::{
     Bucket, DeadLetter, OrderBatch, OrderSource, Origin, Progress, SourceError, Time, TimeSpan,
@@ -28,6 +28,9 @@ const NAME: &str = "simulation";
 /// The rows of a simulated session, one batch after another.
 pub(crate) struct Simulated {
     simulation: Simulation,
+    /// What it was asked to play, in each of so many instruments.
+    plan: Plan,
+    instruments: u32,
     tape: Tape,
     events: Vec<Event>,
     now: Time,
@@ -38,16 +41,38 @@ pub(crate) struct Simulated {
 impl Simulated {
     /// A session that has not begun.
     pub(crate) fn new(args: &ScenarioArgs) -> Result<Self, Failure> {
-        let simulation = Simulation::new(scenario(args)?);
+        let scenario = scenario(args)?;
+        let (plan, instruments) = (scenario.plan, scenario.instruments);
+        let simulation = Simulation::new(scenario);
         let simulation = simulation.map_err(|error| Failure::usage(error.to_string()))?;
         Ok(Self {
             tape: Tape::new(simulation.accounts().clone()),
             simulation,
+            plan,
+            instruments,
             events: Vec::new(),
             now: Time::MIN,
             rows: 0,
             over: false,
         })
+    }
+
+    /// A line for each pattern of the plan that was not carried out as often as it says.
+    fn left_out(&self) -> Vec<String> {
+        let labels = self.simulation.labels();
+        let line = |pattern: Pattern| {
+            let wanted = u64::from(self.plan.count(pattern)) * u64::from(self.instruments);
+            let played = labels
+                .iter()
+                .filter(|label| label.pattern == pattern)
+                .count() as u64;
+            (played < wanted).then(|| {
+                format!(
+                    "{pattern}: {played} of {wanted} carried out; the market or the hours left no room for more"
+                )
+            })
+        };
+        Pattern::all().filter_map(line).collect()
     }
 
     /// The session as it is now.
@@ -260,6 +285,7 @@ pub(crate) fn run(args: &SimulateArgs) -> Result<(), Failure> {
     }
     out.finish()?;
     let labels = write_labels(source.simulation(), unfinished.path())?;
+    let left_out = source.left_out();
     let kept = unfinished.keep();
     fs::rename(&kept, &dir).map_err(Failure::run)?;
     let time = progress.finish();
@@ -269,6 +295,9 @@ pub(crate) fn run(args: &SimulateArgs) -> Result<(), Failure> {
         time.as_secs_f64(),
         per_second(rows, time)
     );
+    for line in left_out {
+        eprintln!("{line}");
+    }
     Ok(())
 }
 

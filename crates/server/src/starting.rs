@@ -28,7 +28,7 @@ use crate::roles::{Role, Roles};
 use crate::shared::Shared;
 use crate::sql_runtime::SqlRuntime;
 use crate::subscription::Subscribers;
-use crate::wire::{self, Follow, ServeState};
+use crate::wire::{self, Follow, JournalAt, ServeState};
 use crate::{api, clock};
 
 /// Size of a segment of the log of hits: there are few.
@@ -97,13 +97,20 @@ pub(crate) fn directories(config: &Config, roles: Roles) -> Result<(), Failure> 
 }
 
 /// A gateway that holds nothing.
-pub(crate) fn gateway(config: &Config, peers: &Peers, metrics: Metrics) -> Started {
+pub(crate) fn gateway(
+    config: &Config,
+    peers: &Peers,
+    metrics: Metrics,
+    stopping: &watch::Receiver<bool>,
+) -> Started {
     metrics.ready.set(1);
     let gateway = Gateway {
         config: config.peers.clone(),
+        tls: config.tls.clone(),
         peers: peers.clone(),
         metrics,
     };
+    gateway.watch(stopping);
     Started {
         router: gateway::router(gateway),
         work: None,
@@ -149,6 +156,10 @@ impl Starting {
             recent_rows_max: self.config.recent.rows_max,
             roles: self.roles,
             peers: self.peers,
+            engines: match parts.apart {
+                true => self.config.peers.engine.into(),
+                false => Arc::default(),
+            },
         };
         Ok(Started {
             router: api::router(shared.clone()),
@@ -178,22 +189,17 @@ impl Starting {
             first_seq: recovery.first_seq,
             next_seq: recovery.next_seq,
         };
-        let (fold, mut recovered) = start.run().await?;
+        let (mut fold, mut recovered) = start.run().await?;
         let shown = Shown::of(&fold);
+        let hits = match parts.apart {
+            true => Some(hits_log(config, recovery.next_seq, &mut fold)?),
+            false => None,
+        };
         let limits = pipeline::Limits {
             recent_rows_max: config.recent.rows_max,
             arrivals: std::mem::take(&mut recovered.arrivals),
             checkpoints: writer(checkpoints, &shown, metrics, &mut recovered)?,
-            hits: match parts.apart {
-                true => {
-                    let options = Options {
-                        segment_bytes_max: HITS_SEGMENT_BYTES,
-                        ..config.journal_options()?
-                    };
-                    Some(HitsLog::open(&config.data.join(HITS_DIR), options)?)
-                }
-                false => None,
-            },
+            hits,
         };
         let Spawned {
             pipeline,
@@ -234,7 +240,10 @@ impl Starting {
         // Another name at each start: buckets of the run before must not pass for this one's.
         let run = format!("run-{}-{:x}", std::process::id(), clock::now().nanos());
         let follow = Follow {
-            address: config.peers.journal.clone(),
+            journal: JournalAt {
+                address: config.peers.journal.clone(),
+                tls: config.tls.clone(),
+            },
             name: self.roles.name(&config.share()?),
             peers: peers.clone(),
         };
@@ -254,7 +263,7 @@ impl Starting {
         };
         let (fold, mut recovered) = start.run().await?;
         let shown = Shown::of(&fold);
-        let pipeline = wire::connect_pipeline(&follow.address, &run, peers, metrics.clone());
+        let pipeline = wire::connect_pipeline(&follow.journal, &run, peers, metrics.clone());
         let live = Arc::new(pipeline::Live::default());
         let interval = config.checkpoint.interval.nanos().unsigned_abs();
         let checkpoints = checkpoints
@@ -287,6 +296,8 @@ impl Starting {
 /// What of a fold others may look at.
 struct Shown {
     store: tapewatch_store::Store,
+    /// Whether its hits come from the log of hits.
+    wants_hits: bool,
     book: Arc<std::sync::Mutex<crate::alert_book::AlertBook>>,
 }
 
@@ -294,9 +305,23 @@ impl Shown {
     fn of(fold: &Fold) -> Self {
         Self {
             store: fold.store.clone(),
+            wants_hits: fold.wants_hits(),
             book: fold.book(),
         }
     }
+}
+
+/// Opens the log of hits; those that the tables lack show.
+fn hits_log(config: &Config, next_seq: u64, fold: &mut Fold) -> Result<HitsLog, Failure> {
+    let options = Options {
+        segment_bytes_max: HITS_SEGMENT_BYTES,
+        ..config.journal_options()?
+    };
+    let dir = config.data.join(HITS_DIR);
+    let each = |found| fold.found_elsewhere(found);
+    let log = HitsLog::open(&dir, options, next_seq.saturating_sub(1), each)?;
+    fold.hits_elsewhere(log.watermark(), Vec::new());
+    Ok(log)
 }
 
 fn writer(
@@ -307,5 +332,6 @@ fn writer(
 ) -> Result<Writer, Failure> {
     let hits = std::mem::take(&mut recovered.hits);
     let covered = recovered.checkpoint.last_seq();
-    Writer::start(dir, shown.store.clone(), metrics.clone(), hits, covered)
+    let store = (!shown.wants_hits).then(|| shown.store.clone());
+    Writer::start(dir, store, metrics.clone(), hits, covered)
 }

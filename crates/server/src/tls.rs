@@ -111,6 +111,11 @@ impl Tls {
         TlsAcceptor::from(Arc::clone(server))
     }
 
+    /// Whether clients must show a certificate.
+    pub(crate) fn demands_certificate(&self) -> bool {
+        !self.inner.config.client_ca.as_os_str().is_empty()
+    }
+
     /// Takes the files into force if they changed; whether they did.
     ///
     /// # Errors
@@ -209,7 +214,8 @@ impl Files {
             let path = &self.config.client_ca;
             let roots = Arc::new(roots("client_ca", path, &self.client_ca)?);
             let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider());
-            let verifier = verifier.build();
+            // Who shows none may only ask whether the process is well: see `port`.
+            let verifier = verifier.allow_unauthenticated().build();
             builder
                 .with_client_cert_verifier(verifier.map_err(|error| at("client_ca", path, error))?)
         };

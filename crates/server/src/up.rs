@@ -31,12 +31,18 @@ use crate::{api, clock, rules};
 const DRAIN: Duration = Duration::from_secs(10);
 /// How often it is looked at whether the session has rolled or the memory is full.
 const WATCH: Duration = Duration::from_millis(500);
+/// Before an end of day is tried again that failed, or moved nothing.
+const AGAIN: Duration = Duration::from_secs(10);
 const DAY: i64 = 86_400_000_000_000;
 
 /// Runs until SIGTERM or SIGINT.
 pub(crate) async fn run(args: &UpArgs) -> Result<(), Failure> {
     let (config, detect) = load(args)?;
+    // From here on it reloads files and never ends the process, whether anything listens or not.
+    let _hangup = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup())
+        .map_err(Failure::run)?;
     let roles = Roles::named(&args.role);
+    roles.check(config.share()?)?;
     starting::directories(&config, roles)?;
     let (stop, stopping) = watch::channel(false);
     let peers = Peers::default();
@@ -44,7 +50,7 @@ pub(crate) async fn run(args: &UpArgs) -> Result<(), Failure> {
     let doors = Doors::new(&config, &peers, &metrics)?;
     let (urls, mut server) = listen(roles, &config, &doors, &metrics, &stopping).await?;
     let started = if roles.is_gateway_alone() {
-        starting::gateway(&config, &peers, metrics)
+        starting::gateway(&config, &peers, metrics, &stopping)
     } else {
         let starting = Starting {
             config: config.clone(),
@@ -71,6 +77,7 @@ pub(crate) async fn run(args: &UpArgs) -> Result<(), Failure> {
     for url in urls {
         say(format_args!("listening on {url}"));
     }
+    let works = thread.is_some();
     let dead = wait_for_thread(thread);
     tokio::pin!(dead);
     // Whichever comes first: a signal, the server's end, or a journal that stopped.
@@ -95,9 +102,11 @@ pub(crate) async fn run(args: &UpArgs) -> Result<(), Failure> {
             drop(task.await);
         }
     }
-    match tokio::time::timeout(DRAIN, dead).await {
-        Ok(result) => result?,
-        Err(_) => return Err(Failure::run("the pipeline did not end in time")),
+    if works {
+        match tokio::time::timeout(DRAIN, dead).await {
+            Ok(result) => result?,
+            Err(_) => return Err(Failure::run("the pipeline did not end in time")),
+        }
     }
     tracing::info!("stopped");
     Ok(())
@@ -185,7 +194,8 @@ impl Work {
         if roles.has(Role::History) {
             let session = watch_session(shared.clone(), rolls_at, self.before_boundary);
             tasks.push(tokio::spawn(session));
-        } else if roles.has(Role::Recent) {
+        }
+        if roles.apart() && roles.tables() {
             tasks.push(tokio::spawn(watch_history(shared.clone())));
         }
         if let Some(rolls_at) = rolls_at {
@@ -259,13 +269,19 @@ async fn watch_session(shared: Shared, rolls_at: Option<TimeSpan>, before_bounda
         }
         let boundary = rolls_at.map(|at| last_boundary(clock::now(), at));
         let full = shared.store.counts().recent_orders >= shared.recent_rows_max;
-        if boundary > rolled || full {
-            tracing::info!(full, "the session rolls");
-            if shared.end_of_day(None).await.is_ok() {
-                rolled = boundary;
-            } else {
-                tokio::time::sleep(Duration::from_secs(10)).await;
-            }
+        if boundary <= rolled && !full {
+            continue;
+        }
+        tracing::info!(full, "the session rolls");
+        // Tables that are full take no further row: what is there must move, and not more.
+        let through = full.then(|| shared.come());
+        match shared.end_of_day(through).await {
+            Ok(_) if !full => rolled = boundary,
+            Ok(report) if report.orders.rows > 0 => {}
+            _ => tokio::select! {
+                () = shared.stopped() => return,
+                () = tokio::time::sleep(AGAIN) => {}
+            },
         }
     }
 }

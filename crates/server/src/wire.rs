@@ -19,10 +19,11 @@ use tapewatch_journal::Retention;
 use tokio_util::bytes::{BufMut as _, Bytes, BytesMut};
 use tokio_util::codec::LengthDelimitedCodec;
 
-use crate::fold::Placed;
+use crate::fold::{FrameMark, Placed};
 use crate::pipeline::{PublishError, Published};
+use crate::roles::SHARES_MAX;
 
-pub(crate) use follow::{Chunk, Follow, Followed};
+pub(crate) use follow::{Chunk, Follow, Followed, JournalAt, Place};
 pub(crate) use link::connect_pipeline;
 pub(crate) use serve::{ServeState, upgrade};
 
@@ -34,8 +35,12 @@ pub(crate) const PROTOCOL: &str = "tapewatch-wire";
 const VERSION: u16 = 1;
 /// Largest message: a frame of the journal, and some.
 const MESSAGE_BYTES_MAX: usize = 40 << 20;
-/// How long a peer may take to say hello.
+/// How long a peer may take to say hello, and another to answer it.
 const HELLO_WITHIN: Duration = Duration::from_secs(10);
+/// How often a connection says something that has nothing to say.
+const BEAT: Duration = Duration::from_secs(5);
+/// A connection on which nothing comes for so long is given up.
+const SILENCE_MAX: Duration = Duration::from_secs(15);
 
 /// What can be subscribed to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,6 +58,8 @@ pub(crate) struct Hello {
     pub(crate) first_seq: u64,
     /// The next that will be given.
     pub(crate) next_seq: u64,
+    /// The next of the log of hits.
+    pub(crate) next_hit: u64,
 }
 
 /// A message.
@@ -68,8 +75,9 @@ pub(crate) enum Message {
     Configure(String),
     Sync,
     Retain(Retention),
-    /// A share of the engines has found all hits up to a sequence number: those since it said so last.
-    Found(Shard, u64, Bytes),
+    /// A share of the engines, which has applied the journal up to this frame, has found all hits up to
+    /// a sequence number: those since it said so last.
+    Found(Shard, u64, FrameMark, Bytes),
     /// What became of a `Publish`, or the sequence number that another command gives.
     Answer(Result<Published, PublishError>),
     /// Whole frames, one after another.
@@ -77,6 +85,8 @@ pub(crate) enum Message {
     /// Whole frames of the log of hits; every hit up to this sequence number (of orders) is in it, or
     /// was sent before.
     Hits(u64, Bytes),
+    /// A peer that has nothing to say is there.
+    Beat,
 }
 
 /// The bytes between the messages.
@@ -99,6 +109,7 @@ impl Message {
     const ANSWER: u8 = 9;
     const FRAMES: u8 = 10;
     const HITS: u8 = 11;
+    const BEAT: u8 = 12;
 
     /// Its bytes, without the length.
     pub(crate) fn encode(&self) -> Bytes {
@@ -109,6 +120,7 @@ impl Message {
                 out.put_u16_le(VERSION);
                 out.put_u64_le(hello.first_seq);
                 out.put_u64_le(hello.next_seq);
+                out.put_u64_le(hello.next_hit);
             }
             Self::Subscribe(stream, from, name) => {
                 out.put_u8(Self::SUBSCRIBE);
@@ -122,6 +134,7 @@ impl Message {
                 out.put_slice(bucket);
             }
             Self::Clear => out.put_u8(Self::CLEAR),
+            Self::Beat => out.put_u8(Self::BEAT),
             Self::Configure(json) => {
                 out.put_u8(Self::CONFIGURE);
                 out.put_slice(json.as_bytes());
@@ -134,11 +147,14 @@ impl Message {
                 let age = retention.age_max.map_or(0, |age| age.as_nanos());
                 out.put_u64_le(u64::try_from(age).unwrap_or(u64::MAX));
             }
-            Self::Found(share, through, hits) => {
+            Self::Found(share, through, frame, hits) => {
                 out.put_u8(Self::FOUND);
                 out.put_u32_le(share.index);
                 out.put_u32_le(share.count);
                 out.put_u64_le(*through);
+                out.put_u64_le(frame.seq);
+                out.put_u32_le(frame.count);
+                out.put_i64_le(frame.time);
                 out.put_slice(hits);
             }
             Self::Answer(answer) => put_answer(&mut out, answer),
@@ -168,6 +184,7 @@ impl Message {
                 Ok(Self::Hello(Hello {
                     first_seq: input.u64().ok_or(short)?,
                     next_seq: input.u64().ok_or(short)?,
+                    next_hit: input.u64().ok_or(short)?,
                 }))
             }
             Self::SUBSCRIBE => {
@@ -181,6 +198,7 @@ impl Message {
             }
             Self::PUBLISH => Ok(Self::Publish(input.0)),
             Self::CLEAR => Ok(Self::Clear),
+            Self::BEAT => Ok(Self::Beat),
             Self::CONFIGURE => Ok(Self::Configure(input.text()?)),
             Self::SYNC => Ok(Self::Sync),
             Self::RETAIN => Ok(Self::Retain(Retention {
@@ -192,11 +210,16 @@ impl Message {
             })),
             Self::FOUND => {
                 let (index, count) = (input.u32().ok_or(short)?, input.u32().ok_or(short)?);
-                if index >= count {
+                if index >= count || count > SHARES_MAX {
                     return Err("a share that cannot be");
                 }
                 let through = input.u64().ok_or(short)?;
-                Ok(Self::Found(Shard { index, count }, through, input.0))
+                let frame = FrameMark {
+                    seq: input.u64().ok_or(short)?,
+                    count: input.u32().ok_or(short)?,
+                    time: input.u64().ok_or(short)?.cast_signed(),
+                };
+                Ok(Self::Found(Shard { index, count }, through, frame, input.0))
             }
             Self::ANSWER => Ok(Self::Answer(input.answer()?)),
             Self::FRAMES => Ok(Self::Frames(input.0)),

@@ -120,7 +120,8 @@ impl Store {
         }
     }
 
-    /// Commits one table's rows. Its new state is not visible to queries yet.
+    /// Commits one table's rows. Its new state is not visible to queries yet. Another process may do
+    /// the same at the same time: one of the two commits, the other reads anew what is left to move.
     async fn move_table(
         &self,
         snapshot: &Snapshot,
@@ -128,23 +129,51 @@ impl Store {
         through_seq: u64,
         stop: Stop,
     ) -> Result<(Option<Arc<History>>, TableReport), MoveError> {
-        // What a run that failed half-way committed, or what another program rewrote.
-        let history = match snapshot.history.get(table) {
-            Some(history) => Some(history::refresh(history, table).await?),
-            None => {
-                let found = history::open(&self.inner.dir, table).await?;
-                found.map(|history| History::clone(&history))
-            }
-        };
-        let mark = history.as_ref().map_or(0, |history| history.through);
-        let rows = Moving::of(snapshot, table, mark, through_seq);
-        let Some(mut report) = rows.report() else {
-            let report = TableReport {
-                through: mark,
-                ..TableReport::default()
+        let mut before = snapshot.history.get(table).clone();
+        loop {
+            // What a run that failed half-way committed, or what another program rewrote.
+            let history = match &before {
+                Some(history) => Some(history::refresh(history, table).await?),
+                None => {
+                    let found = history::open(&self.inner.dir, table).await?;
+                    found.map(|history| History::clone(&history))
+                }
             };
-            return Ok((history.map(Arc::new), report));
-        };
+            let mark = history.as_ref().map_or(0, |history| history.through);
+            let rows = Moving::of(snapshot, table, mark, through_seq);
+            let Some(report) = rows.report() else {
+                let report = TableReport {
+                    through: mark,
+                    ..TableReport::default()
+                };
+                return Ok((history.map(Arc::new), report));
+            };
+            let known = history.clone();
+            let error = match self.write_table(history, table, rows, report, stop).await {
+                Ok((history, report)) => return Ok((Some(Arc::new(history)), report)),
+                Err(error) => error,
+            };
+            let Some(now) = history::open(&self.inner.dir, table).await? else {
+                return Err(error);
+            };
+            let is_news = known.is_none_or(|known| known.through < now.through);
+            if !is_news || !error.is_of_history() {
+                return Err(error);
+            }
+            tracing::info!(table = table.name(), %error, through = now.through, "another process was first");
+            before = Some(now);
+        }
+    }
+
+    /// Writes the rows and commits them.
+    async fn write_table(
+        &self,
+        history: Option<History>,
+        table: Table,
+        rows: Moving,
+        mut report: TableReport,
+        stop: Stop,
+    ) -> Result<(History, TableReport), MoveError> {
         let history = match history {
             Some(history) => history.with_all_columns(table).await?,
             None => history::create(&self.inner.dir, table).await?,
@@ -161,7 +190,7 @@ impl Store {
             through = report.through,
             "moved to history"
         );
-        Ok((Some(Arc::new(history)), report))
+        Ok((history, report))
     }
 }
 
@@ -220,6 +249,12 @@ enum MoveError {
     #[cfg(test)]
     #[error("stopped by a test")]
     Stopped,
+}
+
+impl MoveError {
+    fn is_of_history(&self) -> bool {
+        matches!(self, Self::History(_))
+    }
 }
 
 #[cfg(not(test))]

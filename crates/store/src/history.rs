@@ -15,7 +15,7 @@ use arrow::datatypes::{
     DataType, Date32Type, Field, Int64Type, SchemaRef, TimestampNanosecondType,
 };
 use deltalake::datafile::writer::{DeltaWriter, WriterConfig};
-use deltalake::kernel::transaction::{CommitBuilder, CommitProperties};
+use deltalake::kernel::transaction::{CommitBuilder, CommitProperties, TransactionError};
 use deltalake::kernel::{Action, Add, Transaction};
 use deltalake::operations::create::CreateBuilder;
 use deltalake::protocol::{DeltaOperation, SaveMode};
@@ -298,6 +298,7 @@ impl History {
             predicate: None,
         };
         let properties = CommitProperties::default().with_application_transaction(mark);
+        let paths: Vec<PathBuf> = files.iter().map(|file| PathBuf::from(&file.path)).collect();
         let committed = CommitBuilder::from(properties)
             .with_actions(files.into_iter().map(Action::Add).collect())
             .build(
@@ -305,7 +306,18 @@ impl History {
                 self.delta.log_store(),
                 operation,
             )
-            .await?;
+            .await;
+        if let Err(DeltaTableError::Transaction { source: conflict }) = &committed
+            && matches!(conflict, TransactionError::CommitConflict(_))
+        {
+            // Another process moved these rows: no commit will ever name the files.
+            for path in paths {
+                if let Err(left) = std::fs::remove_file(self.root()?.join(path)) {
+                    tracing::warn!(%left, "a file that nobody needs could not be removed");
+                }
+            }
+        }
+        let committed = committed?;
         self.sync_commit(committed.version())?;
         let mut delta = self.delta.clone();
         delta.state = Some(committed.snapshot());

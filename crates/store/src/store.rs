@@ -364,6 +364,10 @@ impl Store {
     /// [`OpenError::Table`] names the table and what is wrong with it; the store is as it was.
     pub async fn refresh_history(&self) -> Result<bool, OpenError> {
         let dir = &self.inner.dir;
+        // An end of day of this process takes all of it in by itself.
+        let Ok(_running) = self.inner.end_of_day.try_lock() else {
+            return Ok(false);
+        };
         let before = self.snapshot().history;
         let mut histories = Histories::default();
         let mut news = false;

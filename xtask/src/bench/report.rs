@@ -123,7 +123,7 @@ pub(super) fn page(workspace: &Workspace, what: &str, rows: &[Row]) -> String {
 }
 
 /// Machine, versions and date.
-fn setting(workspace: &Workspace) -> String {
+pub(super) fn setting(workspace: &Workspace) -> String {
     let said = |program: &str, arguments: &[&str]| {
         let mut command = process::program_in(program, &workspace.root);
         process::answer(command.args(arguments)).unwrap_or_else(|| "unknown".to_owned())

@@ -110,8 +110,8 @@ pub(super) const REFUSALS: &[(&[&str], &str)] = &[
         "config.data is set, but the chart sets it for each pod; remove it from config",
     ),
     (
-        &["config.history.dir=/data"],
-        "config.history.dir is set, but the chart sets it",
+        &["config.history.listen=0.0.0.0:1"],
+        "config.history.listen is set, but the chart sets it",
     ),
     (
         &["config.peers.journal=x:5011"],

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use serde_json::Value;
 use tapewatch_detect::{DetectConfig, Engine, Shard};
-use tapewatch_exchange::{Abuse, Label, Pattern, Plan, Scenario, Simulation, Tape};
+use tapewatch_exchange::{Abuse, Label, Pattern, Plan, Scenario, Simulation, Tape, order_number};
 use tapewatch_model::{Hit, OrderBatch, Price, TimeSpan};
 
 use crate::Outcome;
@@ -170,7 +170,7 @@ fn truth(simulation: &Simulation, label: &Label, day: u16) -> Truth {
         orders: label
             .orders
             .iter()
-            .map(|order| order.0.to_string())
+            .map(|&order| order_number(order).to_string())
             .collect(),
         variation: label.variation.clone(),
         day,

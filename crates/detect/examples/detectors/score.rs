@@ -91,12 +91,17 @@ pub(crate) fn per_million(rows: u64, hits: &[Hit]) -> PerMillion {
     PerMillion { rows, alerts }
 }
 
-/// The scores of all detectors; says each alert and each miss of the one named.
-pub(crate) fn scores(days: &Days, hits: &[Hit], verbose: Option<&str>) -> Vec<Score> {
+/// The scores of all detectors; says each alert and each miss of those named.
+pub(crate) fn scores(days: &Days, hits: &[Hit], verbose: &[String]) -> Vec<Score> {
     let alerts = alerts(days, hits);
     let of = |info: &tapewatch_detect::DetectorInfo| {
         let alerts = alerts.iter().filter(|alert| alert.detector == info.id);
-        score(info.id, alerts, days, verbose == Some(info.id))
+        score(
+            info.id,
+            alerts,
+            days,
+            verbose.iter().any(|named| named == info.id),
+        )
     };
     detectors().map(of).collect()
 }

@@ -13,11 +13,12 @@ pub(crate) const REGISTRATION: Registration = registration::<Pressing<Params>>()
 pressing! {
     placed_within = "10s",
     cancel_within = "1500ms",
-    together = "500ms",
+    together = "250ms",
     stood = "3s",
     multiple = "4",
-    size_multiple = "30",
+    size_multiple = "28",
     levels = "1",
+    level_share = "1",
 }
 
 impl Kind for Params {

@@ -15,8 +15,9 @@ use tapewatch_model::{Decimal, EventType, EventTypes, Quantity, Side, TimeSpan};
 use crate::detector::{DetectorInfo, Finding, NOBODY, Need, Registration};
 use crate::entities::{Entities, key};
 use crate::fills::{amount, done, measure, sign};
+use crate::market::volatility;
 use crate::params::{ParamSet as _, Profiles, at_least, params, ratio};
-use crate::reference::News;
+use crate::reference::{News, between};
 use crate::step::{Found, Step, finding};
 use crate::watch::{Watch, registration};
 
@@ -43,17 +44,18 @@ params! {
         /// How long after that the news may come into the calendar.
         late: TimeSpan = "1d",
         /// The price moved by at least so many times its volatility over the window before the news.
-        times_usual: Decimal = "1.5",
+        times_usual: Decimal = "2",
         /// And by at least this share of it.
         move_share: Decimal = "0.01",
-        /// The net change of position is at least this share of all that was bought and sold.
-        one_way: Decimal = "0.35",
+        /// The net change of position is at least this share of all that was bought and sold in the stretch
+        /// in which it came about.
+        one_way: Decimal = "0.9",
         /// The net change of position is at least so many times the usual one of a period.
         deviations: Decimal = "3",
         /// The instrument has been seen for so many periods before.
         least_periods: u64 = "5",
         /// The gain is at least so much, in price times quantity.
-        gain: Quantity = "1000",
+        gain: Quantity = "3000",
     }
 }
 
@@ -140,33 +142,6 @@ impl Owner {
         }
         squares.checked_div(count)?.checked_isqrt()
     }
-}
-
-/// The volatility of prices over their time without jumps, by which earlier news and closed nights say
-/// nothing: the root of 1.42 times the sum of the squared middle ones of any three moves in a row.
-/// `None` where there are no three, or nothing but jumps. Andersen, Dobrev, Schaumburg: Jump-robust
-/// volatility estimation, 2012.
-fn volatility(mut prices: impl Iterator<Item = i64>) -> Option<i128> {
-    let mut last = prices.next()?;
-    let mut moves = prices.map(|price| {
-        let from = std::mem::replace(&mut last, price);
-        i128::from(price.abs_diff(from))
-    });
-    let (mut a, mut b) = (moves.next()?, moves.next()?);
-    let mut squares = 0_i128;
-    for c in moves {
-        let middle = a.max(b).min(a.min(b).max(c));
-        squares = squares.saturating_add(middle.saturating_mul(middle));
-        (a, b) = (b, c);
-    }
-    let usual = (squares.saturating_mul(142) / 100).checked_isqrt();
-    usual.filter(|usual| *usual > 0)
-}
-
-/// Whether news lies behind one time and not behind another.
-fn between(news: &[News], from: i64, to: i64) -> bool {
-    let at = news.partition_point(|news| news.time.nanos() <= from);
-    news.get(at).is_some_and(|news| news.time.nanos() <= to)
 }
 
 impl Params {
@@ -303,17 +278,20 @@ impl Instrument {
         let (time, long) = (moved.news.time.nanos(), params.window.nanos());
         let from = time.saturating_sub(long);
         let within = |change: &&Change| change.first >= from && change.last < time;
-        let changes = || owner.changes.iter().filter(within);
-        let net: i128 = changes().map(|change| i128::from(change.net)).sum();
-        let gross: i128 = changes().map(|change| i128::from(change.gross)).sum();
-        let paid: i128 = changes().map(|change| change.paid).sum();
-        let worth = net.saturating_mul(moved.after2.into()) / 2;
-        let gain = amount(worth.saturating_sub(paid));
-        if net.signum() != i128::from(moved.moved2.signum()) || gain < Decimal::from(params.gain) {
-            return None;
+        let sign = i128::from(moved.moved2.signum());
+        // What he did the other way before he began is no part of it: of the stretches that end with the
+        // news, in which he traded one way, the one with the largest position.
+        let (mut all, mut most) = (Stretch::default(), Stretch::default());
+        for change in owner.changes.iter().rev().filter(within) {
+            all.add(change);
+            let one_way = at_least(all.net * sign, params.one_way, all.gross);
+            if one_way && all.net * sign > most.net * sign {
+                most = all;
+            }
         }
-        let one_way = ratio(net.saturating_abs(), gross.max(1));
-        if one_way < params.one_way {
+        let worth = most.net.saturating_mul(moved.after2.into()) / 2;
+        let gain = amount(worth.saturating_sub(most.paid));
+        if most.net == 0 || gain < Decimal::from(params.gain) {
             return None;
         }
         let period = from.div_euclid(long);
@@ -322,25 +300,44 @@ impl Instrument {
             return None;
         }
         let usual = owner.usual(period);
-        let deviations = usual.map(|usual| ratio(net.saturating_abs(), usual.max(lot)));
+        let deviations = usual.map(|usual| ratio(most.net.saturating_abs(), usual.max(lot)));
         let far = deviations.is_none_or(|times| times >= params.deviations);
+        let part = |change: &&Change| within(change) && change.first >= most.first;
+        let changes = owner.changes.iter().filter(part);
         far.then(|| Judged {
-            net,
+            most,
             gain,
-            one_way,
             deviations,
-            seqs: changes()
+            seqs: changes
                 .flat_map(|change| [change.seqs.0, change.seqs.1])
                 .collect(),
         })
     }
 }
 
+/// Changes that end with the news.
+#[derive(Debug, Clone, Copy, Default)]
+struct Stretch {
+    first: i64,
+    net: i128,
+    gross: i128,
+    paid: i128,
+}
+
+impl Stretch {
+    /// Takes the change before them in.
+    fn add(&mut self, change: &Change) {
+        self.first = change.first;
+        self.net += i128::from(change.net);
+        self.gross += i128::from(change.gross);
+        self.paid = self.paid.saturating_add(change.paid);
+    }
+}
+
 /// What an owner did before news.
 struct Judged {
-    net: i128,
+    most: Stretch,
     gain: Decimal,
-    one_way: Decimal,
     /// `None` of a first trade.
     deviations: Option<Decimal>,
     seqs: Vec<u64>,
@@ -355,13 +352,14 @@ fn say(
 ) -> Finding {
     let share = ratio(moved.moved2.into(), moved.before2.saturating_abs().into());
     let times = moved.times.unwrap_or_default();
+    let one_way = ratio(judged.most.net.saturating_abs(), judged.most.gross.max(1));
     let measures = vec![
         measure(
             "deviations",
             judged.deviations.unwrap_or_default(),
             params.deviations,
         ),
-        measure("one_way", judged.one_way, params.one_way),
+        measure("one_way", one_way, params.one_way),
         measure("gain", judged.gain, Decimal::from(params.gain)),
         measure("move_share", share, params.move_share),
         measure("times_usual", times, params.times_usual),
@@ -373,18 +371,17 @@ fn say(
         ),
         None => "and had not traded in it before".to_owned(),
     };
-    let bought = judged.net > 0;
+    let bought = judged.most.net > 0;
     let text = format!(
-        "Before news: {owner} {done} {net} of {sym} within {window} before {headline:?} of {time}, \
+        "Before news: {owner} {done} {net} of {sym} in the {stretch} before {headline:?} of {time}, \
          {one_way} of all that it traded (at least {most}), {past}; the price then moved by {share} of it (at least {least}), {times} times its \
          volatility before (at least {usual}, where that is known), a gain of {gain} (at least \
          {enough}).",
         owner = step.names().owner(owner),
         done = done(if bought { Side::Buy } else { Side::Sell }),
-        net = Decimal::from_quantity_units(judged.net.saturating_abs()),
+        net = Decimal::from_quantity_units(judged.most.net.saturating_abs()),
         sym = step.sym_name(),
-        window = params.window,
-        one_way = judged.one_way,
+        stretch = TimeSpan::from_nanos(moved.news.time.nanos().saturating_sub(judged.most.first)),
         most = params.one_way,
         headline = moved.news.headline,
         time = moved.news.time,
@@ -415,11 +412,10 @@ fn tell(
         return;
     };
     let names = step.names();
-    let lot = step.lot().max(1);
     let mut judged = Vec::new();
     for (number, owner) in &at.owners {
         let params = params.of_owner(step, *number);
-        if let Some(one) = at.judge(owner, &moved, params, lot.into()) {
+        if let Some(one) = at.judge(owner, &moved, params, step.lot().max(1).into()) {
             judged.push((names.owner(*number), *number, params, one));
         }
     }
@@ -436,22 +432,24 @@ impl Watch for BeforeNews {
 
     const INFO: DetectorInfo = DetectorInfo {
         id: "before_news",
-        version: 2,
+        version: 3,
         title: "A position out of line with the owner's past, taken before news that moved the price",
         rule: "At the first row of a second of an instrument that is at least horizon after an item of \
             the news calendar on it, and once for each time in it: from the last minute before the \
             news to the last one within horizon the middle (where there is none, the last price) moved \
-            by at least move_share and times_usual times its volatility in the window before the news (over moves of five \
-            minutes, and without jumps: the root of 1.42 times the sum of the squared middle ones of any \
-            three in a row; unknown where there are fewer). An owner's executions in the window \
-            before the news come to a net change of position in the direction of that move; it is at \
-            least one_way of all that he bought and sold; it is at least deviations times the usual one (the root of the mean square of his net changes in the \
+            by at least move_share and times_usual times its volatility in the window before the news (1.4826 times the \
+            median of the moves over five minutes, times the root of their number; unknown where there \
+            are fewer than three, or most are none). An owner's executions in some stretch within the \
+            window, which ends with the news, come to a net change of position in the direction of that \
+            move that is at least one_way of all that he bought and sold in it; of such stretches that \
+            with the largest change counts. It is at least deviations times the usual one (the root of the mean square of his net changes in the \
             periods of that length before the window in which he traded, at most 20, and at least a \
             lot), or he did not trade in any of them; it gained at least gain by the price at the \
             horizon; and the instrument has been seen for least_periods before the window. An item may \
             come into the calendar up to late after it could be judged; one that came after its time \
-            does not see trades of its own five minutes by the clock. False positives: one who acts on public rumours; a \
-            fund that builds a position by plan.",
+            does not see trades of its own five minutes by the clock. False positives: one who acts on \
+            public rumours; a fund that builds a position by plan; one who is often large within a period \
+            and flat at its end.",
         source: "EU 596/2014 articles 7, 8 and 16; US SEC Rule 10b-5",
         params: Params::PARAMS,
         needs: &[Need::Trader, Need::News],

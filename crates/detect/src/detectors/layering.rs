@@ -14,11 +14,12 @@ pub(crate) const REGISTRATION: Registration = registration::<Pressing<Params>>()
 pressing! {
     placed_within = "5s",
     cancel_within = "2s",
-    together = "10s",
+    together = "1s",
     stood = "1s",
     multiple = "5",
     size_multiple = "10",
     levels = "3",
+    level_share = "0.6",
 }
 
 impl Kind for Params {

@@ -25,6 +25,9 @@ params! {
         burst: TimeSpan = "5s",
         /// The trader's aggressive volume is at least this share of the burst's.
         volume_share: Decimal = "0.4",
+        /// And at least this share of all that traded in follow_within before the burst: who is a small part
+        /// of what goes on anyway sets nothing off.
+        before_share: Decimal = "0.1",
         /// And at least so many times the usual order of the instrument.
         size_multiple: Decimal = "17",
         /// What is usual is known when so many orders came in.
@@ -32,7 +35,7 @@ params! {
         /// The price moves in it by at least so many times the usual move over such a time.
         times_usual: Decimal = "4",
         /// And by at least this share of the price.
-        move_share: Decimal = "0.0002",
+        move_share: Decimal = "0.00015",
         /// How long after the burst others follow.
         follow_within: TimeSpan = "30s",
         /// Their aggressive volume on the side is at least so many times the trader's.
@@ -43,7 +46,7 @@ params! {
         reversed_share: Decimal = "0.8",
         /// What he put into the book meanwhile, in the last 10 to 20 seconds, is on one side at least less
         /// than this share of that: who quotes both sides gives back what he took by quoting.
-        quoted_share: Decimal = "0.25",
+        quoted_share: Decimal = "0.1",
     }
 }
 
@@ -129,11 +132,11 @@ impl Trader {
         let Some(first) = self.recent.first() else {
             return;
         };
-        if self
-            .burst
-            .as_ref()
-            .is_some_and(|burst| burst.out.volume > 0)
-        {
+        let own = *self.recent.total();
+        // What he had waiting may trade meanwhile: only a larger burst takes the place of one that is
+        // being given away.
+        let larger = |burst: &Burst| burst.out.volume == 0 || own.volume > burst.own.volume;
+        if !self.burst.as_ref().is_none_or(larger) {
             return;
         }
         // From the first to the last execution, or from middle to middle: what one order does is in
@@ -149,7 +152,6 @@ impl Trader {
             return;
         }
         let volume = step.market.prints().between(first.time, step.time).volume;
-        let own = *self.recent.total();
         let usual = step.market.sizes().usual(params.least_orders);
         let usual = i128::from(usual.unwrap_or_default());
         if !at_least(own.volume, params.size_multiple, usual) {
@@ -157,6 +159,11 @@ impl Trader {
         }
         let volume = volume.max(own.volume);
         if !at_least(own.volume, params.volume_share, volume) {
+            return;
+        }
+        let before = first.time.saturating_sub(params.follow_within.nanos());
+        let before = step.market.prints().between(before, first.time - 1).volume;
+        if !at_least(own.volume, params.before_share, before) {
             return;
         }
         let moves = step.market.pulse().moves_before(first.time);
@@ -273,11 +280,12 @@ impl Watch for MomentumIgnition {
 
     const INFO: DetectorInfo = DetectorInfo {
         id: "momentum_ignition",
-        version: 2,
+        version: 3,
         title: "A burst sets the price off, others follow, the position is given to them",
         rule: "A burst: within burst, one trader's orders that came in made at least volume_share of \
-            the volume since the first of them and at least size_multiple times the usual order (the \
-            median, where least_orders are known), and the price (from the first execution to the last, \
+            the volume since the first of them, at least before_share of all that traded in follow_within \
+            before it, and at least size_multiple times the usual order (the median, where least_orders \
+            are known), and the price (from the first execution to the last, \
             or the middle) moved their way by at least move_share and times_usual times the usual move \
             over that time, as the quarter of an hour before moved (where a minute of it is known). At \
             an execution of his on the other side at most reverse_within after it: of the most that he \

@@ -155,6 +155,25 @@ fn squares(before: Option<&Entry>, mid2: i64, called: bool) -> i128 {
     before.squares.saturating_add(step * step)
 }
 
+/// The volatility of prices over their time: what the median of their moves stands for (1.4826 of it is a
+/// standard deviation), so that neither earlier news nor wild hours nor closed nights say anything. `None`
+/// where there are no three moves, or most of them are none.
+pub(crate) fn volatility(mut prices: impl Iterator<Item = i64>) -> Option<i128> {
+    let mut last = prices.next()?;
+    let moves = prices.map(|price| price.abs_diff(std::mem::replace(&mut last, price)));
+    let mut moves: Vec<u64> = moves.collect();
+    let count = moves.len();
+    if count < 3 {
+        return None;
+    }
+    let (_, median, _) = moves.select_nth_unstable(count / 2);
+    let squared = i128::from(*median).saturating_pow(2);
+    let variance = squared.saturating_mul(count as i128).saturating_mul(2_198) / 1_000;
+    variance
+        .checked_isqrt()
+        .filter(|volatility| *volatility > 0)
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
@@ -194,5 +213,14 @@ mod tests {
         pulse.take(101 * SECOND, 1_004, EventType::New, false);
         assert_eq!(pulse.moves_before(102 * SECOND).unwrap().squares, 16);
         assert_eq!(pulse.mid2_before(6 * SECOND), Some(50));
+    }
+
+    #[test]
+    fn volatility_is_that_of_the_middle_move() {
+        // Moves of 1, 2, 40, 1, 1: the middle one is 1, 1.4826 of it is 3.315 over five.
+        let of = |prices: &[i64]| volatility(prices.iter().map(|price| price * 1_000));
+        assert_eq!(of(&[100, 101, 103, 63, 64, 63]), Some(3_315));
+        assert_eq!(of(&[100, 101, 103]), None, "two moves");
+        assert_eq!(of(&[100, 100, 100, 140, 140]), None, "most are none");
     }
 }

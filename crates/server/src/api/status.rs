@@ -12,6 +12,7 @@ use crate::clock;
 use crate::fold::lock;
 use crate::in_force::InForce;
 use crate::jobs::Job;
+use crate::roles::Role;
 use crate::shared::Shared;
 
 /// How the process stands.
@@ -79,6 +80,10 @@ pub(crate) async fn end_of_day(
 ) -> Result<Json<EndOfDayAnswer>, ApiError> {
     if !shared.is_ready() {
         return Err(ApiError::not_ready());
+    }
+    if !shared.roles.has(Role::History) {
+        let text = "this process does not write the history: ask the role history, or the gateway";
+        return Err(ApiError::misdirected(text));
     }
     let report = shared.end_of_day(None).await.map_err(ApiError::internal)?;
     shared.day_ended(clock::now().date());

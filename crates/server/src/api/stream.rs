@@ -23,6 +23,8 @@ const FRAME_ROWS_MAX: usize = 1_000;
 const STREAMS_MAX: i64 = 64;
 /// A reader that takes nothing for this long is let go.
 const SEND_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a reader may take to hear that the process stops.
+const FAREWELL: Duration = Duration::from_secs(1);
 /// Rows that come within this time go in one frame.
 const GATHER: Duration = Duration::from_millis(25);
 
@@ -81,7 +83,14 @@ pub(crate) async fn stream(
         .max_message_size(4_096)
         .on_upgrade(async move |mut socket| {
             shared.metrics.streams.inc();
-            streamer.run(&shared, &mut socket).await;
+            tokio::select! {
+                () = streamer.run(&shared, &mut socket) => {}
+                // A reader that takes nothing must not hold a process that stops.
+                () = async {
+                    shared.stopped().await;
+                    tokio::time::sleep(FAREWELL).await;
+                } => {}
+            }
             shared.metrics.streams.dec();
         }))
 }

@@ -49,7 +49,8 @@ pub(crate) struct Writer {
 /// The thread's side.
 struct Worker {
     dir: PathBuf,
-    store: Store,
+    /// `None` when hits need not be saved: they are in the log of hits.
+    store: Option<Store>,
     metrics: Metrics,
     written: Arc<AtomicU64>,
     hits: Vec<HitsFile>,
@@ -62,7 +63,7 @@ impl Writer {
     /// `covered`.
     pub(crate) fn start(
         dir: PathBuf,
-        store: Store,
+        store: Option<Store>,
         metrics: Metrics,
         hits: Vec<HitsFile>,
         covered: u64,
@@ -173,7 +174,10 @@ impl Worker {
 
     /// Writes the hits since the last checkpoint; up to where the history has them.
     fn write_hits(&mut self, through: u64) -> Result<u64, String> {
-        let past = self.store.high_water().hits;
+        let Some(store) = &self.store else {
+            return Ok(0);
+        };
+        let past = store.high_water().hits;
         self.hits.retain(|file| file.through > past);
         if self.hits.len() >= HITS_FILES_MAX {
             self.hits.clear();
@@ -188,8 +192,7 @@ impl Worker {
             rows: 0,
         };
         let part = self.dir.join("hits.part");
-        file.rows = self
-            .store
+        file.rows = store
             .save_hits(&part, file.after, through)
             .map_err(|error| error.to_string())?;
         if file.rows > 0 {

@@ -21,7 +21,7 @@ use crate::failure::Failure;
 use crate::metrics::Metrics;
 use crate::peers::Peers;
 use crate::up;
-use crate::wire::{self, Chunk, Follow, Stream};
+use crate::wire::{self, Chunk, Follow, JournalAt, Place, Stream};
 
 /// Not counted: connections are made, files are created.
 const WARM_UP: Duration = Duration::from_secs(1);
@@ -114,11 +114,11 @@ async fn journal(args: &WireArgs) -> Result<f64, Failure> {
     for number in 0..args.subscribers.max(1) {
         let (sender, inbox) = mpsc::channel(4);
         let follow = Follow {
-            address: address.clone(),
+            journal: JournalAt::plain(&address),
             name: format!("measure-{number}"),
             peers: Peers::default(),
         };
-        follow.start(Stream::Journal, 1, sender);
+        follow.start(Stream::Journal, Place::at(1), sender);
         inboxes.push(inbox);
     }
     let mut first = inboxes.remove(0);
@@ -259,7 +259,12 @@ fn bare_publisher(args: &WirePartArgs) -> Result<(), Failure> {
 
 async fn publisher(args: &WirePartArgs) -> Result<(), Failure> {
     let metrics = Metrics::new().map_err(Failure::run)?;
-    let pipeline = wire::connect_pipeline(&args.to, "measure", &Peers::default(), metrics);
+    let pipeline = wire::connect_pipeline(
+        &JournalAt::plain(&args.to),
+        "measure",
+        &Peers::default(),
+        metrics,
+    );
     let buckets = buckets(args.rows)?;
     let forever = buckets.iter().cycle().cloned();
     let mut published = futures::stream::iter(forever)

@@ -142,7 +142,7 @@ impl Worker {
                 drop(reply.send(self.sync()));
                 0
             }
-            Command::Found(share, through, hits, reply) => {
+            Command::Found(share, through, _, hits, reply) => {
                 let found = self.found(share, through, hits);
                 if let Err(error) = &found {
                     tracing::error!(%error, "hits were not taken; they are sent again");
@@ -196,8 +196,19 @@ impl Worker {
             let text = "this process takes no hits: name its roles, with --role journal,…";
             return Err(PublishError::Invalid(text.to_owned()));
         };
+        let refused = |error: &dyn std::fmt::Display| PublishError::Refused(error.to_string());
+        let last = self.journal.durable_seq();
+        if through > last {
+            return Err(refused(&format_args!(
+                "share {}/{} has come to sequence number {through}, and the journal goes only to {last}: it is another \
+                 journal, or has lost rows; start the engine again",
+                share.index, share.count
+            )));
+        }
+        log.check_room(hits.len())
+            .map_err(|error| refused(&error))?;
         let new = log.found(share, through, hits);
-        let new = new.map_err(|error| PublishError::Refused(error.to_string()))?;
+        let new = new.map_err(|error| refused(&error))?;
         self.fold.hits_elsewhere(log.watermark(), new);
         self.hits_through.send_replace(self.fold.hits_through());
         Ok(())

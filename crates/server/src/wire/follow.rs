@@ -1,31 +1,35 @@
 //! The reader's side of a subscription: everything from a sequence number on, from disk and then
 //! live, through any number of broken connections.
 //!
-//! Invariant: what comes out has no gap and no repeat. What does not follow on what came before ends
-//! it with the reason.
+//! Invariant: what comes out has no gap and no repeat. Each connection begins with the last frame that
+//! came before it, which must be the same: a log that lost rows, or another, ends it with the reason.
 
 use std::time::Duration;
 
 use futures::{SinkExt as _, StreamExt as _};
 use tapewatch_journal::{FrameRef, decode_frame};
-use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::sync::mpsc;
 use tokio_util::bytes::Bytes;
 use tokio_util::codec::{Framed, LengthDelimitedCodec};
 
-use super::{HELLO_WITHIN, Hello, Message, PATH, PROTOCOL, Stream, framing};
+use super::{HELLO_WITHIN, Hello, Message, PATH, PROTOCOL, SILENCE_MAX, Stream, framing};
+use crate::dial::dial;
 use crate::failure::Failure;
+use crate::fold::FrameMark;
 use crate::peers::Peers;
+use crate::pipeline::PublishError;
+use crate::port::Duplex;
 use crate::recovery::Frames;
+use crate::tls::TlsConfig;
 
 /// Longest answer to the upgrade.
 const HEAD_BYTES_MAX: usize = 8 << 10;
-/// A connection on which nothing comes for so long is given up: the server says something every
-/// second.
-const SILENCE_MAX: Duration = Duration::from_secs(15);
+/// What is read of the reason of a refusal, and how long it is waited for.
+const REASON_BYTES_MAX: usize = 1 << 10;
+const REASON_WITHIN: Duration = Duration::from_secs(1);
 
-pub(super) type Connection = Framed<BufReader<TcpStream>, LengthDelimitedCodec>;
+pub(super) type Connection = Framed<BufReader<Box<dyn Duplex>>, LengthDelimitedCodec>;
 
 /// What a subscription brings.
 #[derive(Debug)]
@@ -38,11 +42,34 @@ pub(crate) enum Chunk {
     Failed(String),
 }
 
+/// Where the role `journal` is.
+#[derive(Clone)]
+pub(crate) struct JournalAt {
+    /// `host:port`.
+    pub(crate) address: String,
+    /// With an authority in it TLS is spoken.
+    pub(crate) tls: TlsConfig,
+}
+
+impl JournalAt {
+    /// At an address, in plain text.
+    pub(crate) fn plain(address: &str) -> Self {
+        Self {
+            address: address.to_owned(),
+            tls: TlsConfig::default(),
+        }
+    }
+
+    /// What to call it.
+    pub(crate) fn peer(&self) -> String {
+        format!("journal at {}", self.address)
+    }
+}
+
 /// Where to subscribe, and as whom.
 #[derive(Clone)]
 pub(crate) struct Follow {
-    /// `host:port` of the role `journal`.
-    pub(crate) address: String,
+    pub(crate) journal: JournalAt,
     /// Shown there, with how far it lags.
     pub(crate) name: String,
     pub(crate) peers: Peers,
@@ -52,9 +79,9 @@ impl Follow {
     /// What the journal holds; waits until it answers.
     pub(crate) async fn hello(&self) -> Hello {
         loop {
-            match dial(&self.address).await {
+            match open(&self.journal).await {
                 Ok((hello, _)) => {
-                    self.peers.back(&self.peer());
+                    self.peers.back(&self.journal.peer());
                     return hello;
                 }
                 Err(why) => self.pause(&why).await,
@@ -62,13 +89,12 @@ impl Follow {
         }
     }
 
-    /// Subscribes from `from` on; ends when `inbox` does.
-    pub(crate) fn start(&self, stream: Stream, from: u64, inbox: mpsc::Sender<Chunk>) {
+    /// Subscribes from `place` on; ends when `inbox` does.
+    pub(crate) fn start(&self, stream: Stream, mut place: Place, inbox: mpsc::Sender<Chunk>) {
         let follow = self.clone();
         tokio::spawn(async move {
-            let mut next = from;
             while !inbox.is_closed() {
-                match follow.once(stream, &mut next, &inbox).await {
+                match follow.once(stream, &mut place, &inbox).await {
                     Ok(()) => return,
                     Err(Broken::Connection(why)) => follow.pause(&why).await,
                     Err(Broken::ForGood(why)) => {
@@ -81,34 +107,28 @@ impl Follow {
         });
     }
 
-    fn peer(&self) -> String {
-        format!("journal at {}", self.address)
-    }
-
     async fn pause(&self, why: &str) {
-        tokio::time::sleep(self.peers.away(&self.peer(), why)).await;
+        tokio::time::sleep(self.peers.away(&self.journal.peer(), why)).await;
     }
 
-    /// One connection; `next` is the number that is wanted next.
+    /// One connection.
     async fn once(
         &self,
         stream: Stream,
-        next: &mut u64,
+        place: &mut Place,
         inbox: &mpsc::Sender<Chunk>,
     ) -> Result<(), Broken> {
-        let (hello, mut connection) = dial(&self.address).await.map_err(Broken::Connection)?;
-        if stream == Stream::Journal && *next > hello.next_seq {
-            return Err(Broken::ForGood(format!(
-                "{} goes only to sequence number {}, and this process has come to {}: it is another journal, or has \
-                 lost rows; start this process again",
-                self.peer(),
-                hello.next_seq.saturating_sub(1),
-                *next - 1
-            )));
+        let (hello, mut connection) = open(&self.journal).await.map_err(Broken::Connection)?;
+        let end = match stream {
+            Stream::Journal => hello.next_seq,
+            Stream::Hits => hello.next_hit,
+        };
+        if place.next > end {
+            return Err(self.lost(place));
         }
-        let subscribe = Message::Subscribe(stream, *next, self.name.clone());
+        let subscribe = Message::Subscribe(stream, place.begin(), self.name.clone());
         send(&mut connection, subscribe).await?;
-        self.peers.back(&self.peer());
+        self.peers.back(&self.journal.peer());
         loop {
             let message = tokio::select! {
                 message = receive(&mut connection) => message?,
@@ -118,13 +138,10 @@ impl Follow {
                 }
             };
             let chunk = match message {
-                Message::Frames(frames) => {
-                    count(&frames, next)?;
-                    Chunk::Frames(frames)
-                }
-                Message::Hits(through, frames) => {
-                    count(&frames, next)?;
-                    Chunk::Hits(through, frames)
+                Message::Frames(frames) => Chunk::Frames(self.check(frames, place)?),
+                Message::Hits(through, frames) => Chunk::Hits(through, self.check(frames, place)?),
+                Message::Answer(Err(PublishError::Refused(why))) => {
+                    return Err(Broken::Connection(why));
                 }
                 Message::Answer(Err(error)) => return Err(Broken::ForGood(error.to_string())),
                 _ => return Err(Broken::Connection("an unexpected message".to_owned())),
@@ -133,6 +150,81 @@ impl Follow {
                 return Ok(());
             }
         }
+    }
+
+    /// Checks that frames follow on each other, and on what came before; those that are new.
+    fn check(&self, frames: Bytes, place: &mut Place) -> Result<Bytes, Broken> {
+        let (mut at, mut begin) = (0, 0);
+        while let Some(rest) = frames.get(at..).filter(|rest| !rest.is_empty()) {
+            let frame = decode_frame(rest).map_err(str::to_owned)?;
+            let frame = frame.ok_or_else(|| "a frame that is cut".to_owned())?;
+            at += frame.bytes.len();
+            let mark = FrameMark::of(&frame);
+            match place.due.take() {
+                Some(due) if due == mark => begin = at,
+                Some(_) => return Err(self.lost(place)),
+                // The first one holds the number that was asked for; 0 asks for whatever is there.
+                None if (place.next != 0 && mark.seq > place.next)
+                    || mark.last_seq() < place.next =>
+                {
+                    let (came, next) = (mark.seq, place.next);
+                    let why = format!("sequence number {came} came where {next} was due");
+                    return Err(Broken::Connection(why));
+                }
+                None => place.pass(mark),
+            }
+        }
+        Ok(frames.slice(begin..))
+    }
+
+    fn lost(&self, place: &Place) -> Broken {
+        Broken::ForGood(format!(
+            "{} has other rows than this process has seen, which has come to {} of its log: it is another one, or \
+             has lost rows; start this process again",
+            self.journal.peer(),
+            place.next.saturating_sub(1)
+        ))
+    }
+}
+
+/// How far a subscriber of a log has come.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Place {
+    /// The number that is wanted next; 0: whatever is there first.
+    next: u64,
+    /// The frame before it.
+    last: Option<FrameMark>,
+    /// That frame, until a connection has shown that it is still there.
+    due: Option<FrameMark>,
+}
+
+impl Place {
+    /// At a sequence number, whatever comes before.
+    pub(crate) fn at(next: u64) -> Self {
+        Self {
+            next,
+            last: None,
+            due: None,
+        }
+    }
+
+    /// Behind a frame.
+    pub(crate) fn behind(frame: FrameMark) -> Self {
+        Self {
+            last: (frame.count > 0).then_some(frame),
+            ..Self::at(frame.last_seq() + 1)
+        }
+    }
+
+    /// Where a connection begins.
+    fn begin(&mut self) -> u64 {
+        self.due = self.last;
+        self.last.map_or(self.next, |last| last.seq)
+    }
+
+    fn pass(&mut self, frame: FrameMark) {
+        self.next = frame.last_seq() + 1;
+        self.last = Some(frame);
     }
 }
 
@@ -147,26 +239,6 @@ impl From<String> for Broken {
     fn from(why: String) -> Self {
         Self::Connection(why)
     }
-}
-
-/// Checks that frames follow on each other, and on what came before.
-fn count(frames: &[u8], next: &mut u64) -> Result<(), Broken> {
-    let mut rest = frames;
-    while !rest.is_empty() {
-        let frame = decode_frame(rest).map_err(str::to_owned)?;
-        let frame = frame.ok_or_else(|| "a frame that is cut".to_owned())?;
-        let after = frame.seq + u64::from(frame.count);
-        // The first one holds the number that was asked for; 0 asks for whatever is there.
-        if (*next != 0 && frame.seq > *next) || after <= *next {
-            return Err(Broken::Connection(format!(
-                "sequence number {} came where {next} was due",
-                frame.seq
-            )));
-        }
-        *next = after;
-        rest = rest.get(frame.bytes.len()..).unwrap_or_default();
-    }
-    Ok(())
 }
 
 pub(super) async fn send(connection: &mut Connection, message: Message) -> Result<(), String> {
@@ -184,13 +256,13 @@ pub(super) async fn receive(connection: &mut Connection) -> Result<Message, Stri
 }
 
 /// Opens a connection and hears what the journal holds.
-pub(super) async fn dial(address: &str) -> Result<(Hello, Connection), String> {
-    let dialled = tokio::time::timeout(HELLO_WITHIN, async {
-        let stream = TcpStream::connect(address).await.map_err(text)?;
-        stream.set_nodelay(true).map_err(text)?;
+pub(super) async fn open(journal: &JournalAt) -> Result<(Hello, Connection), String> {
+    let opened = tokio::time::timeout(HELLO_WITHIN, async {
+        let stream = dial(&journal.address, &journal.tls).await?;
         let mut stream = BufReader::with_capacity(256 << 10, stream);
         let request = format!(
-            "GET {PATH} HTTP/1.1\r\nHost: {address}\r\nConnection: Upgrade\r\nUpgrade: {PROTOCOL}\r\n\r\n"
+            "GET {PATH} HTTP/1.1\r\nHost: {}\r\nConnection: Upgrade\r\nUpgrade: {PROTOCOL}\r\n\r\n",
+            journal.address
         );
         stream.write_all(request.as_bytes()).await.map_err(text)?;
         let mut head = Vec::new();
@@ -203,7 +275,7 @@ pub(super) async fn dial(address: &str) -> Result<(Hello, Connection), String> {
         let status = String::from_utf8_lossy(&head);
         let status = status.lines().next().unwrap_or_default();
         if !status.contains(" 101 ") {
-            return Err(format!("it answers {status:?}"));
+            return Err(format!("it answers {status:?}{}", reason(stream).await));
         }
         let mut connection = Framed::new(stream, framing());
         match receive(&mut connection).await? {
@@ -211,10 +283,22 @@ pub(super) async fn dial(address: &str) -> Result<(Hello, Connection), String> {
             _ => Err("it does not say hello".to_owned()),
         }
     });
-    match dialled.await {
-        Ok(dialled) => dialled,
+    match opened.await {
+        Ok(opened) => opened,
         Err(_) => Err(format!("no answer within {} s", HELLO_WITHIN.as_secs())),
     }
+}
+
+/// What a refusal says, as far as it came at once.
+async fn reason(mut stream: BufReader<Box<dyn Duplex>>) -> String {
+    let mut body = vec![0; REASON_BYTES_MAX];
+    let read = tokio::time::timeout(REASON_WITHIN, stream.read(&mut body)).await;
+    let Ok(Ok(read @ 1..)) = read else {
+        return String::new();
+    };
+    body.truncate(read);
+    let body = String::from_utf8_lossy(&body);
+    format!(": {}", body.trim())
 }
 
 fn text(error: std::io::Error) -> String {
@@ -234,7 +318,7 @@ impl Followed {
     /// The frames from `from` until before `until`.
     pub(crate) fn start(follow: &Follow, from: u64, until: u64) -> Self {
         let (sender, inbox) = mpsc::channel(4);
-        follow.start(Stream::Journal, from, sender);
+        follow.start(Stream::Journal, Place::at(from), sender);
         Self {
             inbox,
             until,

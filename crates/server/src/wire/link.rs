@@ -1,8 +1,9 @@
 //! The commands of a process without the journal, sent to the one that has it.
 //!
 //! Invariant: commands arrive in order, and a bucket or what an engine found arrives once: both are
-//! sent again after a broken connection, and are recognised there. Whoever waits for an answer that
-//! cannot come in time is told so.
+//! sent again after a broken connection, and are recognised there. What an engine found is kept until
+//! it is on the journal's disk, so that a loss of power there loses none of it. Whoever waits for an
+//! answer that cannot come in time is told so.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,37 +11,39 @@ use std::time::{Duration, Instant};
 
 use futures::SinkExt;
 use tapewatch_detect::Shard;
-use tapewatch_model::{Bucket, encode_bucket, encode_hits};
+use tapewatch_model::{Bucket, Hit, encode_bucket, encode_hits};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::bytes::Bytes;
 
-use super::Message;
-use super::follow::{Connection, dial, receive};
-use crate::fold::UNDER_WAY_MAX;
+use super::follow::{Connection, JournalAt, open, receive};
+use super::{BEAT, Message};
+use crate::fold::{FrameMark, UNDER_WAY_MAX};
 use crate::metrics::Metrics;
 use crate::peers::Peers;
 use crate::pipeline::{Command, Pipeline, PublishError, Published, QUEUE_MAX};
 
 /// How long a sender waits for a journal that is away.
 const PATIENCE: Duration = Duration::from_secs(10);
-
+/// Messages of hits that are kept until they are on the disk, before that is asked for.
+const TOLD_MAX: usize = 256;
 /// A connection that owes an answer for so long is given up.
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 
-/// Opens a pipeline to the journal at `address`; `name` names this process there, each run another.
+/// Opens a pipeline to the journal; `name` names this process there, each run another.
 pub(crate) fn connect_pipeline(
-    address: &str,
+    journal: &JournalAt,
     name: &str,
     peers: &Peers,
     metrics: Metrics,
 ) -> Pipeline {
     let (sender, queue) = mpsc::channel(QUEUE_MAX);
     let link = Link {
-        address: address.to_owned(),
+        journal: journal.clone(),
         name: name.to_owned(),
         peers: peers.clone(),
         queue,
         under_way: VecDeque::new(),
+        told: VecDeque::new(),
         buckets: AtomicU64::new(0),
         progress: None,
     };
@@ -50,16 +53,21 @@ pub(crate) fn connect_pipeline(
 
 /// The connection, and what is under way on it.
 pub(crate) struct Link {
-    address: String,
+    journal: JournalAt,
     name: String,
     peers: Peers,
     queue: mpsc::Receiver<Command>,
     under_way: VecDeque<Sent>,
+    /// Hits that were taken there, and may not be on the disk.
+    told: VecDeque<Bytes>,
     /// Buckets without a producer that were given this process's name.
     buckets: AtomicU64,
     /// How far this process's engine said that it had come.
-    progress: Option<(Shard, u64)>,
+    progress: Option<Progress>,
 }
+
+/// A share of the engines, up to where it has found all hits, and the last frame that it has applied.
+type Progress = (Shard, u64, FrameMark);
 
 /// A message that was sent and not answered.
 struct Sent {
@@ -71,8 +79,10 @@ struct Sent {
 enum Reply {
     Bucket(oneshot::Sender<Result<Published, PublishError>>),
     Seq(oneshot::Sender<Result<u64, PublishError>>),
-    /// Hits: nobody waits, and they must arrive.
-    Found,
+    /// Everything before it is on the disk.
+    Synced(Option<oneshot::Sender<Result<u64, PublishError>>>),
+    /// What an engine found, and whether that is anything: nobody waits, and it must arrive.
+    Found(bool),
     Nobody,
 }
 
@@ -81,24 +91,24 @@ impl Reply {
         // Who asked may be gone.
         match self {
             Self::Bucket(reply) => drop(reply.send(answer)),
-            Self::Seq(reply) => {
+            Self::Seq(reply) | Self::Synced(Some(reply)) => {
                 drop(reply.send(answer.map(|published| published.placed.first_seq)));
             }
-            Self::Found | Self::Nobody => {}
+            Self::Synced(None) | Self::Found(_) | Self::Nobody => {}
         }
     }
 
     /// Whether it may be sent again on another connection.
     fn survives(&self) -> bool {
-        matches!(self, Self::Bucket(_) | Self::Found)
+        matches!(self, Self::Bucket(_) | Self::Found(_))
     }
 }
 
 impl Link {
     async fn run(mut self) {
-        let peer = format!("journal at {}", self.address);
+        let peer = self.journal.peer();
         loop {
-            let why = match dial(&self.address).await {
+            let why = match open(&self.journal).await {
                 Ok((_, connection)) => {
                     self.peers.back(&peer);
                     match self.serve(connection).await {
@@ -122,19 +132,34 @@ impl Link {
 
     /// Sends and receives until the connection breaks; `Ok` when nobody sends commands any more.
     async fn serve(&mut self, mut connection: Connection) -> Result<(), String> {
+        for told in std::mem::take(&mut self.told).into_iter().rev() {
+            self.under_way
+                .push_front(Sent::new(told, Reply::Found(true)));
+        }
         for sent in &self.under_way {
             feed(&mut connection, sent.message.clone()).await?;
         }
-        if let Some((share, through)) = self.progress {
+        if let Some(progress) = self.progress {
             // The journal forgets it when it restarts.
-            let message = found(share, through, &[]);
-            feed(&mut connection, message.clone()).await?;
-            self.under_way.push_back(Sent::new(message, Reply::Nobody));
+            let message = found(progress, &[]).encode();
+            if self.under_way.back().map(|sent| &sent.message) != Some(&message) {
+                feed(&mut connection, message.clone()).await?;
+                let reply = Reply::Found(false);
+                self.under_way.push_back(Sent::new(message, reply));
+            }
         }
         flush(&mut connection).await?;
         loop {
             tokio::select! {
-                message = receive(&mut connection) => self.answered(message?)?,
+                message = receive(&mut connection) => {
+                    self.answered(message?)?;
+                    if self.told.len() >= TOLD_MAX && self.under_way.is_empty() {
+                        self.ask(&mut connection, Message::Sync, Reply::Synced(None)).await?;
+                    }
+                }
+                () = tokio::time::sleep(BEAT), if self.under_way.is_empty() => {
+                    self.ask(&mut connection, Message::Beat, Reply::Nobody).await?;
+                }
                 () = tokio::time::sleep(ANSWER_WITHIN), if !self.under_way.is_empty() => {
                     return Err(format!("no answer within {} s", ANSWER_WITHIN.as_secs()));
                 }
@@ -167,17 +192,36 @@ impl Link {
         let Message::Answer(answer) = message else {
             return Err("an unexpected message".to_owned());
         };
-        match (self.under_way.front().map(|sent| &sent.reply), &answer) {
+        if let (Some(Reply::Found(_)), Err(error)) =
+            (self.under_way.front().map(|sent| &sent.reply), &answer)
+        {
             // They are sent again on another connection.
-            (Some(Reply::Found), Err(error)) => Err(error.to_string()),
-            (None, _) => Err("an answer that nobody waits for".to_owned()),
-            _ => {
-                if let Some(sent) = self.under_way.pop_front() {
-                    sent.reply.give(answer);
-                }
-                Ok(())
-            }
+            return Err(error.to_string());
         }
+        let sent = self.under_way.pop_front();
+        let sent = sent.ok_or_else(|| "an answer that nobody waits for".to_owned())?;
+        match &sent.reply {
+            Reply::Found(true) => self.told.push_back(sent.message),
+            Reply::Synced(_) if answer.is_ok() => {
+                self.told.clear();
+                sent.reply.give(answer);
+            }
+            _ => sent.reply.give(answer),
+        }
+        Ok(())
+    }
+
+    /// Sends a message of this side's own.
+    async fn ask(
+        &mut self,
+        connection: &mut Connection,
+        message: Message,
+        reply: Reply,
+    ) -> Result<(), String> {
+        let message = message.encode();
+        self.under_way.push_back(Sent::new(message.clone(), reply));
+        feed(connection, message).await?;
+        flush(connection).await
     }
 
     async fn begin(&mut self, connection: &mut Connection, command: Command) -> Result<(), String> {
@@ -198,14 +242,13 @@ impl Link {
             Command::Configure(config, reply) => {
                 (Message::Configure(config.canonical()), Reply::Seq(reply))
             }
-            Command::Sync(reply) => (Message::Sync, Reply::Seq(reply)),
+            Command::Sync(reply) => (Message::Sync, Reply::Synced(Some(reply))),
             Command::Retain(retention) => (Message::Retain(retention), Reply::Nobody),
-            Command::Found(share, through, hits, reply) => {
-                self.progress = Some((share, through));
-                let reply = reply.map_or(Reply::Found, Reply::Seq);
-                let mut bytes = Vec::new();
-                encode_hits(&hits, &mut bytes);
-                (Message::Found(share, through, bytes.into()), reply)
+            Command::Found(share, through, frame, hits, reply) => {
+                self.progress = Some((share, through, frame));
+                let any = !hits.is_empty();
+                let reply = reply.map_or(Reply::Found(any), Reply::Seq);
+                (found((share, through, frame), &hits), reply)
             }
             Command::Checkpoint => return None, // of this process alone
         };
@@ -244,7 +287,7 @@ impl Link {
         let (keep, gone): (VecDeque<_>, VecDeque<_>) = std::mem::take(&mut self.under_way)
             .into_iter()
             .partition(|sent| {
-                let waits = sent.at.elapsed() < PATIENCE || matches!(sent.reply, Reply::Found);
+                let waits = sent.at.elapsed() < PATIENCE || matches!(sent.reply, Reply::Found(_));
                 sent.reply.survives() && waits
             });
         self.under_way = keep;
@@ -264,10 +307,10 @@ impl Sent {
     }
 }
 
-fn found(share: Shard, through: u64, hits: &[tapewatch_model::Hit]) -> Bytes {
+fn found((share, through, frame): Progress, hits: &[Hit]) -> Message {
     let mut bytes = Vec::new();
     encode_hits(hits, &mut bytes);
-    Message::Found(share, through, bytes.into()).encode()
+    Message::Found(share, through, frame, bytes.into())
 }
 
 async fn feed(connection: &mut Connection, message: Bytes) -> Result<(), String> {

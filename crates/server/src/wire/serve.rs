@@ -20,9 +20,9 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::bytes::Bytes;
 use tokio_util::codec::Framed;
 
-use super::{Hello, Message, PROTOCOL, Stream, framing};
+use super::{BEAT, HELLO_WITHIN, Hello, Message, PROTOCOL, SILENCE_MAX, Stream, framing};
 use crate::api::error::ApiError;
-use crate::fold::{Placed, UNDER_WAY_MAX};
+use crate::fold::{FrameMark, Placed, UNDER_WAY_MAX};
 use crate::hits_log::HitsReaders;
 use crate::pipeline::{Command, Pipeline, PublishError, Published};
 use crate::subscription::Subscribers;
@@ -33,8 +33,8 @@ const CONNECTIONS_MAX: u64 = 256;
 const CHUNK_BYTES: usize = 256 << 10;
 /// Messages that are read ahead of a subscriber.
 const AHEAD: usize = 4;
-/// A subscriber hears something at least so often.
-const BEAT: Duration = Duration::from_secs(1);
+/// A peer that takes nothing for this long is let go.
+const SEND_WITHIN: Duration = Duration::from_secs(30);
 
 /// What the connections of a journal's process need.
 #[derive(Clone)]
@@ -66,7 +66,12 @@ pub(crate) async fn upgrade(State(state): State<ServeState>, mut request: Reques
     tokio::spawn(async move {
         if let Ok(upgraded) = upgrade.await {
             let connection = Framed::new(TokioIo::new(upgraded), framing());
-            if let Err(why) = serve(&state, connection).await {
+            let ended = tokio::select! {
+                ended = serve(&state, connection) => ended,
+                // Wherever it stands: a peer that does not read must not hold the process.
+                () = stopped(&state.stopping) => Ok(()),
+            };
+            if let Err(why) = ended {
                 tracing::debug!(%why, "a role's connection ended");
             }
         }
@@ -83,13 +88,14 @@ async fn serve(state: &ServeState, mut connection: Connection) -> Result<(), Str
     let hello = Message::Hello(Hello {
         first_seq: state.readers.first_seq().map_err(text)?,
         next_seq: state.readers.durable_seq() + 1,
+        next_hit: match &state.hits {
+            Some(hits) => hits.readers.durable_seq() + 1,
+            None => 0,
+        },
     });
-    connection.send(hello.encode()).await.map_err(text)?;
-    let first = tokio::select! {
-        first = connection.next() => first,
-        () = stopped(&state.stopping) => return Ok(()),
-    };
-    let Some(first) = first else {
+    send(&mut connection, hello.encode()).await?;
+    let first = tokio::time::timeout(HELLO_WITHIN, connection.next());
+    let Some(first) = first.await.map_err(|_| "it says nothing".to_owned())? else {
         return Ok(());
     };
     match Message::decode(first.map_err(text)?.freeze())? {
@@ -97,6 +103,17 @@ async fn serve(state: &ServeState, mut connection: Connection) -> Result<(), Str
             subscription(state, connection, stream, from, name).await
         }
         message => commands(state, connection, message).await,
+    }
+}
+
+/// Sends a message to a peer that takes it in time.
+async fn send<S>(connection: &mut S, message: Bytes) -> Result<(), String>
+where
+    S: futures::Sink<Bytes, Error = std::io::Error> + Unpin,
+{
+    match tokio::time::timeout(SEND_WITHIN, connection.send(message)).await {
+        Ok(sent) => sent.map_err(text),
+        Err(_) => Err(format!("it took nothing for {} s", SEND_WITHIN.as_secs())),
     }
 }
 
@@ -114,9 +131,11 @@ async fn commands(
         tokio::select! {
             answer = due.next(), if !due.is_empty() => {
                 if let Some(answer) = answer {
-                    sink.feed(Message::Answer(answer).encode()).await.map_err(text)?;
-                    sink.flush().await.map_err(text)?;
+                    send(&mut sink, Message::Answer(answer).encode()).await?;
                 }
+            }
+            () = tokio::time::sleep(SILENCE_MAX), if due.is_empty() => {
+                return Err("it says nothing any more".to_owned());
             }
             message = stream.next(), if due.len() <= UNDER_WAY_MAX => {
                 let Some(message) = message else {
@@ -125,7 +144,6 @@ async fn commands(
                 let message = Message::decode(message.map_err(text)?.freeze())?;
                 due.push_back(take(state, &mut decoder, message).await?);
             }
-            () = stopped(&state.stopping) => return Ok(()),
         }
     }
 }
@@ -157,18 +175,39 @@ async fn take(
             }
             Err(error) => refused(&error),
         },
+        Message::Beat => Box::pin(async { Ok(at(0)) }),
         Message::Sync => due(pipeline.submit(Command::Sync).await, at),
         Message::Retain(retention) => {
             pipeline.retain(retention).await;
             Box::pin(async { Ok(at(0)) })
         }
-        Message::Found(share, through, hits) => {
+        Message::Found(share, through, frame, hits) => {
             let hits = decode_hits(&hits).map_err(text)?;
-            let answer = pipeline.submit(|reply| Command::Found(share, through, hits, Some(reply)));
+            if !is_there(state.readers.clone(), frame).await {
+                return Ok(refused(
+                    &"the engine has seen other rows than the journal has",
+                ));
+            }
+            let answer =
+                pipeline.submit(|reply| Command::Found(share, through, frame, hits, Some(reply)));
             due(answer.await, at)
         }
         _ => return Err("a message that only the journal sends".to_owned()),
     })
+}
+
+/// Whether the journal has this very frame: one that has lost rows may have others in their place.
+async fn is_there(readers: Readers, frame: FrameMark) -> bool {
+    let look = move || match readers.reader(frame.seq) {
+        Ok(mut reader) => match reader.next_frame() {
+            Ok(Some(found)) => FrameMark::of(&found) == frame,
+            Ok(None) | Err(_) => false,
+        },
+        // It is history, and with it what rests on it.
+        Err(ReadError::Gone { .. }) => true,
+        Err(_) => false,
+    };
+    frame.count == 0 || tokio::task::spawn_blocking(look).await.unwrap_or(false)
 }
 
 fn due<T: Send + 'static>(
@@ -216,8 +255,15 @@ async fn subscription(
         (Stream::Hits, None) => {
             let why =
                 "the journal's process keeps no log of hits: name its roles, with --role journal";
-            let refused = Message::Answer(Err(PublishError::Invalid(why.to_owned())));
-            return connection.send(refused.encode()).await.map_err(text);
+            let refused = PublishError::Invalid(why.to_owned());
+            return refuse(&mut connection, refused).await;
+        }
+    };
+    let seat = match state.subscribers.join(&label(&name), from) {
+        Ok(seat) => seat,
+        Err(full) => {
+            let refused = PublishError::Refused(full.to_string());
+            return refuse(&mut connection, refused).await;
         }
     };
     let runtime = tokio::runtime::Handle::current();
@@ -225,26 +271,26 @@ async fn subscription(
         .name("subscriber".to_owned())
         .spawn(move || pump.run(&runtime, from, &sender))
         .map_err(text)?;
-    let seat = state.subscribers.join(&label(&name), from).map_err(text)?;
     loop {
         let chunk = tokio::select! {
             chunk = chunks.recv() => chunk,
             said = connection.next() => match said {
-                None => break Ok(()),
-                Some(_) => break Err("a subscriber has nothing to say".to_owned()),
+                None => return Ok(()),
+                Some(_) => return Err("a subscriber has nothing to say".to_owned()),
             },
-            () = stopped(&state.stopping) => None,
         };
         let Some(Sending { message, next }) = chunk else {
-            break Ok(());
+            return Ok(());
         };
-        if let Err(error) = connection.send(message).await {
-            break Err(error.to_string());
-        }
+        send(&mut connection, message).await?;
         if stream == Stream::Journal {
             seat.at(next);
         }
     }
+}
+
+async fn refuse(connection: &mut Connection, why: PublishError) -> Result<(), String> {
+    send(connection, Message::Answer(Err(why)).encode()).await
 }
 
 /// A name as it may stand among the metrics.

@@ -42,7 +42,7 @@
 
 {{- define "tapewatch.ownedKeys" -}}
 {{- $config := .Values.config -}}
-{{- range list "data" "listen" "journal.listen" "recent.listen" "engine.listen" "engine.share" "history.listen" "history.dir" "peers" "tls" -}}
+{{- range list "data" "listen" "journal.listen" "recent.listen" "engine.listen" "engine.share" "history.listen" "peers" "tls" -}}
 {{- $parts := splitList "." . -}}
 {{- $table := $config -}}
 {{- if gt (len $parts) 1 }}{{ $table = default dict (get $config (first $parts)) }}{{ end -}}

@@ -7,7 +7,7 @@ listen: 0.0.0.0:{{ $ports.gateway }}
 journal: {listen: "0.0.0.0:{{ $ports.journal }}"}
 recent: {listen: "0.0.0.0:{{ $ports.recent }}"}
 engine: {listen: "0.0.0.0:{{ $ports.engine }}"}
-history: {listen: "0.0.0.0:{{ $ports.history }}", dir: /var/lib/tapewatch/history}
+history: {listen: "0.0.0.0:{{ $ports.history }}"}
 {{- if eq .Values.topology "roles" }}
 peers:
   journal: {{ include "tapewatch.addresses" (list . "journal" 1) | fromJsonArray | first }}
@@ -22,6 +22,7 @@ rules: {dir: /etc/tapewatch-rules}
 tls:
   cert: /etc/tapewatch-tls/tls.crt
   key: /etc/tapewatch-tls/tls.key
+  ca: /etc/tapewatch-tls/ca.crt
   {{- if .Values.tls.requireClientCertificate }}
   client_ca: /etc/tapewatch-tls/ca.crt
   {{- end }}

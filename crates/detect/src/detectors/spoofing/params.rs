@@ -18,7 +18,9 @@ pub(super) const INFO: DetectorInfo = DetectorInfo {
         their quantities, both ends included. It is a hit when the sum exceeds cancel_quantity and \
         the count exceeds cancel_count (both strictly); profiles give these two by class and client \
         group of the cancel. A cancel that itself arrives late is \
-        measured over the cancels that had arrived before it.",
+        measured over the cancels that had arrived before it. False positives: a market maker who \
+        re-quotes on a jump of the price, a real change of mind after news, orders that end with the \
+        session; nothing looks at prices or at the other side.",
     source: "KX, \"Trade surveillance in the cloud\" (surv-cloud), the orderAlerts of its real-time \
         engine; mode seq follows the paper's proposal of an event window for coarse timestamps",
     params: &[
