@@ -101,7 +101,8 @@ impl JournalRole {
         (self.journal, self.hits) = (None, None); // the locks first
         let [journal, hits] = ["journal", "hits"].map(|name| self.dir.path().join(name));
         self.journal = Some(Journal::open(&journal, options()).unwrap().0);
-        self.hits = Some(HitsLog::open(&hits, options()).unwrap());
+        let last = self.journal.as_ref().unwrap().durable_seq();
+        self.hits = Some(HitsLog::open(&hits, options(), last, |_| {}).unwrap());
     }
 
     fn publish(&mut self, bucket: &Bucket) {
@@ -235,11 +236,13 @@ impl RecentRole {
 
     fn hits(&mut self, journal: &JournalRole, most: u64) {
         let log = journal.hits.as_ref().unwrap();
-        let (mut through, mut hits) = (log.watermark(), Vec::new());
+        let mut through = log.watermark();
         let mut reader = log.readers().readers.reader(self.next_hit).unwrap();
         for taken in 0.. {
             match reader.next_frame().unwrap() {
-                Some(frame) if taken < most => hits.extend(hits_log::decode(&frame).unwrap().1),
+                Some(frame) if taken < most => {
+                    self.fold.found_elsewhere(hits_log::decode(&frame).unwrap());
+                }
                 Some(_) => {
                     through = 0; // there is more
                     break;
@@ -248,7 +251,7 @@ impl RecentRole {
             }
             self.next_hit = reader.next_seq();
         }
-        self.fold.hits_elsewhere(through, hits);
+        self.fold.hits_elsewhere(through, Vec::new());
     }
 
     /// Alerts in the order of their ids: id, hits, latest event.

@@ -91,17 +91,7 @@ pub(crate) async fn run(args: &UpArgs) -> Result<(), Failure> {
         return Err(failure);
     }
     doors.close();
-    let drained = async { while server.join_next().await.is_some() {} };
-    if tokio::time::timeout(DRAIN, drained).await.is_err() {
-        tracing::warn!("requests were still open after {} s", DRAIN.as_secs());
-        server.abort_all();
-    }
-    // With the last handle the queue ends, and with it the thread.
-    if let Some(tasks) = tasks {
-        for task in tasks {
-            drop(task.await);
-        }
-    }
+    drain(server, tasks.unwrap_or_default()).await;
     if works {
         match tokio::time::timeout(DRAIN, dead).await {
             Ok(result) => result?,
@@ -110,6 +100,19 @@ pub(crate) async fn run(args: &UpArgs) -> Result<(), Failure> {
     }
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Lets open requests come to their end, and what goes on beside the thread: with the last handle the
+/// queue ends, and with it the thread.
+async fn drain(mut server: JoinSet<()>, tasks: Tasks) {
+    let drained = async { while server.join_next().await.is_some() {} };
+    if tokio::time::timeout(DRAIN, drained).await.is_err() {
+        tracing::warn!("requests were still open after {} s", DRAIN.as_secs());
+        server.abort_all();
+    }
+    for task in tasks {
+        drop(task.await);
+    }
 }
 
 /// The ways into the process, closed until it is ready.

@@ -130,7 +130,7 @@ impl Session {
         };
         let waits = kind == MessageKind::Sync;
         let answer = match asked {
-            Ok(Asked::Publish(bucket)) => self.publish(bucket, waits).await,
+            Ok(Asked::Publish(bucket)) => self.publish(*bucket, waits).await,
             Ok(Asked::Else(request)) => {
                 // As in q, whoever asks sees what he sent before.
                 while let Some(answer) = self.under_way.next().await {
@@ -167,16 +167,17 @@ impl Session {
         }
     }
 
-    async fn publish(&mut self, bucket: Box<Bucket>, waits: bool) -> Result<Option<Value>, String> {
+    async fn publish(&mut self, bucket: Bucket, waits: bool) -> Result<Option<Value>, String> {
         if bucket.is_empty() {
             return Ok(Some(Value::NOTHING));
         }
         if waits {
-            let published = self.shared.pipeline.publish(*bucket).await;
+            let published = self.shared.pipeline.publish(bucket).await;
             return published
                 .map(|_| Some(Value::NOTHING))
                 .map_err(|error| error.to_string());
         }
+        let bucket = Box::new(bucket);
         let answer = self
             .shared
             .pipeline
@@ -331,8 +332,7 @@ fn asked(frame: &Frame, name: &str) -> Result<Asked, String> {
     let message = message.map_err(|error| format!("badmsg: {error}"))?;
     match Request::parse(message.value).map_err(|refused| refused.to_string())? {
         Request::Update(update) => {
-            let bucket = publish::bucket(update, name)?;
-            Ok(Asked::Publish(Box::new(bucket)))
+            publish::bucket(update, name).map(|bucket| Asked::Publish(Box::new(bucket)))
         }
         request => Ok(Asked::Else(request)),
     }
