@@ -249,12 +249,20 @@ fn frames_made_by_hand() {
     stream
         .write_all(&[wrong, frame("2+2", false)].concat())
         .unwrap();
-    let mut head = [0; 8];
-    stream.read_exact(&mut head).unwrap();
-    let mut error = vec![0; head[4] as usize - 8];
-    stream.read_exact(&mut error).unwrap();
-    assert_eq!(&error[..8], b"\x80badmsg:");
+    let (_, error) = message(&mut stream);
+    assert!(error.contains("badmsg:"), "{error}");
     stream.read_exact(&mut answer).unwrap();
+    // Packed, with literals alone: a control byte before each eight.
+    let plain = frame("2+2", false);
+    let mut packed = [&plain[..2], &[1, 0, 0, 0, 0, 0], &plain[4..8]].concat();
+    for literals in plain[8..].chunks(8) {
+        packed.push(0);
+        packed.extend(literals);
+    }
+    packed[4] = packed.len() as u8;
+    stream.write_all(&packed).unwrap();
+    stream.read_exact(&mut answer).unwrap();
+    assert_eq!(answer[9], 4);
     // Lengths beyond the limit, nonsense, and ends within a message are closed.
     let mut rest = Vec::new();
     for nonsense in [

@@ -207,6 +207,10 @@ fn clients_show_a_certificate_where_one_is_demanded() {
         code != 0 && error.contains("needs a client certificate"),
         "{error}"
     );
+    // kdb+ IPC inside of it: let in, and closed at what is no message.
+    let greeting = b"feed:password\x03\0nonsense";
+    let (answer, _) = exchange(server.port, &ours, Some(&good), greeting).unwrap();
+    assert_eq!(answer, [3]);
     // Arrow Flight inside of it, with a client that others wrote.
     let python = std::env::var("TAPEWATCH_PYTHON")
         .expect("TAPEWATCH_PYTHON is not set: `cargo xtask test` makes a Python with pyarrow");

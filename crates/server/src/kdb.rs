@@ -39,8 +39,8 @@ use users::{Login, Users};
 const GREETING: Duration = Duration::from_secs(10);
 /// Sessions at a time.
 const SESSIONS_MAX: usize = 4_096;
-/// Messages of more than [`reader::LARGE_BYTES`] that are read or worked on at a time.
-const LARGE_MAX: usize = 4;
+/// Messages of more than [`reader::LARGE_BYTES`], or packed, that are worked on at a time.
+const LARGE_MAX: usize = 8;
 
 /// Clients that may not come in are told of at most this often; the metric counts all.
 const TELL_NANOS: i64 = 1_000_000_000;

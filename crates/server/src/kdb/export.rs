@@ -123,13 +123,13 @@ impl Export<'_> {
             let last = orders.last().map_or(0, seq_of);
             let alerts = self.alerts.partition_point(|row| seq_of(row) <= last);
             let alerts: Vec<Row> = self.alerts.drain(..alerts).collect();
-            self.rows.0 += orders.len() as u64;
-            self.rows.1 += alerts.len() as u64;
-            for (table, name, rows) in [
-                (ExportTable::Order, ORDER, &orders),
-                (ExportTable::OrderAlerts, ORDER_ALERTS, &alerts),
+            let (of_orders, of_alerts) = &mut self.rows;
+            for (table, name, rows, written) in [
+                (ExportTable::Order, ORDER, &orders, of_orders),
+                (ExportTable::OrderAlerts, ORDER_ALERTS, &alerts, of_alerts),
             ] {
                 if self.args.table.contains(&table) {
+                    *written += rows.len() as u64;
                     let message = update(name, columns_of(as_table(name, rows)?));
                     self.log.message(&message).map_err(Failure::run)?;
                 }

@@ -14,8 +14,8 @@ use tokio_util::bytes::{Bytes, BytesMut};
 
 use crate::port::Duplex;
 
-/// From here on a message is one of few at a time.
-pub(super) const LARGE_BYTES: usize = 4 << 20;
+/// From here on a message is one of few at a time, and so is a packed one while it is unpacked.
+pub(super) const LARGE_BYTES: usize = 1 << 20;
 /// Time for the whole of a message from its first byte on.
 const MESSAGE: Duration = Duration::from_secs(60);
 /// Room that is made at once.
@@ -67,25 +67,25 @@ impl Reader {
                 None => None,
             };
             let wanted = header.map_or(HEADER_BYTES, |header| header.length);
-            if let Some(header) = header
-                && self.buffer.len() >= wanted
-            {
+            let whole = header.filter(|_| self.buffer.len() >= wanted);
+            // A packed one may become large.
+            let large = wanted > LARGE_BYTES || whole.is_some_and(|header| header.compressed);
+            if large && self.permit.is_none() {
+                let permit = Arc::clone(&self.large).acquire_owned().await;
+                self.permit = Some(permit.map_err(|error| error.to_string())?);
+                self.begun = None; // waiting for others is not its fault
+            }
+            if let Some(header) = whole {
                 let bytes = self.buffer.split_to(wanted).freeze();
                 self.begun = None;
                 if self.buffer.is_empty() {
                     self.buffer = BytesMut::new(); // an idle client holds nothing
                 }
-                let _permit = self.permit.take();
                 return Ok(Some(Frame {
                     header,
                     bytes,
-                    _permit,
+                    _permit: self.permit.take(),
                 }));
-            }
-            if wanted > LARGE_BYTES && self.permit.is_none() {
-                let permit = Arc::clone(&self.large).acquire_owned().await;
-                self.permit = Some(permit.map_err(|error| error.to_string())?);
-                self.begun = None; // waiting for others is not its fault
             }
             if !self.read_some(wanted).await? {
                 return Ok(None);
