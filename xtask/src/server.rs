@@ -16,7 +16,7 @@ const STOP_LIMIT: Duration = Duration::from_secs(15);
 /// How long one answer may take.
 const ANSWER_LIMIT: Duration = Duration::from_secs(30);
 /// What precedes the address on standard output.
-const LISTENING: &str = "listening on http://";
+const LISTENING: [&str; 2] = ["listening on http://", "listening on https://"];
 
 /// A server process; killed when dropped without [`Server::stop`].
 #[derive(Debug)]
@@ -43,8 +43,9 @@ impl Server {
         child_stdout(&mut server.child, sender)?;
         server.address = receiver.recv_timeout(limit).map_err(|_| {
             Failure::new(format!(
-                "`{}` ended, or printed no line `{LISTENING}HOST:PORT` within {} s",
+                "`{}` ended, or printed no line `{}HOST:PORT` within {} s",
                 process::shown(command),
+                LISTENING[0],
                 limit.as_secs()
             ))
         })?;
@@ -86,7 +87,9 @@ impl Server {
         let started = Instant::now();
         loop {
             let last = get(&self.address, "/readyz");
-            if matches!(last, Ok((200, _))) {
+            // A port of TLS says no more than that to a plain question; it listens when it is ready.
+            let tls = matches!(&last, Ok((400, text)) if text.contains("speaks TLS"));
+            if tls || matches!(last, Ok((200, _))) {
                 return Ok(());
             }
             if let Ok(Some(status)) = self.child.try_wait() {
@@ -133,7 +136,9 @@ fn child_stdout(child: &mut Child, sender: mpsc::Sender<String>) -> Outcome<()> 
 
 /// The `HOST:PORT` of a line that says where the server listens.
 fn address_in(line: &str) -> Option<String> {
-    let (_, rest) = line.split_once(LISTENING)?;
+    let (_, rest) = LISTENING
+        .into_iter()
+        .find_map(|before| line.split_once(before))?;
     let end = rest
         .find(|character: char| !(character.is_ascii_alphanumeric() || ".:-[]".contains(character)))
         .unwrap_or(rest.len());
@@ -173,6 +178,7 @@ mod tests {
             address
         );
         assert_eq!(address_in("listening on http://127.0.0.1:8080."), address);
+        assert_eq!(address_in("listening on https://127.0.0.1:8080"), address);
         assert_eq!(
             address_in("listening on http://[::1]:80 "),
             Some("[::1]:80".to_owned())
