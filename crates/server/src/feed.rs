@@ -244,6 +244,7 @@ impl Publisher {
         let again = matches!(
             status,
             StatusCode::SERVICE_UNAVAILABLE
+                | StatusCode::GATEWAY_TIMEOUT // taken or not: its name and number make it once
                 | StatusCode::INSUFFICIENT_STORAGE
                 | StatusCode::TOO_MANY_REQUESTS
         );

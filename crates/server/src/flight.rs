@@ -185,9 +185,10 @@ impl From<PublishError> for Refusal {
         match error {
             PublishError::Invalid(_) => Self::Invalid(text),
             PublishError::DiskFull(_) => Self::Exhausted(text),
-            PublishError::Refused(_) | PublishError::Stopped(_) | PublishError::RecentFull(_) => {
-                Self::Unavailable(text)
-            }
+            PublishError::Refused(_)
+            | PublishError::Unknown(_)
+            | PublishError::Stopped(_)
+            | PublishError::RecentFull(_) => Self::Unavailable(text),
         }
     }
 }

@@ -30,7 +30,7 @@ pub(crate) const QUEUE_MAX: usize = 64;
 /// Encoded bytes in one group.
 const GROUP_BYTES_MAX: usize = 16 << 20;
 
-/// Why a bucket was not taken. Nothing of it is in the journal.
+/// Why a bucket was not taken. Nothing of it is in the journal, but for [`PublishError::Unknown`].
 #[derive(Debug, Clone, thiserror::Error)]
 pub(crate) enum PublishError {
     /// No room: the sender may try again.
@@ -39,6 +39,12 @@ pub(crate) enum PublishError {
     /// The journal refused and goes on: the sender may try again.
     #[error("the journal did not take it: {0}")]
     Refused(String),
+    /// The journal is in another process, which went away before it answered.
+    #[error(
+        "it is not known whether the journal took it: {0}; look before you send it again, or send under a producer's \
+         name and number"
+    )]
+    Unknown(String),
     /// It can never be taken as it is.
     #[error("{0}")]
     Invalid(String),
@@ -56,6 +62,7 @@ impl PublishError {
         match self {
             Self::DiskFull(_) => "disk_full",
             Self::Refused(_) => "journal",
+            Self::Unknown(_) => "unknown",
             Self::Invalid(_) => "invalid",
             Self::Stopped(_) => "stopped",
             Self::RecentFull(_) => "recent_full",

@@ -248,6 +248,7 @@ fn put_answer(out: &mut BytesMut, answer: &Result<Published, PublishError>) {
                 PublishError::Invalid(text) => (3, text.clone()),
                 PublishError::Stopped(text) => (4, text.clone()),
                 PublishError::RecentFull(rows) => (5, rows.to_string()),
+                PublishError::Unknown(text) => (6, text.clone()),
             };
             out.put_u8(kind);
             out.put_slice(text.as_bytes());
@@ -305,6 +306,7 @@ impl Input {
             3 => PublishError::Invalid(text),
             4 => PublishError::Stopped(text),
             5 => PublishError::RecentFull(text.parse().unwrap_or(0)),
+            6 => PublishError::Unknown(text),
             _ => return Err("an unknown kind of answer"),
         }))
     }

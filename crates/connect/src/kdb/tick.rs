@@ -20,7 +20,7 @@ pub use self::reply::{
 pub use self::request::{Refused, Request, Subscription, Syms, Update};
 pub use self::rows::{AlertRow, AlertRows, OrderRows, UpdateError};
 
-use super::value::{INFINITE_LONG, MINUS_INFINITE_LONG, NULL_LONG};
+use super::value::{INFINITE_LONG, Items, MINUS_INFINITE_LONG, NULL_LONG, Symbols};
 
 /// The reference's table of orders.
 pub const ORDER: &str = "order";
@@ -51,6 +51,23 @@ pub enum ColumnKind {
     Date,
     /// `b`
     Bool,
+}
+
+impl ColumnKind {
+    /// A column without values.
+    #[must_use]
+    pub fn empty(self) -> Items {
+        match self {
+            Self::Timestamp => Items::Timestamp(Vec::new()),
+            Self::Symbol => Items::Symbol(Symbols::default()),
+            Self::Text => Items::Mixed(Vec::new()),
+            Self::Float => Items::Float(Vec::new()),
+            Self::Long => Items::Long(Vec::new()),
+            Self::Timespan => Items::Timespan(Vec::new()),
+            Self::Date => Items::Date(Vec::new()),
+            Self::Bool => Items::Bool(Vec::new()),
+        }
+    }
 }
 
 /// Name and kind of the columns of a table of the reference, in its order; of another table nothing.

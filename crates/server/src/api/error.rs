@@ -91,6 +91,8 @@ impl From<PublishError> for ApiError {
         let (status, code) = match &error {
             PublishError::DiskFull(_) => (StatusCode::INSUFFICIENT_STORAGE, "disk_full"),
             PublishError::Refused(_) => (StatusCode::SERVICE_UNAVAILABLE, "journal_refused"),
+            // Not 503, which says that it may be sent again as it is.
+            PublishError::Unknown(_) => (StatusCode::GATEWAY_TIMEOUT, "unknown"),
             PublishError::Invalid(_) => (StatusCode::BAD_REQUEST, "invalid_bucket"),
             PublishError::Stopped(_) => (StatusCode::SERVICE_UNAVAILABLE, "stopped"),
             PublishError::RecentFull(_) => (StatusCode::SERVICE_UNAVAILABLE, "recent_full"),

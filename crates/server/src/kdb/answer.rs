@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use tapewatch_connect::kdb::qsql::Select;
 use tapewatch_connect::kdb::tick::{ColumnKind, to_date, to_timestamp};
-use tapewatch_connect::kdb::value::{Items, NULL_LONG, Symbols, Value};
+use tapewatch_connect::kdb::value::{Items, NULL_LONG, Value};
 use tapewatch_model::Time;
 use tapewatch_store::{Store, Values};
 
@@ -78,16 +78,7 @@ struct Column {
 
 impl Column {
     fn new(kind: ColumnKind) -> Self {
-        let items = match kind {
-            ColumnKind::Timestamp => Items::Timestamp(Vec::new()),
-            ColumnKind::Symbol => Items::Symbol(Symbols::default()),
-            ColumnKind::Text => Items::Mixed(Vec::new()),
-            ColumnKind::Float => Items::Float(Vec::new()),
-            ColumnKind::Long => Items::Long(Vec::new()),
-            ColumnKind::Timespan => Items::Timespan(Vec::new()),
-            ColumnKind::Date => Items::Date(Vec::new()),
-            ColumnKind::Bool => Items::Bool(Vec::new()),
-        };
+        let items = kind.empty();
         Self { kind, items }
     }
 

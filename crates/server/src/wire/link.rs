@@ -73,6 +73,8 @@ type Progress = (Shard, u64, FrameMark);
 struct Sent {
     message: Bytes,
     at: Instant,
+    /// Whether any of it may have gone out.
+    tried: bool,
     reply: Reply,
 }
 
@@ -136,7 +138,8 @@ impl Link {
             self.under_way
                 .push_front(Sent::new(told, Reply::Found(true)));
         }
-        for sent in &self.under_way {
+        for sent in &mut self.under_way {
+            sent.tried = true;
             feed(&mut connection, sent.message.clone()).await?;
         }
         if let Some(progress) = self.progress {
@@ -219,15 +222,18 @@ impl Link {
         reply: Reply,
     ) -> Result<(), String> {
         let message = message.encode();
-        self.under_way.push_back(Sent::new(message.clone(), reply));
+        let mut sent = Sent::new(message.clone(), reply);
+        sent.tried = true;
+        self.under_way.push_back(sent);
         feed(connection, message).await?;
         flush(connection).await
     }
 
     async fn begin(&mut self, connection: &mut Connection, command: Command) -> Result<(), String> {
-        let Some(sent) = self.message(command) else {
+        let Some(mut sent) = self.message(command) else {
             return Ok(());
         };
+        sent.tried = true;
         let message = sent.message.clone();
         self.under_way.push_back(sent); // before it can fail: then it is sent again
         feed(connection, message).await
@@ -291,9 +297,13 @@ impl Link {
                 sent.reply.survives() && waits
             });
         self.under_way = keep;
-        let error = PublishError::Refused(format!("{why}; send it again"));
-        gone.into_iter()
-            .for_each(|sent| sent.reply.give(Err(error.clone())));
+        for sent in gone {
+            let error = match sent.tried {
+                true => PublishError::Unknown(why.to_owned()),
+                false => PublishError::Refused(format!("{why}; send it again")),
+            };
+            sent.reply.give(Err(error));
+        }
     }
 }
 
@@ -302,6 +312,7 @@ impl Sent {
         Self {
             message,
             at: Instant::now(),
+            tried: false,
             reply,
         }
     }

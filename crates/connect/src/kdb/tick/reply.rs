@@ -13,24 +13,11 @@ use crate::kdb::value::{Atom, Attr, Dict, Items, List, NULL_LONG, Symbols, Table
 #[must_use]
 pub fn schema(table: &str) -> Option<Table> {
     let kinds = columns(table)?;
-    let mut lists: Vec<List> = kinds.iter().map(|(_, kind)| empty(*kind).into()).collect();
+    let mut lists: Vec<List> = kinds.iter().map(|(_, kind)| kind.empty().into()).collect();
     if let Some(sym) = lists.get_mut(1) {
         sym.attr = Attr::Grouped;
     }
     Table::new(kinds.iter().map(|(name, _)| name).collect(), lists).ok()
-}
-
-fn empty(kind: ColumnKind) -> Items {
-    match kind {
-        ColumnKind::Timestamp => Items::Timestamp(Vec::new()),
-        ColumnKind::Symbol => Items::Symbol(Symbols::default()),
-        ColumnKind::Text => Items::Mixed(Vec::new()),
-        ColumnKind::Float => Items::Float(Vec::new()),
-        ColumnKind::Long => Items::Long(Vec::new()),
-        ColumnKind::Timespan => Items::Timespan(Vec::new()),
-        ColumnKind::Date => Items::Date(Vec::new()),
-        ColumnKind::Bool => Items::Bool(Vec::new()),
-    }
 }
 
 /// The columns that both tables begin with.
