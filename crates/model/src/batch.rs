@@ -22,6 +22,7 @@ pub use columns::OrderColumns;
 pub use row::{CodedRow, RowRef};
 
 use details::DetailColumns;
+pub(crate) use row::{check_coded, check_sym, check_trader};
 use row::{check_length, check_text, not_utf8, unknown_code};
 
 /// The sequence numbers of a batch's rows.
@@ -182,7 +183,7 @@ impl OrderBatch {
     /// # Errors
     /// [`RowError`] when the text is empty, too long or not UTF-8.
     pub fn sym_code(&mut self, text: &[u8]) -> Result<u32, RowError> {
-        let text = check_text("sym", text, SYM_BYTES_MAX)?;
+        let text = check_sym(text)?;
         intern(&mut self.syms, text).map_err(|_| not_utf8("sym"))
     }
 
@@ -191,7 +192,7 @@ impl OrderBatch {
     /// # Errors
     /// [`RowError`] when the text is empty, too long or not UTF-8.
     pub fn trader_code(&mut self, text: &[u8]) -> Result<u32, RowError> {
-        let text = check_text("trader", text, TRADER_BYTES_MAX)?;
+        let text = check_trader(text)?;
         intern(&mut self.traders, text).map_err(|_| not_utf8("trader"))
     }
 

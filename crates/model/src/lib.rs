@@ -22,9 +22,9 @@ mod time;
 pub use batch::{CodedRow, OrderBatch, OrderColumns, RowRef};
 pub use book::{AddError, Ahead, Book, BookLevel, BookOrder, OrderKey, OrderMut, Priority};
 pub use codec::{
-    Bucket, BucketDecoder, CodecError, DetectorConfig, FORMAT_VERSION, Origin, dead_letter_count,
-    decode_bucket, decode_config, decode_hits, encode_bucket, encode_config, encode_hits,
-    frame_kind,
+    Bucket, BucketDecoder, BucketHead, CodecError, DetectorConfig, FORMAT_VERSION, Origin,
+    check_bucket, dead_letter_count, decode_bucket, decode_config, decode_hits, encode_bucket,
+    encode_config, encode_hits, frame_kind,
 };
 pub use dead_letter::{DeadLetter, RAW_BYTES_MAX};
 pub use details::{Details, Flags};

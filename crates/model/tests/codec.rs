@@ -5,7 +5,8 @@ use proptest::prelude::*;
 use tapewatch_model::{
     Bucket, CodecError, DeadLetter, Decimal, Details, DetectorConfig, EventType, Flags, Hit, Id,
     Measure, Order, OrderBatch, Origin, Price, Quantity, RowRef, Side, Time, TimeSpan,
-    decode_bucket, decode_config, decode_hits, encode_bucket, encode_config, encode_hits,
+    check_bucket, decode_bucket, decode_config, decode_hits, encode_bucket, encode_config,
+    encode_hits,
 };
 
 fn sample() -> Bucket {
@@ -103,7 +104,7 @@ fn frozen_bucket_of_version_2() {
         assert!(decode_bucket(&bytes[..length]).is_err(), "cut to {length}");
         let mut flipped = bytes.clone();
         flipped[length] ^= 0xff;
-        let _ = decode_bucket(&flipped);
+        assert_eq!(check_bucket(&flipped).err(), decode_bucket(&flipped).err());
     }
 }
 
@@ -135,7 +136,7 @@ fn every_cut_and_every_flip_is_an_error_or_a_bucket() {
         assert!(decode_bucket(&bytes[..length]).is_err(), "cut to {length}");
         let mut flipped = bytes.clone();
         flipped[length] ^= 0xff;
-        let _ = decode_bucket(&flipped);
+        assert_eq!(check_bucket(&flipped).err(), decode_bucket(&flipped).err());
     }
     bytes.push(0);
     assert_eq!(decode_bucket(&bytes), Err(CodecError::Long(1)));
@@ -179,7 +180,7 @@ proptest! {
         for version in [1, 2] {
             let mut versioned = vec![version];
             versioned.extend_from_slice(&bytes);
-            let _ = decode_bucket(&versioned);
+            prop_assert_eq!(check_bucket(&versioned).err(), decode_bucket(&versioned).err());
         }
     }
 
@@ -207,6 +208,8 @@ proptest! {
         }
         let mut bytes = Vec::new();
         encode_bucket(&bucket, &mut bytes);
+        let head = check_bucket(&bytes).unwrap();
+        prop_assert_eq!((head.origin, head.orders), (bucket.origin.clone(), rows.len() as u64));
         prop_assert_eq!(decode_bucket(&bytes).unwrap(), bucket);
     }
 }

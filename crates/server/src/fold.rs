@@ -10,7 +10,8 @@ use serde::{Deserialize, Serialize};
 use tapewatch_detect::{ConfigError, Counters, DetectConfig, Disabled, Shard, merge_shards};
 use tapewatch_journal::FrameRef;
 use tapewatch_model::{
-    Bucket, BucketDecoder, CodecError, Hit, Time, dead_letter_count, decode_config, frame_kind,
+    Bucket, BucketDecoder, CodecError, Hit, Time, check_bucket, dead_letter_count, decode_config,
+    frame_kind,
 };
 use tapewatch_store::{Format, Store};
 
@@ -279,9 +280,20 @@ impl Fold {
     pub(crate) fn frame(&mut self, frame: &FrameRef<'_>) -> Result<(), ApplyError> {
         let seq = frame.seq;
         match frame.kind {
-            frame_kind::BUCKET => {
+            frame_kind::BUCKET if self.keeps_rows() => {
                 let bucket = self.decode(frame)?;
                 self.bucket(FrameMark::of(frame), bucket);
+            }
+            frame_kind::BUCKET => {
+                let head = check_bucket(frame.payload);
+                let head = head.map_err(|error| ApplyError::Codec { seq, error })?;
+                let placed = Placed {
+                    batch: head.origin.batch,
+                    first_seq: seq,
+                    orders: head.orders,
+                    dead_letters: head.dead_letters,
+                };
+                self.passed(FrameMark::of(frame), head.origin.producer, placed);
             }
             frame_kind::DETECTOR_CONFIG => {
                 let config = decode_config(frame.payload);
@@ -312,8 +324,6 @@ impl Fold {
         };
         let producer = std::mem::take(&mut bucket.origin.producer);
         self.append_rows(mark.seq, Time::from_nanos(mark.time), bucket);
-        self.totals.orders += placed.orders;
-        self.totals.dead_letters += placed.dead_letters;
         if self.parts.apart && self.shards.is_some() {
             self.found.extend_from_slice(&self.hits);
         }
@@ -323,6 +333,19 @@ impl Fold {
         }
         self.hits = hits;
         self.hits.clear();
+        self.passed(mark, producer, placed);
+    }
+
+    /// Whether this process does anything with the rows of a bucket.
+    pub(crate) fn keeps_rows(&self) -> bool {
+        self.parts.tables || self.shards.is_some()
+    }
+
+    /// Notes a bucket that stands in the journal under `mark`, whose rows are applied or
+    /// [of no concern](Self::keeps_rows).
+    pub(crate) fn passed(&mut self, mark: FrameMark, producer: String, placed: Placed) {
+        self.totals.orders += placed.orders;
+        self.totals.dead_letters += placed.dead_letters;
         if !producer.is_empty() {
             self.remember(producer, placed);
         }

@@ -32,6 +32,7 @@ use crate::source::{format_of, open};
 use crate::up;
 
 mod wire;
+mod wire_latency;
 
 /// Buckets on the way through the pipeline.
 const IN_FLIGHT: usize = 8;

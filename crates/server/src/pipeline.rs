@@ -9,8 +9,9 @@ use std::thread::JoinHandle;
 
 use tapewatch_detect::{DetectConfig, Disabled, Shard};
 use tapewatch_journal::{Journal, Readers, Retention};
-use tapewatch_model::{Bucket, Hit, Tells};
+use tapewatch_model::{Bucket, BucketHead, Hit, Origin, Tells};
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio_util::bytes::Bytes;
 
 use crate::arrivals::Arrivals;
 use crate::checkpoint::Writer;
@@ -81,9 +82,40 @@ pub(crate) struct Published {
 /// Where the answer to a command goes.
 pub(crate) type Reply<T> = oneshot::Sender<Result<T, PublishError>>;
 
+/// What is published.
+pub(crate) enum Rows {
+    Decoded(Box<Bucket>),
+    /// Checked, and as the journal keeps them: for a process that only passes them on. Who sent them
+    /// over a connection has named a producer.
+    Encoded(BucketHead, Bytes),
+}
+
+impl Rows {
+    fn origin(&self) -> &Origin {
+        match self {
+            Self::Decoded(bucket) => &bucket.origin,
+            Self::Encoded(head, _) => &head.origin,
+        }
+    }
+
+    /// Orders, and rows that could not be used.
+    fn counts(&self) -> (u64, u64) {
+        match self {
+            Self::Decoded(bucket) => (bucket.orders.len() as u64, bucket.dead_letters.len() as u64),
+            Self::Encoded(head, _) => (head.orders, head.dead_letters),
+        }
+    }
+}
+
+impl From<Bucket> for Rows {
+    fn from(bucket: Bucket) -> Self {
+        Self::Decoded(Box::new(bucket))
+    }
+}
+
 /// What the thread, or the process that has the journal, is asked to do.
 pub(crate) enum Command {
-    Publish(Box<Bucket>, Reply<Published>),
+    Publish(Rows, Reply<Published>),
     Clear(Reply<u64>),
     Configure(Box<DetectConfig>, Reply<u64>),
     Sync(Reply<u64>),
@@ -156,7 +188,7 @@ impl Pipeline {
     /// Publishes a bucket; returns when it is durable (by the policy in force) and its hits visible.
     pub(crate) async fn publish(&self, bucket: Bucket) -> Result<Published, PublishError> {
         let (reply, answer) = oneshot::channel();
-        self.send(Command::Publish(Box::new(bucket), reply), answer)
+        self.send(Command::Publish(bucket.into(), reply), answer)
             .await
     }
 
@@ -190,7 +222,7 @@ impl Pipeline {
         bucket: Bucket,
     ) -> Option<oneshot::Receiver<Result<Published, PublishError>>> {
         let (reply, answer) = oneshot::channel();
-        let command = Command::Publish(Box::new(bucket), reply);
+        let command = Command::Publish(bucket.into(), reply);
         self.queue.try_send(command).ok().map(|()| answer)
     }
 

@@ -201,6 +201,7 @@ impl Starting {
             checkpoints: writer(checkpoints, &shown, metrics, &mut recovered)?,
             hits,
         };
+        let keeps_rows = fold.keeps_rows();
         let Spawned {
             pipeline,
             published,
@@ -218,6 +219,7 @@ impl Starting {
             stopping: self.stopping.clone(),
             subscribers: self.subscribers.clone(),
             connections: Arc::new(AtomicU64::new(0)),
+            keeps_rows,
         });
         let running = Running {
             pipeline,

@@ -229,6 +229,46 @@ impl Message {
     }
 }
 
+/// The bytes of [`Message::Frames`] or [`Message::Hits`], put together where they stand.
+struct FramesMessage {
+    bytes: BytesMut,
+    head: usize,
+}
+
+impl FramesMessage {
+    fn begin(stream: Stream) -> Self {
+        let mut bytes = BytesMut::new();
+        match stream {
+            Stream::Journal => bytes.put_u8(Message::FRAMES),
+            Stream::Hits => {
+                bytes.put_u8(Message::HITS);
+                bytes.put_u64_le(0);
+            }
+        }
+        let head = bytes.len();
+        Self { bytes, head }
+    }
+
+    fn push(&mut self, frame: &[u8]) {
+        self.bytes.extend_from_slice(frame);
+    }
+
+    /// Bytes of frames.
+    fn len(&self) -> usize {
+        self.bytes.len() - self.head
+    }
+
+    /// `through` is what [`Message::Hits`] says; the journal's frames say nothing of it.
+    fn finish(mut self, through: u64) -> Bytes {
+        if let Some(field) = self.bytes.get_mut(1..self.head)
+            && field.len() == size_of::<u64>()
+        {
+            field.copy_from_slice(&through.to_le_bytes());
+        }
+        self.bytes.freeze()
+    }
+}
+
 fn put_answer(out: &mut BytesMut, answer: &Result<Published, PublishError>) {
     out.put_u8(Message::ANSWER);
     match answer {

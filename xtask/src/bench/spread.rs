@@ -19,7 +19,11 @@ pub(super) struct Spread {
 impl Spread {
     /// Of one measure of all runs; nothing when there was no run.
     pub(super) fn of(costs: &[Cost], measure: fn(&Cost) -> f64) -> Option<Self> {
-        let mut values: Vec<f64> = costs.iter().map(measure).collect();
+        Self::of_values(costs.iter().map(measure).collect())
+    }
+
+    /// Of values; nothing when there is none.
+    pub(super) fn of_values(mut values: Vec<f64>) -> Option<Self> {
         values.sort_by(f64::total_cmp);
         let upper = values.get(values.len() / 2)?;
         let lower = values.get(values.len().saturating_sub(1) / 2)?;

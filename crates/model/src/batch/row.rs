@@ -2,9 +2,11 @@
 //!
 //! Invariant: a text that passed is within its length; that it is UTF-8 is checked where it is kept.
 
+use super::details;
 use crate::details::Details;
 use crate::fixed::{Price, Quantity};
 use crate::order::{EventType, RowError, Side};
+use crate::text::{ORDER_ID_BYTES_MAX, SYM_BYTES_MAX, TRADER_BYTES_MAX};
 use crate::time::Time;
 
 /// One row, borrowed. Texts of a row that is being added may be any bytes: adding checks them.
@@ -70,6 +72,27 @@ impl<'a> RowRef<'a> {
             quantity: self.quantity,
             details: self.details.as_bytes(),
         }
+    }
+}
+
+/// Whether [`OrderBatch::sym_code`](super::OrderBatch::sym_code) takes a text.
+pub(crate) fn check_sym(text: &[u8]) -> Result<&[u8], RowError> {
+    check_text("sym", text, SYM_BYTES_MAX)
+}
+
+/// Whether [`OrderBatch::trader_code`](super::OrderBatch::trader_code) takes a text.
+pub(crate) fn check_trader(text: &[u8]) -> Result<&[u8], RowError> {
+    check_text("trader", text, TRADER_BYTES_MAX)
+}
+
+/// Whether a row with codes that are known can be added.
+#[inline]
+pub(crate) fn check_coded(row: &CodedRow<'_>) -> Result<(), RowError> {
+    check_length("order_id", row.order_id, ORDER_ID_BYTES_MAX)?;
+    details::check(&row.details)?;
+    match std::str::from_utf8(row.order_id) {
+        Ok(_) => Ok(()),
+        Err(_) => Err(not_utf8("order_id")),
     }
 }
 

@@ -2,7 +2,8 @@
 //!
 //! Invariant: see [`super`]; a row's account is in the dictionary, its flags are known.
 
-use super::{CodecError, Input, put_all, put_bytes, put_dictionary};
+use super::decode::Input;
+use super::{CodecError, put_all, put_bytes, put_dictionary};
 use crate::batch::OrderBatch;
 use crate::details::{Details, Flags};
 use crate::fixed::Quantity;

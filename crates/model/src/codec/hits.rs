@@ -13,7 +13,8 @@
 //! ```
 //! A long text has a `u32` length.
 
-use super::{CodecError, Input, PLAIN, put_text, put_u32};
+use super::decode::Input;
+use super::{CodecError, PLAIN, put_text, put_u32};
 use crate::details::Flags;
 use crate::fixed::{Decimal, Price, Quantity};
 use crate::hit::{EVIDENCE_MAX, Hit, Id, Measure};

@@ -28,6 +28,12 @@ pub(crate) struct WireArgs {
     /// Subscribers of everything
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub(crate) subscribers: u64,
+    /// Single events a second, from publisher to hit: measures how long each takes
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) rate: Option<u64>,
+    /// With --rate: the engine in a process of its own
+    #[arg(long, requires = "rate")]
+    pub(crate) engine_apart: bool,
 }
 
 #[derive(Debug, Args)]
@@ -38,6 +44,9 @@ pub(crate) struct WirePartArgs {
     pub(crate) to: String,
     #[arg(long)]
     pub(crate) rows: u64,
+    /// Messages a second; 0: as many as go
+    #[arg(long)]
+    pub(crate) rate: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

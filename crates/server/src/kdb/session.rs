@@ -177,11 +177,10 @@ impl Session {
                 .map(|_| Some(Value::NOTHING))
                 .map_err(|error| error.to_string());
         }
-        let bucket = Box::new(bucket);
         let answer = self
             .shared
             .pipeline
-            .submit(|reply| Command::Publish(bucket, reply))
+            .submit(|reply| Command::Publish(bucket.into(), reply))
             .await;
         self.under_way.push_back(answer.ok_or("the process stops")?);
         Ok(None)

@@ -6,6 +6,7 @@
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{TcpListener, TcpStream};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -15,7 +16,7 @@ use tapewatch_journal::decode_frame;
 use tapewatch_model::{Bucket, encode_bucket};
 use tokio::sync::mpsc;
 
-use super::{directory, event};
+use super::{directory, event, wire_latency};
 use crate::cli::{WireArgs, WirePart, WirePartArgs};
 use crate::failure::Failure;
 use crate::metrics::Metrics;
@@ -31,7 +32,7 @@ const IN_FLIGHT: usize = 64;
 const MESSAGES: u64 = 64;
 
 /// A process that is ended with this one.
-struct Part(Child);
+pub(super) struct Part(Child);
 
 impl Drop for Part {
     fn drop(&mut self) {
@@ -43,21 +44,27 @@ impl Drop for Part {
 
 /// Measures one size of message.
 pub(super) fn run(args: &WireArgs) -> Result<serde_json::Value, Failure> {
+    if let Some(rate) = args.rate {
+        return up::block_on(wire_latency::run(args, rate));
+    }
     let bare = bare(args)?;
-    let carried = up::block_on(journal(args))?;
+    let (carried, published) = up::block_on(journal(args))?;
     Ok(json!({
         "rows_per_message": args.rows,
+        "subscribers": args.subscribers,
         "bare_rows_per_second": bare as u64,
         "rows_per_second": carried as u64,
+        "published_per_second": published as u64,
         "of_bare": carried / bare,
     }))
 }
 
-fn part(part: &str, to: &str, args: &WireArgs) -> Result<Part, Failure> {
+pub(super) fn part(part: &str, to: &str, args: &WireArgs) -> Result<Part, Failure> {
     let program = std::env::current_exe().map_err(Failure::run)?;
     let child = Command::new(program)
         .args(["measure", "wire-part", part, "--to", to])
         .args(["--rows", &args.rows.to_string()])
+        .args(["--rate", &args.rate.unwrap_or(0).to_string()])
         .stdout(Stdio::piped())
         .spawn()
         .map_err(Failure::run)?;
@@ -65,7 +72,7 @@ fn part(part: &str, to: &str, args: &WireArgs) -> Result<Part, Failure> {
 }
 
 /// The first line that a process prints, behind `before`.
-fn first_line(part: &mut Part, before: &str) -> Result<String, Failure> {
+pub(super) fn first_line(part: &mut Part, before: &str) -> Result<String, Failure> {
     let out = part
         .0
         .stdout
@@ -80,12 +87,18 @@ fn first_line(part: &mut Part, before: &str) -> Result<String, Failure> {
         .ok_or_else(|| Failure::run(format!("a part of the measurement says {line:?}")))
 }
 
-/// Rows a second through a relay that only copies messages.
-fn bare(args: &WireArgs) -> Result<f64, Failure> {
+/// The end of a pipe: a relay that only copies messages, and who sends them.
+pub(super) fn bare_pipe(args: &WireArgs) -> Result<(BufReader<TcpStream>, [Part; 2]), Failure> {
     let mut relay = part("relay", "", args)?;
     let address = first_line(&mut relay, "at ")?;
-    let mut stream = BufReader::with_capacity(256 << 10, connect(&address)?);
-    let _publisher = part("bare-publisher", &address, args)?;
+    let stream = BufReader::with_capacity(256 << 10, connect(&address)?);
+    let publisher = part("bare-publisher", &address, args)?;
+    Ok((stream, [relay, publisher]))
+}
+
+/// Rows a second through the pipe.
+fn bare(args: &WireArgs) -> Result<f64, Failure> {
+    let (mut stream, _parts) = bare_pipe(args)?;
     let (mut message, mut rows) = (Vec::new(), 0);
     let mut rate = Rate::new(args.common.seconds);
     while rate.goes_on(rows) {
@@ -95,20 +108,32 @@ fn bare(args: &WireArgs) -> Result<f64, Failure> {
     Ok(rate.result())
 }
 
-/// Rows a second through the role `journal`.
-async fn journal(args: &WireArgs) -> Result<f64, Failure> {
-    let data = directory(&args.common);
+/// Starts roles, beside a journal elsewhere if there is one.
+pub(super) fn role(
+    roles: &str,
+    data: &Path,
+    args: &WireArgs,
+    journal: Option<&str>,
+) -> Result<Part, Failure> {
     let program = std::env::current_exe().map_err(Failure::run)?;
     let mut command = Command::new(program);
     command
-        .args(["up", "--role", "journal", "--log-level", "warn", "--data"])
-        .arg(&data)
-        .env("TAPEWATCH_JOURNAL__LISTEN", "127.0.0.1:0")
+        .args(["up", "--role", roles, "--log-level", "warn", "--data"])
+        .arg(data)
+        .envs(
+            ["JOURNAL", "ENGINE"].map(|role| (format!("TAPEWATCH_{role}__LISTEN"), "127.0.0.1:0")),
+        )
+        .envs(journal.map(|at| ("TAPEWATCH_PEERS__JOURNAL", at)))
         .stdout(Stdio::piped());
     if let Some(fsync) = &args.common.fsync {
         command.args(["--fsync", fsync]);
     }
-    let mut carrier = Part(command.spawn().map_err(Failure::run)?);
+    Ok(Part(command.spawn().map_err(Failure::run)?))
+}
+
+/// Rows a second through the role `journal`: that a subscriber got, and that a publisher got in.
+async fn journal(args: &WireArgs) -> Result<(f64, f64), Failure> {
+    let mut carrier = role("journal", &directory(&args.common), args, None)?;
     let address = first_line(&mut carrier, "listening on http://")?;
     let mut inboxes = Vec::new();
     for number in 0..args.subscribers.max(1) {
@@ -121,6 +146,11 @@ async fn journal(args: &WireArgs) -> Result<f64, Failure> {
         follow.start(Stream::Journal, Place::at(1), sender);
         inboxes.push(inbox);
     }
+    let at = Follow {
+        journal: JournalAt::plain(&address),
+        name: "measure".to_owned(),
+        peers: Peers::default(),
+    };
     let mut first = inboxes.remove(0);
     for mut inbox in inboxes {
         tokio::spawn(async move { while inbox.recv().await.is_some() {} });
@@ -128,6 +158,8 @@ async fn journal(args: &WireArgs) -> Result<f64, Failure> {
     let _publisher = part("publisher", &address, args)?;
     let mut rows = 0;
     let mut rate = Rate::new(args.common.seconds);
+    tokio::time::sleep(WARM_UP).await;
+    let before = (Instant::now(), at.hello().await.next_seq);
     while rate.goes_on(rows) {
         match first.recv().await {
             Some(Chunk::Frames(frames)) => rows += count(&frames)?,
@@ -135,7 +167,9 @@ async fn journal(args: &WireArgs) -> Result<f64, Failure> {
             _ => return Err(Failure::run("the subscription ended")),
         }
     }
-    Ok(rate.result())
+    let published = (at.hello().await.next_seq - before.1) as f64;
+    let seconds = before.0.elapsed().as_secs_f64();
+    Ok((rate.result(), published / seconds))
 }
 
 fn count(frames: &[u8]) -> Result<u64, Failure> {
@@ -191,18 +225,23 @@ impl Rate {
 pub(super) fn work(args: &WirePartArgs) -> Result<(), Failure> {
     match args.part {
         WirePart::Relay => relay(),
+        WirePart::BarePublisher if args.rate > 0 => wire_latency::bare_publisher(args),
         WirePart::BarePublisher => bare_publisher(args),
+        WirePart::Publisher if args.rate > 0 => up::block_on(wire_latency::publisher(args)),
         WirePart::Publisher => up::block_on(publisher(args)),
     }
 }
 
-fn connect(address: &str) -> Result<TcpStream, Failure> {
+pub(super) fn connect(address: &str) -> Result<TcpStream, Failure> {
     let stream = TcpStream::connect(address).map_err(Failure::run)?;
     stream.set_nodelay(true).map_err(Failure::run)?;
     Ok(stream)
 }
 
-fn read_message(stream: &mut impl std::io::Read, message: &mut Vec<u8>) -> Result<(), Failure> {
+pub(super) fn read_message(
+    stream: &mut impl std::io::Read,
+    message: &mut Vec<u8>,
+) -> Result<(), Failure> {
     let mut length = [0; 4];
     stream.read_exact(&mut length).map_err(Failure::run)?;
     message.resize(4 + u32::from_le_bytes(length) as usize, 0);

@@ -10,11 +10,13 @@ use std::time::Instant;
 use tapewatch_detect::{DetectConfig, Shard};
 use tapewatch_journal::{AppendError, CommitError, Journal, Retention};
 use tapewatch_model::{
-    Bucket, DetectorConfig, Hit, Origin, Time, encode_bucket, encode_config, frame_kind,
+    DetectorConfig, Hit, Origin, Time, encode_bucket, encode_config, frame_kind,
 };
 use tokio::sync::{mpsc, watch};
 
-use super::{Command, GROUP_BYTES_MAX, Live, PublishError, Published, QUEUE_MAX, Reply, gauge};
+use super::{
+    Command, GROUP_BYTES_MAX, Live, PublishError, Published, QUEUE_MAX, Reply, Rows, gauge,
+};
 use crate::arrivals::Arrivals;
 use crate::checkpoint::Writer;
 use crate::clock;
@@ -49,7 +51,7 @@ pub(super) struct Worker {
 
 /// One frame of a group, appended and not yet committed.
 enum Staged {
-    Bucket(FrameMark, Box<Bucket>, Reply<Published>),
+    Bucket(FrameMark, Rows, Reply<Published>),
     Clear(FrameMark, Reply<u64>),
     Config(FrameMark, Box<DetectConfig>, Reply<u64>),
 }
@@ -102,10 +104,10 @@ impl Worker {
     /// Appends the command's frame; answers at once when that fails. Returns its size.
     fn stage(&mut self, command: Command, group: &mut Vec<Staged>) -> usize {
         match command {
-            Command::Publish(bucket, reply) => match self.stage_bucket(&bucket, group) {
-                Ok(Stage::Appended(appended)) => {
-                    group.push(Staged::Bucket(appended, bucket, reply));
-                    self.encoded.len()
+            Command::Publish(rows, reply) => match self.stage_rows(&rows, group) {
+                Ok(Stage::Appended(appended, bytes)) => {
+                    group.push(Staged::Bucket(appended, rows, reply));
+                    bytes
                 }
                 Ok(Stage::Known(placed)) => {
                     self.metrics.duplicate_buckets.inc();
@@ -220,8 +222,8 @@ impl Worker {
             return Ok(None);
         }
         let waiting = group.iter().rev().find_map(|staged| match staged {
-            Staged::Bucket(_, other, _) if other.origin.producer == origin.producer => {
-                Some(other.origin.batch)
+            Staged::Bucket(_, other, _) if other.origin().producer == origin.producer => {
+                Some(other.origin().batch)
             }
             _ => None,
         });
@@ -244,11 +246,12 @@ impl Worker {
         }
     }
 
-    fn stage_bucket(&mut self, bucket: &Bucket, group: &[Staged]) -> Result<Stage, PublishError> {
-        if let Some(placed) = self.known(&bucket.origin, group)? {
+    fn stage_rows(&mut self, rows: &Rows, group: &[Staged]) -> Result<Stage, PublishError> {
+        if let Some(placed) = self.known(rows.origin(), group)? {
             return Ok(Stage::Known(placed));
         }
-        if bucket.is_empty() {
+        let (orders, dead_letters) = rows.counts();
+        if orders + dead_letters == 0 {
             return Err(PublishError::Invalid("the bucket is empty".to_owned()));
         }
         let recent = self.fold.store.counts().recent_orders;
@@ -259,20 +262,25 @@ impl Worker {
         {
             return Err(PublishError::RecentFull(recent));
         }
-        let count = u32::try_from(bucket.count())
+        let count = u32::try_from(orders + dead_letters)
             .map_err(|_| PublishError::Invalid("the bucket has too many rows".to_owned()))?;
-        self.encoded.clear();
-        encode_bucket(bucket, &mut self.encoded);
-        let received = clock::now();
-        let first_seq = self
+        let payload = match rows {
+            Rows::Encoded(_, bytes) => bytes,
+            Rows::Decoded(bucket) => {
+                self.encoded.clear();
+                encode_bucket(bucket, &mut self.encoded);
+                self.encoded.as_slice()
+            }
+        };
+        let time = clock::now().nanos();
+        let appended = self
             .journal
-            .append(frame_kind::BUCKET, count, received.nanos(), &self.encoded)
-            .map_err(append_error)?;
-        Ok(Stage::Appended(FrameMark {
-            seq: first_seq,
-            count,
-            time: received.nanos(),
-        }))
+            .append(frame_kind::BUCKET, count, time, payload);
+        let seq = appended.map_err(append_error)?;
+        Ok(Stage::Appended(
+            FrameMark { seq, count, time },
+            payload.len(),
+        ))
     }
 
     /// Commits the group, applies it and answers. An error ends the thread.
@@ -304,15 +312,21 @@ impl Worker {
         let mut answers = Vec::with_capacity(group.len());
         for staged in group {
             match staged {
-                Staged::Bucket(mark, bucket, reply) => {
+                Staged::Bucket(mark, rows, reply) => {
+                    let (orders, dead_letters) = rows.counts();
                     let placed = Placed {
-                        batch: bucket.origin.batch,
+                        batch: rows.origin().batch,
                         first_seq: mark.seq,
-                        orders: bucket.orders.len() as u64,
-                        dead_letters: bucket.dead_letters.len() as u64,
+                        orders,
+                        dead_letters,
                     };
                     self.arrivals.note(Time::from_nanos(mark.time), mark.seq);
-                    self.fold.bucket(mark, *bucket);
+                    match rows {
+                        Rows::Decoded(bucket) => self.fold.bucket(mark, *bucket),
+                        Rows::Encoded(head, _) => {
+                            self.fold.passed(mark, head.origin.producer, placed);
+                        }
+                    }
                     answers.push((reply, placed));
                 }
                 Staged::Clear(mark, reply) => {
@@ -459,7 +473,8 @@ pub(crate) fn show(fold: &Fold, live: &Live, metrics: &Metrics, shown: &mut Tota
 }
 
 enum Stage {
-    Appended(FrameMark),
+    /// Where, and how many bytes.
+    Appended(FrameMark, usize),
     Known(Placed),
 }
 

@@ -20,7 +20,7 @@ use super::{BEAT, Message};
 use crate::fold::{FrameMark, UNDER_WAY_MAX};
 use crate::metrics::Metrics;
 use crate::peers::Peers;
-use crate::pipeline::{Command, Pipeline, PublishError, Published, QUEUE_MAX};
+use crate::pipeline::{Command, Pipeline, PublishError, Published, QUEUE_MAX, Rows};
 
 /// How long a sender waits for a journal that is away.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -241,8 +241,12 @@ impl Link {
 
     fn message(&mut self, command: Command) -> Option<Sent> {
         let (message, reply) = match command {
-            Command::Publish(bucket, reply) => {
-                (Message::Publish(self.encode(*bucket)), Reply::Bucket(reply))
+            Command::Publish(rows, reply) => {
+                let bytes = match rows {
+                    Rows::Decoded(bucket) => self.encode(*bucket),
+                    Rows::Encoded(_, bytes) => bytes,
+                };
+                (Message::Publish(bytes), Reply::Bucket(reply))
             }
             Command::Clear(reply) => (Message::Clear, Reply::Seq(reply)),
             Command::Configure(config, reply) => {

@@ -11,20 +11,22 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use futures::stream::FuturesOrdered;
-use futures::{SinkExt as _, StreamExt as _};
+use futures::{FutureExt as _, SinkExt as _, StreamExt as _};
 use hyper_util::rt::TokioIo;
 use tapewatch_detect::DetectConfig;
 use tapewatch_journal::{ReadError, Readers};
-use tapewatch_model::{BucketDecoder, decode_hits};
+use tapewatch_model::{BucketDecoder, check_bucket, decode_hits};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::bytes::Bytes;
 use tokio_util::codec::Framed;
 
-use super::{BEAT, HELLO_WITHIN, Hello, Message, PROTOCOL, SILENCE_MAX, Stream, framing};
+use super::{
+    BEAT, FramesMessage, HELLO_WITHIN, Hello, Message, PROTOCOL, SILENCE_MAX, Stream, framing,
+};
 use crate::api::error::ApiError;
 use crate::fold::{FrameMark, Placed, UNDER_WAY_MAX};
 use crate::hits_log::HitsReaders;
-use crate::pipeline::{Command, Pipeline, PublishError, Published};
+use crate::pipeline::{Command, Pipeline, PublishError, Published, Rows};
 use crate::subscription::Subscribers;
 
 /// Connections at once.
@@ -46,6 +48,8 @@ pub(crate) struct ServeState {
     pub(crate) stopping: watch::Receiver<bool>,
     pub(crate) subscribers: Subscribers,
     pub(crate) connections: Arc<AtomicU64>,
+    /// Whether this process does anything with the rows of a bucket but pass them on.
+    pub(crate) keeps_rows: bool,
 }
 
 type Connection =
@@ -111,7 +115,11 @@ async fn send<S>(connection: &mut S, message: Bytes) -> Result<(), String>
 where
     S: futures::Sink<Bytes, Error = std::io::Error> + Unpin,
 {
-    match tokio::time::timeout(SEND_WITHIN, connection.send(message)).await {
+    in_time(connection.send(message)).await
+}
+
+async fn in_time(sent: impl Future<Output = std::io::Result<()>>) -> Result<(), String> {
+    match tokio::time::timeout(SEND_WITHIN, sent).await {
         Ok(sent) => sent.map_err(text),
         Err(_) => Err(format!("it took nothing for {} s", SEND_WITHIN.as_secs())),
     }
@@ -130,9 +138,7 @@ async fn commands(
     loop {
         tokio::select! {
             answer = due.next(), if !due.is_empty() => {
-                if let Some(answer) = answer {
-                    send(&mut sink, Message::Answer(answer).encode()).await?;
-                }
+                answer_all(&mut sink, answer, &mut due).await?;
             }
             () = tokio::time::sleep(SILENCE_MAX), if due.is_empty() => {
                 return Err("it says nothing any more".to_owned());
@@ -141,11 +147,38 @@ async fn commands(
                 let Some(message) = message else {
                     return Ok(());
                 };
-                let message = Message::decode(message.map_err(text)?.freeze())?;
-                due.push_back(take(state, &mut decoder, message).await?);
+                let mut came = Some(message);
+                while let Some(message) = came {
+                    let message = Message::decode(message.map_err(text)?.freeze())?;
+                    due.push_back(take(state, &mut decoder, message).await?);
+                    came = match due.len() <= UNDER_WAY_MAX {
+                        true => stream.next().now_or_never().flatten(),
+                        false => None,
+                    };
+                }
             }
         }
     }
+}
+
+/// Sends an answer, and those that are there behind it, at once.
+async fn answer_all<S>(
+    sink: &mut S,
+    first: Option<Result<Published, PublishError>>,
+    due: &mut FuturesOrdered<Due>,
+) -> Result<(), String>
+where
+    S: futures::Sink<Bytes, Error = std::io::Error> + Unpin,
+{
+    let mut answer = first;
+    let all = async {
+        while let Some(one) = answer {
+            sink.feed(Message::Answer(one).encode()).await?;
+            answer = due.next().now_or_never().flatten();
+        }
+        sink.flush().await
+    };
+    in_time(all).await
 }
 
 type Due = std::pin::Pin<Box<dyn Future<Output = Result<Published, PublishError>> + Send>>;
@@ -158,14 +191,19 @@ async fn take(
 ) -> Result<Due, String> {
     let pipeline = &state.pipeline;
     Ok(match message {
-        Message::Publish(bucket) => match decoder.decode(&bucket) {
-            Ok(bucket) => {
-                let bucket = Box::new(bucket);
-                let answer = pipeline.submit(|reply| Command::Publish(bucket, reply));
-                due(answer.await, |published| published)
+        Message::Publish(bytes) => {
+            let rows = match state.keeps_rows {
+                true => decoder.decode(&bytes).map(Rows::from),
+                false => check_bucket(&bytes).map(|head| Rows::Encoded(head, bytes)),
+            };
+            match rows {
+                Ok(rows) => {
+                    let answer = pipeline.submit(|reply| Command::Publish(rows, reply));
+                    due(answer.await, |published| published)
+                }
+                Err(error) => refused(&error),
             }
-            Err(error) => refused(&error),
-        },
+        }
         Message::Clear => due(pipeline.submit(Command::Clear).await, at),
         Message::Configure(json) => match DetectConfig::from_canonical(&json) {
             Ok(config) => {
@@ -339,26 +377,23 @@ impl Pump {
             from
         };
         let mut reader = readers.reader(from)?;
-        let mut frames = Vec::new();
         let mut beat = true;
         loop {
             // Read before the frames: all that it speaks of is among them.
             let through = *grown.borrow_and_update();
-            frames.clear();
+            let mut frames = FramesMessage::begin(match self {
+                Self::Journal(..) => Stream::Journal,
+                Self::Hits(..) => Stream::Hits,
+            });
             while frames.len() < CHUNK_BYTES
                 && let Some(frame) = reader.next_frame()?
             {
-                frames.extend_from_slice(frame.bytes);
+                frames.push(frame.bytes);
             }
-            if !frames.is_empty() || beat {
-                let bytes = Bytes::copy_from_slice(&frames);
+            if frames.len() > 0 || beat {
                 let whole = frames.len() < CHUNK_BYTES;
-                let message = match &self {
-                    Self::Journal(..) => Message::Frames(bytes),
-                    Self::Hits(..) => Message::Hits(if whole { through } else { 0 }, bytes),
-                };
                 let sending = Sending {
-                    message: message.encode(),
+                    message: frames.finish(if whole { through } else { 0 }),
                     next: reader.next_seq(),
                 };
                 if out.blocking_send(sending).is_err() {
