@@ -5,6 +5,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use tapewatch_detect::Shard;
 use tapewatch_journal::{Readers, Retention};
 use tapewatch_model::{Date, TimeSpan};
 use tapewatch_store::{EndOfDayReport, Store};
@@ -12,6 +13,7 @@ use tokio::sync::watch;
 
 use crate::alert_book::AlertBook;
 use crate::clock;
+use crate::hits_log::HitsReaders;
 use crate::jobs::Jobs;
 use crate::metrics::Metrics;
 use crate::peers::Peers;
@@ -99,6 +101,24 @@ impl Shared {
             }
             new
         });
+    }
+
+    /// Sequence numbers that the journal is known to have and this process has not applied.
+    pub(crate) fn lag(&self) -> u64 {
+        let journal = self.peers.last_seq_of("journal");
+        journal.saturating_sub(*self.published.borrow())
+    }
+
+    /// Last sequence number of which all hits are known: in the log of hits, where that is kept.
+    pub(crate) fn hits_log_seq(&self) -> u64 {
+        let log = self.wire.as_ref().and_then(|wire| wire.hits.as_ref());
+        *log.map_or(&self.hits, |log| &log.grown).borrow()
+    }
+
+    /// How far each share of the engines has told what it finds, where that is kept.
+    pub(crate) fn shares(&self) -> Vec<(Shard, Option<u64>)> {
+        let log = self.wire.as_ref().and_then(|wire| wire.hits.as_ref());
+        log.map_or_else(Vec::new, HitsReaders::shares)
     }
 
     /// Whether rows are taken.
