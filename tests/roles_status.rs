@@ -10,7 +10,7 @@ mod support;
 
 use serde_json::{Value, json};
 use support::cluster::{Cluster, orders};
-use support::{http_at, wait_for};
+use support::{http_at, root, wait_for, write_orders};
 
 fn status(port: u16) -> Value {
     let (code, body) = http_at(port, "GET", "/api/v1/status", "", b"");
@@ -133,4 +133,40 @@ fn who_lags_behind_the_journal_or_waits_for_it_says_so() {
         journal["state"] == "waiting" && journal["attempts"].as_u64() > Some(1)
     });
     assert_eq!(metric(port, &away), Some(1));
+}
+
+#[test]
+fn a_component_that_failed_in_one_engine_is_named_with_that_engine() {
+    let wasm = root().join("examples/guests/rust/cancel_burst.wasm");
+    let table = format!(
+        "[detectors.cancel_burst]\nwasm = {wasm:?}\nfuel_per_event = 1\nfuel_burst = 2000\n"
+    );
+    let cluster = Cluster::new(&table).filled();
+    let file = cluster.dir.path().join("one.csv");
+    write_orders(&file, 200);
+    // Of one instrument, which one of the two engines has.
+    let text = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, text.replace(",SYM1,", ",SYM0,")).unwrap();
+    cluster.feed(&file);
+    let gateway = cluster.gateway().port;
+    let disabled = || status(gateway)["disabled"].as_array().unwrap().clone();
+    wait_for("it to fail", || !disabled().is_empty());
+    wait_for("both to have come to the end", || {
+        let status = status(gateway);
+        status["hits_seq"].as_u64() == status["next_seq"].as_u64().map(|next| next - 1)
+    });
+    let told = disabled();
+    assert_eq!(told.len(), 1, "{told:?}");
+    let told = told[0].as_str().unwrap();
+    let ports = [cluster.ports.engine, cluster.ports.engine2];
+    let by_port = ports.map(|port| metric(port, "tapewatch_guest_disabled "));
+    let failed = match by_port {
+        [Some(1), Some(0)] => ports[0],
+        [Some(0), Some(1)] => ports[1],
+        other => panic!("{other:?}"),
+    };
+    let words =
+        format!("engine at 127.0.0.1:{failed}: detector cancel_burst is disabled from event");
+    assert!(told.starts_with(&words), "{told}");
+    assert_eq!(status(failed)["disabled"].as_array().unwrap().len(), 1);
 }

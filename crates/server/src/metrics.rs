@@ -95,8 +95,7 @@ impl Maker {
 
 const CHECKPOINT_SEQ: &str =
     "Last sequence number that the newest checkpoint of this process covers; 0 before any.";
-const GUEST_DISABLED: &str =
-    "Detectors brought by users that failed and are disabled; /api/v1/status says why.";
+const GUEST_DISABLED: &str = "Detectors brought by users that failed and are disabled in this process; /api/v1/status says why.";
 const LATE_ROWS: &str = "Order events that were older than one before them.";
 const WINDOW_OVERFLOWS: &str = "Events that left a full detector window before their time.";
 const SUBSCRIBER_LAG: &str =
