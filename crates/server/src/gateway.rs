@@ -4,6 +4,7 @@
 //! Invariant: nothing is kept here. A request goes to the first peer of its kind that is ready, or at
 //! least takes the connection; when none does, the answer says who is away.
 
+mod flight;
 mod status;
 
 use std::time::Duration;
@@ -17,6 +18,7 @@ use axum::routing;
 use hyper::client::conn::http1;
 use hyper::ext::Protocol;
 use hyper_util::rt::TokioIo;
+use tapewatch_store::flight::FLIGHT_PATH;
 use tokio::sync::watch;
 use tokio_util::bytes::Bytes;
 
@@ -44,6 +46,8 @@ pub(crate) struct Gateway {
     pub(crate) tls: TlsConfig,
     pub(crate) peers: Peers,
     pub(crate) metrics: Metrics,
+    /// Set once, when the process begins to stop.
+    pub(crate) stopping: watch::Receiver<bool>,
 }
 
 /// Everything that it serves.
@@ -53,6 +57,10 @@ pub(crate) fn router(gateway: Gateway) -> Router {
         .route("/readyz", routing::get(readyz))
         .route("/metrics", routing::get(metrics))
         .route("/api/v1/status", routing::get(status::status))
+        .route(
+            &format!("{FLIGHT_PATH}/{{call}}"),
+            routing::any(flight::pass),
+        )
         .fallback(pass)
         .with_state(gateway)
 }
@@ -100,9 +108,9 @@ impl Gateway {
 
     /// Asks all peers over and over whether they are ready, until the process stops: a request must
     /// not go to one that is not while there is one that is.
-    pub(crate) fn watch(&self, stopping: &watch::Receiver<bool>) {
+    pub(crate) fn watch(&self) {
         for (role, address) in self.all() {
-            let (gateway, mut stopping) = (self.clone(), stopping.clone());
+            let (gateway, mut stopping) = (self.clone(), self.stopping.clone());
             tokio::spawn(async move {
                 loop {
                     gateway.ask(role, &address).await;

@@ -13,6 +13,7 @@ use tokio::sync::watch;
 
 use crate::alert_book::AlertBook;
 use crate::clock;
+use crate::config::PeersConfig;
 use crate::hits_log::HitsReaders;
 use crate::jobs::Jobs;
 use crate::metrics::Metrics;
@@ -60,8 +61,8 @@ pub(crate) struct Shared {
     pub(crate) recent_rows_max: u64,
     pub(crate) roles: Roles,
     pub(crate) peers: Peers,
-    /// Where engines in other processes are.
-    pub(crate) engines: Arc<[String]>,
+    /// Where roles in other processes are.
+    pub(crate) places: Arc<PeersConfig>,
     /// Last sequence number of which all hits show.
     pub(crate) hits: watch::Receiver<u64>,
     /// The last day that ended.
@@ -101,6 +102,15 @@ impl Shared {
             }
             new
         });
+    }
+
+    /// Where to subscribe to what is not here, for people: `orders` or what is found in them.
+    pub(crate) fn elsewhere(&self, orders: bool) -> String {
+        let (role, addresses) = match orders {
+            true => ("journal", self.places.journal.clone()),
+            false => ("recent", self.places.recent.join(", ")),
+        };
+        format!("subscribe at the role {role}, which is in another process ({addresses})")
     }
 
     /// Sequence numbers that the journal is known to have and this process has not applied.
@@ -165,7 +175,8 @@ impl Shared {
     /// The engines that do not take a connection, for people.
     async fn who_is_away(&self) -> String {
         let mut away = self.peers.text().trim().replace('\n', "; ");
-        for address in self.engines.iter() {
+        let engines = self.places.engine.iter();
+        for address in engines.filter(|_| self.roles.apart()) {
             let connected = tokio::net::TcpStream::connect(address);
             if !matches!(tokio::time::timeout(LOOK, connected).await, Ok(Ok(_))) {
                 away += &format!("; no engine answers at {address}");

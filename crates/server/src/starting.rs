@@ -109,8 +109,9 @@ pub(crate) fn gateway(
         tls: config.tls.clone(),
         peers: peers.clone(),
         metrics,
+        stopping: stopping.clone(),
     };
-    gateway.watch(stopping);
+    gateway.watch();
     Started {
         router: gateway::router(gateway),
         work: None,
@@ -156,10 +157,7 @@ impl Starting {
             recent_rows_max: self.config.recent.rows_max,
             roles: self.roles,
             peers: self.peers,
-            engines: match parts.apart {
-                true => self.config.peers.engine.into(),
-                false => Arc::default(),
-            },
+            places: self.config.peers.into(),
         };
         Ok(Started {
             router: api::router(shared.clone()),
