@@ -31,7 +31,7 @@ use crate::subscription::Subscribers;
 use crate::wire::{self, Follow, JournalAt, ServeState};
 use crate::{api, clock};
 
-/// Size of a segment of the log of hits: there are few.
+/// Largest segment of the log of hits: there are few.
 const HITS_SEGMENT_BYTES: u64 = 16 << 20;
 
 /// The thread that changes the state.
@@ -311,10 +311,8 @@ impl Shown {
 
 /// Opens the log of hits; those that the tables lack show.
 fn hits_log(config: &Config, next_seq: u64, fold: &mut Fold) -> Result<HitsLog, Failure> {
-    let options = Options {
-        segment_bytes_max: HITS_SEGMENT_BYTES,
-        ..config.journal_options()?
-    };
+    let mut options = config.journal_options()?;
+    options.segment_bytes_max = options.segment_bytes_max.min(HITS_SEGMENT_BYTES);
     let dir = config.data.join(HITS_DIR);
     let each = |found| fold.found_elsewhere(found);
     let log = HitsLog::open(&dir, options, next_seq.saturating_sub(1), each)?;
