@@ -119,3 +119,39 @@ fn what_is_wrong_is_refused_through_a_gateway_as_at_the_journal() {
     let (code, out, error) = run(&mut flight(&url(cluster.gateway().port), &["refusals"]));
     assert_eq!((code, out.trim()), (0, "ok"), "{error}");
 }
+
+#[test]
+fn readers_that_take_nothing_hold_a_stop_up_for_a_bounded_time() {
+    let mut cluster = Cluster::new("").filled();
+    let publish = ["publish", "one", "300000", "10000"];
+    let (code, _, error) = run(&mut flight(&url(cluster.gateway().port), &publish));
+    assert_eq!(code, 0, "{error}");
+    let ports = [cluster.gateway().port, cluster.ports.journal];
+    let mut stuck = ports.map(|port| {
+        let mut stuck = flight(&url(port), &["stuck"]);
+        stuck.stdout(Stdio::piped()).spawn().unwrap()
+    });
+    for stuck in &mut stuck {
+        let mut lines = BufReader::new(stuck.stdout.as_mut().unwrap()).lines();
+        assert_eq!(lines.next().unwrap().unwrap(), "open");
+    }
+    // What they are sent fills all that holds something on the way.
+    std::thread::sleep(Duration::from_secs(2));
+    for name in ["gateway", "journal"] {
+        cluster.role(name).signal("TERM");
+    }
+    for name in ["gateway", "journal"] {
+        assert_eq!(cluster.role(name).ends_within(15), Some(0), "{name}");
+    }
+    let log = cluster.role("journal").log();
+    assert!(log.contains("requests were still open after 10 s"), "{log}");
+    for stuck in &mut stuck {
+        stuck.kill().unwrap();
+        stuck.wait().unwrap();
+    }
+    cluster.role("journal").restart();
+    cluster.role("gateway").restart();
+    wait_for("all rows to be there", || {
+        cluster.gateway().get_json("/api/v1/status")["orders"] == 300_000
+    });
+}
