@@ -119,7 +119,9 @@ fn in_a_cluster_the_log_of_hits_lets_go_of_what_is_history_and_the_tables_stay()
         ("TAPEWATCH_JOURNAL__RETENTION_BYTES", "1"),
     ];
     let one = Server::start_with(dir.path(), &["--detector", "all"], &small);
-    small.map(|(name, value)| cluster.all_have(name, value));
+    for (name, value) in small {
+        cluster.all_have(name, value);
+    }
     let mut cluster = cluster.filled();
     for server in [&one, cluster.gateway()] {
         wait_for("the end of the day that has passed", || {

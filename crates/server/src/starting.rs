@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use axum::Router;
 use tapewatch_detect::DetectConfig;
-use tapewatch_journal::{Options, Readers};
+use tapewatch_journal::Readers;
 use tokio::sync::watch;
 
 use crate::checkpoint::Writer;

@@ -59,8 +59,12 @@ pub(super) async fn status(State(gateway): State<Gateway>) -> Response {
 }
 
 impl Gateway {
-    /// What a peer says of itself, and notes how far it is.
+    /// What a peer says of itself, and notes how far it is; one that is away is not waited for.
     async fn told(&self, role: &'static str, address: &str) -> Told {
+        let name = peer(role, address);
+        if self.peers.is_away(&name) {
+            return None;
+        }
         let asked = get(address, &self.tls, "/api/v1/status", STATUS_BYTES_MAX);
         let (status, body) = tokio::time::timeout(ASK_WITHIN, asked).await.ok()?.ok()?;
         if !status.is_success() {
@@ -68,7 +72,7 @@ impl Gateway {
         }
         let told: Map<String, Value> = serde_json::from_slice(&body).ok()?;
         let next_seq = told.get("next_seq").and_then(Value::as_u64)?;
-        let last_seq = self.peers.last_seq(&peer(role, address));
+        let last_seq = self.peers.last_seq(&name);
         last_seq.store(next_seq.saturating_sub(1), Ordering::Relaxed);
         Some(told)
     }
