@@ -10,32 +10,19 @@
 mod support;
 
 use std::io::{BufRead as _, BufReader};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::time::Duration;
 
-use support::{Server, data, root, run, wait_for};
+use support::{Server, data, flight, run, wait_for};
 
 const ROWS: u64 = 1_000_000;
-
-fn client(url: &str, arguments: &[&str]) -> Command {
-    let python = std::env::var("TAPEWATCH_PYTHON")
-        .expect("TAPEWATCH_PYTHON is not set: `cargo xtask test` makes a Python with pyarrow");
-    let (command, rest) = arguments.split_first().unwrap();
-    let mut client = Command::new(python);
-    client
-        .arg(root().join("tests/flight_client.py"))
-        .arg(command)
-        .arg(url)
-        .args(rest);
-    client
-}
 
 fn url(server: &Server) -> String {
     format!("grpc://127.0.0.1:{}", server.port)
 }
 
 fn spawn(server: &Server, arguments: &[&str]) -> Child {
-    client(&url(server), arguments)
+    flight(&url(server), arguments)
         .stdout(Stdio::piped())
         .spawn()
         .unwrap()
@@ -98,7 +85,7 @@ fn killed_in_the_middle() {
 fn what_is_wrong_is_refused_whole() {
     let dir = tempfile::tempdir().unwrap();
     let server = Server::start(dir.path(), &[]);
-    let (code, out, error) = run(&mut client(&url(&server), &["refusals"]));
+    let (code, out, error) = run(&mut flight(&url(&server), &["refusals"]));
     assert_eq!((code, out.trim()), (0, "ok"), "{error}");
 }
 
@@ -114,12 +101,12 @@ fn hits_and_alerts_and_what_there_is() {
     assert!(hits > 0 && alerts > 0);
     let orders = server.number("select count(*) from orders");
     let expected = format!("orders {orders}\nalerts {alerts}\nhits {hits}\n");
-    let (code, out, error) = run(&mut client(&url(&server), &["tables"]));
+    let (code, out, error) = run(&mut flight(&url(&server), &["tables"]));
     assert_eq!((code, out), (0, expected.clone()), "{error}");
     // The same from the history.
     let (code, _, error) = run(&mut server.command(&["eod"]));
     assert_eq!(code, 0, "{error}");
-    let (code, out, error) = run(&mut client(&url(&server), &["tables"]));
+    let (code, out, error) = run(&mut flight(&url(&server), &["tables"]));
     assert_eq!((code, out), (0, expected), "{error}");
 }
 

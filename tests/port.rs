@@ -254,6 +254,57 @@ fn clients_show_a_certificate_where_one_is_demanded() {
 }
 
 #[test]
+fn a_feed_that_meets_a_wrong_certificate_ends_at_once_and_says_what_to_do() {
+    let dir = tempfile::tempdir().unwrap();
+    let (ours, other) = (
+        Authority::new(dir.path(), "ours"),
+        Authority::new(dir.path(), "other"),
+    );
+    let more = format!("client_ca = \"{}\"", ours.pem.display());
+    let mut servers = Vec::new();
+    for (name, until) in [("good", 2999), ("old", 2021)] {
+        let dir = dir.path().join(name);
+        fs::create_dir(&dir).unwrap();
+        servers.push(start(&dir, &tls(&dir, &ours.sign(name, until), &more)));
+    }
+    let (good, old) = (servers[0].port, servers[1].port);
+    let (client, stranger) = (ours.sign("client", 2999), other.sign("stranger", 2999));
+    let feed = |host: &str, port: u16, ca: &Path, identity: Option<&Identity>| {
+        let mut feed = support::tapewatch();
+        feed.args(["feed", "csv"])
+            .arg(support::data("spoofingData.csv"))
+            .args(["--url", &format!("https://{host}:{port}")])
+            .env("TAPEWATCH_TLS__CA", ca);
+        if let Some(identity) = identity {
+            feed.env("TAPEWATCH_TLS__CERT", &identity.cert)
+                .env("TAPEWATCH_TLS__KEY", &identity.key);
+        }
+        let began = std::time::Instant::now();
+        let (code, _, error) = run(&mut feed);
+        assert!(!error.contains("trying again"), "{error}");
+        assert!(began.elapsed().as_secs() < 20, "{error}");
+        (code, error)
+    };
+    let (ip, trusted) = ("127.0.0.1", ours.pem.as_path());
+    let own = Some(&client);
+    for (answer, words) in [
+        (feed(ip, good, &other.pem, own), "TAPEWATCH_TLS__CA names"),
+        (feed("localhost", good, trusted, own), "use the name"),
+        (feed(ip, old, trusted, own), "must show another"),
+        (
+            feed(ip, good, trusted, Some(&stranger)),
+            "TAPEWATCH_TLS__CERT",
+        ),
+        (feed(ip, good, trusted, None), "needs a client certificate"),
+    ] {
+        let (code, error) = answer;
+        assert!(code == 3 && error.contains(words), "{words}: {error}");
+    }
+    let (code, error) = feed(ip, good, trusted, own);
+    assert_eq!(code, 0, "{error}");
+}
+
+#[test]
 fn files_that_do_not_fit_stop_the_start_and_are_named() {
     let dir = tempfile::tempdir().unwrap();
     let ours = Authority::new(dir.path(), "ours");

@@ -310,3 +310,45 @@ fn first_rule(folder: &Path) -> std::path::PathBuf {
     files.sort();
     files.remove(0)
 }
+
+/// Its frame is larger than what roles said to each other in one message once: they would have been
+/// stuck before it for ever.
+#[test]
+fn a_bucket_nearly_as_large_as_the_journal_takes_comes_to_every_role() {
+    let mut cluster = Cluster::new("");
+    cluster.start("journal", "journal", &[]);
+    cluster.engine("engine", "0/1");
+    cluster.start("recent", "recent", &[]);
+    cluster.start("gateway", "gateway", &[]);
+    let rows = 85_000_u64;
+    let long =
+        |letter: &str, length: usize, row: u64| format!("{row:07}{}", letter.repeat(length - 7));
+    let row = |row: u64| {
+        format!(
+            r#"{{"time":"2024-01-05T09:00:00Z","sym":"{}","event_type":"new","trader":"{}","side":"B","order_id":"{}","account":"{}","exec_id":"{}","price":"1","quantity":"1"}}"#,
+            long("s", 64, row),
+            long("t", 128, row),
+            long("o", 128, row),
+            long("a", 128, row),
+            long("e", 128, row),
+        )
+    };
+    let body = format!("[{}]", (0..rows).map(row).collect::<Vec<_>>().join(","));
+    // By the role recent it goes to the journal, and comes back from there.
+    let kind = "application/json";
+    let port = cluster.ports.recent;
+    let (status, answer) = http_at(port, "POST", "/api/v1/orders", kind, body.as_bytes());
+    assert_eq!(status, 200, "{answer}");
+    let segment = cluster.dir.path().join("data/journal");
+    let bytes: u64 = std::fs::read_dir(segment)
+        .unwrap()
+        .map(|file| file.unwrap().metadata().unwrap().len())
+        .sum();
+    assert!(bytes > 50 << 20, "{bytes} bytes are no test");
+    wait_for("all to have it", || {
+        let status = cluster.gateway().get_json("/api/v1/status");
+        let last = status["next_seq"].as_u64().unwrap() - 1;
+        status["orders"] == rows && status["hits_seq"] == last && last > rows
+    });
+    assert!(!cluster.role("engine").log().contains("frame size"));
+}

@@ -11,7 +11,7 @@ mod support;
 
 use support::authority::{Authority, exchange};
 use support::cluster::{Cluster, orders, undisturbed};
-use support::wait_for;
+use support::{flight, run, wait_for};
 
 /// A cluster whose processes show certificates of one authority and demand them.
 fn mutual(authority: &Authority) -> Cluster {
@@ -55,6 +55,15 @@ fn a_cluster_over_mutual_tls_is_the_whole_and_takes_new_certificates_in() {
     }
     cluster.feed(&file);
     cluster.comes_to(&expected, "over mutual TLS");
+    // Arrow Flight too, from the client to the gateway and from there on.
+    ours.sign("client", 2999);
+    let url = format!("grpc+tls://127.0.0.1:{}", cluster.gateway().port);
+    let (code, out, error) =
+        run(flight(&url, &["publish", "one", "30", "10"]).env("FLIGHT_TLS", dir.path()));
+    assert_eq!((code, out.lines().count()), (0, 3), "{error}");
+    let (code, out, error) =
+        run(flight(&url, &["follow", "7", "30"]).env("FLIGHT_TLS", dir.path()));
+    assert!(code == 0 && out.contains("\"rows\": 23"), "{error}");
     // Renewed files are in force with the next connection, of either side.
     ours.sign("role", 2998);
     cluster.role("journal").kill();

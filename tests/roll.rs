@@ -13,7 +13,8 @@ use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::json;
-use support::{Server, data, run, tapewatch, wait_for};
+use support::cluster::Cluster;
+use support::{Server, data, run, tables, tapewatch, wait_for};
 use tapewatch_connect::CsvOrders;
 use tapewatch_journal::{Journal, Options};
 use tapewatch_model::{Bucket, OrderSource as _, encode_bucket, frame_kind};
@@ -95,6 +96,63 @@ fn a_session_that_rolled_while_away_becomes_history_and_alerts_outlive_their_jou
         "it goes on"
     );
     assert_eq!(server.get_json("/api/v1/status")["alerts"], 31);
+}
+
+#[test]
+fn in_a_cluster_the_log_of_hits_lets_go_of_what_is_history_and_the_tables_stay() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = dir.path().join("data/journal");
+    std::fs::create_dir_all(&journal).unwrap();
+    write_old_journal(&journal, 30, 0);
+    let mut cluster = Cluster::new("");
+    let of_cluster = cluster.dir.path().join("data/journal");
+    std::fs::create_dir_all(&of_cluster).unwrap();
+    for file in std::fs::read_dir(&journal).unwrap() {
+        let file = file.unwrap();
+        if file.file_name().to_string_lossy().ends_with(".seg") {
+            std::fs::copy(file.path(), of_cluster.join(file.file_name())).unwrap();
+        }
+    }
+    // The configuration stands in each segment again: without the same ones rows have other numbers.
+    let small = [
+        ("TAPEWATCH_JOURNAL__SEGMENT_BYTES_MAX", "4000"),
+        ("TAPEWATCH_JOURNAL__RETENTION_BYTES", "1"),
+    ];
+    let one = Server::start_with(dir.path(), &["--detector", "all"], &small);
+    for (name, value) in small {
+        cluster.all_have(name, value);
+    }
+    let mut cluster = cluster.filled();
+    for server in [&one, cluster.gateway()] {
+        wait_for("the end of the day that has passed", || {
+            let (_, status) = server.get("/api/v1/status");
+            let status: serde_json::Value = serde_json::from_str(&status).unwrap_or_default();
+            status["recent_orders"] == 0 && status["orders"] == 300
+        });
+        for _ in 0..2 {
+            let file = data("spoofingData.csv");
+            let (code, _, error) = server.feed(&file, &["--clear", "--rows-per-bucket", "2"]);
+            assert_eq!(code, 0, "{error}");
+            let (code, _, error) = run(&mut server.command(&["eod"]));
+            assert_eq!(code, 0, "{error}");
+        }
+    }
+    let first = format!("data/hits/{:020}.seg", 1);
+    let first = cluster.dir.path().join(first);
+    wait_for("old hits to go", || !first.exists());
+    let expected = tables(&one);
+    assert!(expected[1].lines().count() > 30, "hits are at stake");
+    cluster.comes_to(&expected, "after retention");
+    for name in ["journal", "engine", "engine 2", "recent", "history"] {
+        cluster.role(name).kill();
+        cluster.role(name).restart();
+    }
+    cluster.comes_to(&expected, "after retention and a restart of all");
+    for server in [&one, cluster.gateway()] {
+        let (code, _, error) = server.feed(&data("spoofingData.csv"), &["--clear"]);
+        assert_eq!(code, 0, "{error}");
+    }
+    cluster.comes_to(&tables(&one), "and it goes on");
 }
 
 /// Who reads both would miss rows there.

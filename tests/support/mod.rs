@@ -53,6 +53,20 @@ pub(crate) fn run(command: &mut Command) -> (i32, String, String) {
     (status.code().unwrap_or(-1), text(stdout), text(stderr))
 }
 
+/// The Arrow client `tests/flight_client.py`, which is to do a command at an address.
+pub(crate) fn flight(url: &str, arguments: &[&str]) -> Command {
+    let python = std::env::var("TAPEWATCH_PYTHON")
+        .expect("TAPEWATCH_PYTHON is not set: `cargo xtask test` makes a Python with pyarrow");
+    let (command, rest) = arguments.split_first().unwrap();
+    let mut client = Command::new(python);
+    client
+        .arg(root().join("tests/flight_client.py"))
+        .arg(command)
+        .arg(url)
+        .args(rest);
+    client
+}
+
 /// A running `tapewatch up`, killed when dropped.
 pub(crate) struct Server {
     child: Child,

@@ -95,7 +95,7 @@ async function api(path, body) {
   if (path === "/api/v1/status") {
     return [200, {
       version: "0.1.0", ready: true, orders: orders.length, hits: alerts.length, alerts: alerts.length,
-      dead_letters: deadLetters.length, late_rows: 0, next_seq: seq, feeds,
+      dead_letters: deadLetters.length, late_rows: 0, next_seq: seq, feeds, peers: [],
     }];
   }
   if (path === "/api/v1/push") return [202, push(JSON.parse(body || "{}"))];

@@ -222,10 +222,19 @@ impl Publisher {
         }
     }
 
+    /// A certificate that is wrong is wrong again in a moment; anything else may pass.
+    fn unanswered(&self, error: &reqwest::Error) -> Tried {
+        let message = crate::query::explain(&self.orders, error);
+        match crate::query::is_for_certificate(error) {
+            true => Tried::Refused(message),
+            false => Tried::Again(message),
+        }
+    }
+
     async fn try_once(&self, request: RequestBuilder) -> Tried {
         let response = match request.timeout(ANSWER_TIMEOUT).send().await {
             Ok(response) => response,
-            Err(error) => return Tried::Again(crate::query::explain(&self.orders, &error)),
+            Err(error) => return self.unanswered(&error),
         };
         let status = response.status();
         if status.is_success() {
@@ -237,7 +246,7 @@ impl Publisher {
                     Tried::Taken
                 }
                 Ok(_) => Tried::Again(format!("{} did not answer as tapewatch does", self.orders)),
-                Err(error) => Tried::Again(crate::query::explain(&self.orders, &error)),
+                Err(error) => self.unanswered(&error),
             };
         }
         let message = error_message(response).await;

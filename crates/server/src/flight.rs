@@ -64,11 +64,10 @@ impl FlightDesk {
         let syms = ticket.syms.map(|syms| syms.into_iter().collect());
         let name = ticket.name.as_deref().unwrap_or("flight");
         let subscriber = (&shared.subscribers, name);
-        let elsewhere =
-            "the journal is in another process: subscribe to orders at the role journal";
+        let elsewhere = || format!("orders: {}, or at the gateway", shared.elsewhere(true));
         let source = shared
             .source()
-            .ok_or_else(|| Refusal::Invalid(elsewhere.to_owned()))?;
+            .ok_or_else(|| Refusal::Invalid(elsewhere()))?;
         let orders = Orders::open(source, span, syms, subscriber)?;
         let parts = stream::try_unfold(orders, |mut orders: Orders| async move {
             let next = orders.next().await?;
@@ -83,8 +82,9 @@ impl FlightDesk {
     fn stored(&self, ticket: Ticket) -> Result<BoxStream<'static, Result<Part, Refusal>>, Refusal> {
         let shared = self.0.clone();
         if !shared.roles.tables() {
-            let elsewhere = "this process holds no tables: subscribe to them at the role recent";
-            return Err(Refusal::Invalid(elsewhere.to_owned()));
+            let (table, elsewhere) = (ticket.table.name(), shared.elsewhere(false));
+            let text = format!("{table}: {elsewhere}, or at the gateway");
+            return Err(Refusal::Invalid(text));
         }
         let next_seq = match ticket.start {
             Start::First => 1,

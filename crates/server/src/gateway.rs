@@ -4,6 +4,9 @@
 //! Invariant: nothing is kept here. A request goes to the first peer of its kind that is ready, or at
 //! least takes the connection; when none does, the answer says who is away.
 
+mod flight;
+mod status;
+
 use std::time::Duration;
 
 use axum::Router;
@@ -11,17 +14,19 @@ use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::{HeaderValue, Method, StatusCode, Version, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing;
 use hyper::client::conn::http1;
 use hyper::ext::Protocol;
 use hyper_util::rt::TokioIo;
+use tapewatch_store::flight::FLIGHT_PATH;
 use tokio::sync::watch;
+use tokio_util::bytes::Bytes;
 
 use crate::api::{self, error::ApiError};
 use crate::config::PeersConfig;
 use crate::dial::dial;
 use crate::metrics::Metrics;
-use crate::peers::Peers;
+use crate::peers::{PeerName, Peers};
 use crate::port::{CERTIFICATE, Duplex};
 use crate::tls::TlsConfig;
 
@@ -41,19 +46,27 @@ pub(crate) struct Gateway {
     pub(crate) tls: TlsConfig,
     pub(crate) peers: Peers,
     pub(crate) metrics: Metrics,
+    /// Set once, when the process begins to stop.
+    pub(crate) stopping: watch::Receiver<bool>,
 }
 
 /// Everything that it serves.
 pub(crate) fn router(gateway: Gateway) -> Router {
     Router::new()
-        .route("/healthz", get(async || "ok\n"))
-        .route("/readyz", get(readyz))
-        .route("/metrics", get(metrics))
+        .route("/healthz", routing::get(async || "ok\n"))
+        .route("/readyz", routing::get(readyz))
+        .route("/metrics", routing::get(metrics))
+        .route("/api/v1/status", routing::get(status::status))
+        .route(
+            &format!("{FLIGHT_PATH}/{{call}}"),
+            routing::any(flight::pass),
+        )
         .fallback(pass)
         .with_state(gateway)
 }
 
 async fn metrics(State(gateway): State<Gateway>) -> Result<impl IntoResponse, ApiError> {
+    gateway.metrics.show_peers(&gateway.peers);
     gateway.metrics.text().map_err(ApiError::internal)
 }
 
@@ -95,9 +108,9 @@ impl Gateway {
 
     /// Asks all peers over and over whether they are ready, until the process stops: a request must
     /// not go to one that is not while there is one that is.
-    pub(crate) fn watch(&self, stopping: &watch::Receiver<bool>) {
+    pub(crate) fn watch(&self) {
         for (role, address) in self.all() {
-            let (gateway, mut stopping) = (self.clone(), stopping.clone());
+            let (gateway, mut stopping) = (self.clone(), self.stopping.clone());
             tokio::spawn(async move {
                 loop {
                     gateway.ask(role, &address).await;
@@ -112,7 +125,7 @@ impl Gateway {
     }
 
     /// Whether a peer says that it is ready.
-    async fn ask(&self, role: &str, address: &str) -> bool {
+    async fn ask(&self, role: &'static str, address: &str) -> bool {
         let peer = peer(role, address);
         let asked = tokio::time::timeout(ASK_WITHIN, is_ready(address, &self.tls)).await;
         match asked {
@@ -126,7 +139,7 @@ impl Gateway {
     /// A connection to the first of the addresses that is ready, or else takes it.
     async fn connect(
         &self,
-        role: &str,
+        role: &'static str,
         addresses: &[String],
     ) -> Result<(String, Box<dyn Duplex>), String> {
         let (away, ready): (Vec<_>, Vec<_>) = addresses
@@ -147,28 +160,39 @@ impl Gateway {
     }
 }
 
-fn peer(role: &str, address: &str) -> String {
-    format!("{role} at {address}")
+fn peer(role: &'static str, address: &str) -> PeerName {
+    PeerName {
+        role,
+        address: address.to_owned(),
+    }
 }
 
 async fn is_ready(address: &str, tls: &TlsConfig) -> Result<(), String> {
-    let stream = dial(address, tls).await?;
-    let request = Request::get("/readyz").header(header::HOST, address);
-    let request = request.body(Body::empty()).map_err(text)?;
-    let response = send(request, stream).await?;
-    let status = response.status();
-    if response.headers().contains_key(CERTIFICATE) {
-        return Err("it needs a client certificate: set tls.cert and tls.key".to_owned());
-    }
+    let (status, said) = get(address, tls, "/readyz", SAID_BYTES_MAX).await?;
     if status.is_success() {
         return Ok(());
     }
-    let body = axum::body::to_bytes(response.into_body(), SAID_BYTES_MAX).await;
-    let said = String::from_utf8_lossy(&body.unwrap_or_default()).into_owned();
-    Err(format!(
-        "it answers {status}: {}",
-        said.trim().replace('\n', "; ")
-    ))
+    let said = String::from_utf8_lossy(&said).trim().replace('\n', "; ");
+    Err(format!("it answers {status}: {said}"))
+}
+
+/// Asks a peer for something short: its status and what it says, nothing of what is longer.
+async fn get(
+    address: &str,
+    tls: &TlsConfig,
+    path: &str,
+    bytes_max: usize,
+) -> Result<(StatusCode, Bytes), String> {
+    let stream = dial(address, tls).await?;
+    let request = Request::get(path).header(header::HOST, address);
+    let request = request.body(Body::empty()).map_err(text)?;
+    let response = send(request, stream).await?;
+    if response.headers().contains_key(CERTIFICATE) {
+        return Err("it needs a client certificate: set tls.cert and tls.key".to_owned());
+    }
+    let status = response.status();
+    let body = axum::body::to_bytes(response.into_body(), bytes_max).await;
+    Ok((status, body.unwrap_or_default()))
 }
 
 async fn pass(State(gateway): State<Gateway>, request: Request) -> Response {

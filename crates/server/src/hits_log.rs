@@ -11,6 +11,7 @@
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tapewatch_detect::Shard;
 use tapewatch_journal::{FrameRef, Journal, Options, Readers, Retention};
@@ -32,9 +33,7 @@ const PLACES_MAX: usize = 65_536;
 /// The writer of the log.
 pub(crate) struct HitsLog {
     journal: Journal,
-    /// How far each share has come, and how many shares there are.
-    shares: BTreeMap<u32, u64>,
-    count: u32,
+    shares: Arc<Mutex<Shares>>,
     watermark: u64,
     /// The watermark in the last frame.
     noted: u64,
@@ -45,12 +44,36 @@ pub(crate) struct HitsLog {
     grown: watch::Sender<u64>,
 }
 
+/// How far each share of the engines has come, and how many there are.
+#[derive(Default)]
+struct Shares {
+    count: u32,
+    came: BTreeMap<u32, u64>,
+}
+
 /// The readers' side: clones read the same log.
 #[derive(Clone)]
 pub(crate) struct HitsReaders {
     pub(crate) readers: Readers,
     /// The watermark; told anew after every frame.
     pub(crate) grown: watch::Receiver<u64>,
+    shares: Arc<Mutex<Shares>>,
+}
+
+impl HitsReaders {
+    /// Up to where each share of the engines has told all that it finds; `None`: nothing since the
+    /// start of this process. Empty before any has.
+    pub(crate) fn shares(&self) -> Vec<(Shard, Option<u64>)> {
+        let shares = lock(&self.shares);
+        let count = shares.count;
+        let one = |index| (Shard { index, count }, shares.came.get(&index).copied());
+        (0..count).map(one).collect()
+    }
+}
+
+/// Whoever died with it left it whole: it is changed at once.
+fn lock(shares: &Mutex<Shares>) -> MutexGuard<'_, Shares> {
+    shares.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A frame of the log.
@@ -75,6 +98,19 @@ pub(crate) fn parts(mut hits: Vec<Hit>, through: u64) -> Vec<(u64, Vec<Hit>)> {
     parts
 }
 
+impl Shares {
+    /// Notes how far one has come; how far all have, once each has told.
+    fn came_to(&mut self, share: Shard, through: u64) -> Option<u64> {
+        if self.count != share.count {
+            (self.count, self.came) = (share.count, BTreeMap::new());
+        }
+        let came = self.came.entry(share.index).or_default();
+        *came = through.max(*came);
+        let all = self.came.len() as u64 == u64::from(self.count);
+        self.came.values().copied().min().filter(|_| all)
+    }
+}
+
 impl HitsLog {
     /// Opens the log in `dir` beside a journal that ends at sequence number `journal_last`, and hands
     /// every frame of it to `each`.
@@ -88,8 +124,7 @@ impl HitsLog {
         let mut reader = journal.reader(recovery.first_seq).map_err(Failure::run)?;
         let mut log = Self {
             journal,
-            shares: BTreeMap::new(),
-            count: 0,
+            shares: Arc::default(),
             watermark: 0,
             noted: 0,
             above: HashMap::new(),
@@ -127,6 +162,7 @@ impl HitsLog {
         HitsReaders {
             readers: self.journal.readers(),
             grown: self.grown.subscribe(),
+            shares: Arc::clone(&self.shares),
         }
     }
 
@@ -169,14 +205,8 @@ impl HitsLog {
                 new.extend(self.append(part, u64::MAX)?.hits);
             }
         }
-        if self.count != share.count {
-            (self.count, self.shares) = (share.count, BTreeMap::new());
-        }
-        let came = self.shares.entry(share.index).or_default();
-        *came = through.max(*came);
-        if self.shares.len() as u64 == u64::from(self.count) {
-            self.rise(self.shares.values().copied().min().unwrap_or(0));
-        }
+        let all = lock(&self.shares).came_to(share, through);
+        self.rise(all.unwrap_or(0));
         self.grown.send_replace(self.watermark);
         Ok(new)
     }
@@ -331,6 +361,7 @@ mod tests {
         let mut log = open(dir.path(), Options::default(), u64::MAX);
         log.found(A, 10, hits(&[3, 7])).unwrap();
         assert_eq!(*log.readers().grown.borrow(), 0, "the other share is away");
+        assert_eq!(log.readers().shares(), [(A, Some(10)), (B, None)]);
         log.found(B, 5, hits(&[5])).unwrap();
         assert_eq!(*log.readers().grown.borrow(), 5);
         // An engine died and finds them again: below the watermark, and above it.

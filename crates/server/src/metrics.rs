@@ -7,6 +7,8 @@ use prometheus::{
     Registry, TextEncoder,
 };
 
+use crate::peers::Peers;
+
 /// All metrics of the process.
 #[derive(Clone)]
 pub(crate) struct Metrics {
@@ -43,6 +45,10 @@ pub(crate) struct Metrics {
     pub(crate) kdb_refused: IntCounterVec,
     pub(crate) ready: IntGauge,
     pub(crate) subscriber_lag: IntGaugeVec,
+    pub(crate) lag: IntGauge,
+    pub(crate) hits_seq: IntGauge,
+    pub(crate) share_seq: IntGaugeVec,
+    pub(crate) peer_away: IntGaugeVec,
 }
 
 /// Makes metrics and registers them; names are unique, so that registering cannot fail.
@@ -89,11 +95,16 @@ impl Maker {
 
 const CHECKPOINT_SEQ: &str =
     "Last sequence number that the newest checkpoint of this process covers; 0 before any.";
-const GUEST_DISABLED: &str =
-    "Detectors brought by users that failed and are disabled; /api/v1/status says why.";
+const GUEST_DISABLED: &str = "Detectors brought by users that failed and are disabled in this process; /api/v1/status says why.";
 const LATE_ROWS: &str = "Order events that were older than one before them.";
+const WINDOW_OVERFLOWS: &str = "Events that left a full detector window before their time.";
 const SUBSCRIBER_LAG: &str =
     "Sequence numbers that a subscriber of orders, hits or alerts has not been given yet.";
+const LAG: &str =
+    "Sequence numbers that the journal is known to have and this process has not applied.";
+const HITS_SEQ: &str = "Last sequence number of which all hits are known: in the journal's process those of all shares of the engines.";
+const SHARE_SEQ: &str = "Last sequence number up to which a share of the engines has told all its hits; 0 before it has since the journal's process began.";
+const PEER_AWAY: &str = "1 while a process that this one needs does not answer, else 0.";
 const CONNECTIONS_CLOSED: &str = "Connections that were closed before they said anything useful: limit, silent, unknown, plain, tls, access, starting.";
 const KDB_REFUSED: &str = "Messages of kdb+ clients that were refused: sync, which are told why, and async, which are logged.";
 const CHECKPOINT_SECONDS: &str = "Time to write one checkpoint, beside the pipeline.";
@@ -131,10 +142,7 @@ impl Metrics {
             hits: m.counter("hits_total", "Hits found, counted as order events are.")?,
             alerts: m.gauge("alerts", "Alerts known.")?,
             late_rows: m.gauge("late_rows", LATE_ROWS)?,
-            window_overflows: m.gauge(
-                "window_overflows",
-                "Events that left a full detector window before their time.",
-            )?,
+            window_overflows: m.gauge("window_overflows", WINDOW_OVERFLOWS)?,
             entities: m.gauge("entities", "Entities that have a detector window.")?,
             guest_disabled: m.gauge("guest_disabled", GUEST_DISABLED)?,
             refused_buckets: m.counters(
@@ -183,7 +191,20 @@ impl Metrics {
             kdb_refused: m.counters("kdb_refused_total", KDB_REFUSED, "kind")?,
             ready: m.gauge("ready", "1 when recovery is done and rows are taken.")?,
             subscriber_lag: m.gauges("subscriber_lag", SUBSCRIBER_LAG, "subscriber")?,
+            lag: m.gauge("lag", LAG)?,
+            hits_seq: m.gauge("hits_seq", HITS_SEQ)?,
+            share_seq: m.gauges("share_seq", SHARE_SEQ, "share")?,
+            peer_away: m.gauges("peer_away", PEER_AWAY, "peer")?,
         })
+    }
+
+    /// Shows which of the peers are away.
+    pub(crate) fn show_peers(&self, peers: &Peers) {
+        self.peer_away.reset();
+        peers.each(|name, away| {
+            let of_peer = self.peer_away.with_label_values(&[&name.to_string()]);
+            of_peer.set(i64::from(away));
+        });
     }
 
     /// The text form.
@@ -195,7 +216,9 @@ impl Metrics {
 
     /// Name, kind and help of each, for the reference. Metrics with labels show once they were used.
     pub(crate) fn describe(&self) -> Vec<(String, String, String)> {
-        self.subscriber_lag.with_label_values(&[""]);
+        for labelled in [&self.subscriber_lag, &self.share_seq, &self.peer_away] {
+            labelled.with_label_values(&[""]);
+        }
         for labelled in [
             &self.refused_buckets,
             &self.end_of_day,

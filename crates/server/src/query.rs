@@ -58,13 +58,49 @@ pub(crate) fn explain(url: &Url, error: &reqwest::Error) -> String {
         url.port_or_known_default().unwrap_or(0)
     );
     if let Some(tls) = tls_error(error) {
-        format!("{host}: {tls}; TAPEWATCH_TLS__CA names the file of the authorities to trust")
+        format!("{host}: {tls}{}", what_to_do(tls))
     } else if error.is_connect() {
         format!("nothing answers at {host}: is `tapewatch up` running there?")
     } else if error.is_timeout() {
         format!("{host} did not answer in time")
     } else {
         format!("{host}: {error}")
+    }
+}
+
+/// Whether a request failed for a certificate: another attempt meets the same one.
+pub(crate) fn is_for_certificate(error: &reqwest::Error) -> bool {
+    tls_error(error).is_some_and(|tls| !what_to_do(tls).is_empty())
+}
+
+/// What to do about a certificate; nothing when it is not one that is wrong.
+fn what_to_do(error: &rustls::Error) -> &'static str {
+    use rustls::AlertDescription as Alert;
+    use rustls::CertificateError as Wrong;
+    match error {
+        rustls::Error::InvalidCertificate(wrong) => match wrong {
+            Wrong::NotValidForName | Wrong::NotValidForNameContext { .. } => {
+                "; use the name that the server's certificate is for"
+            }
+            Wrong::UnknownIssuer => {
+                "; TAPEWATCH_TLS__CA names the file of the authorities to trust"
+            }
+            _ => "; the server must show another certificate",
+        },
+        rustls::Error::AlertReceived(
+            Alert::BadCertificate
+            | Alert::UnsupportedCertificate
+            | Alert::CertificateRevoked
+            | Alert::CertificateExpired
+            | Alert::CertificateUnknown
+            | Alert::CertificateRequired
+            | Alert::UnknownCA
+            | Alert::AccessDenied,
+        ) => {
+            "; the server does not take this client's certificate: TAPEWATCH_TLS__CERT and TAPEWATCH_TLS__KEY \
+             name the files of the one to show"
+        }
+        _ => "",
     }
 }
 

@@ -63,6 +63,19 @@ impl Roles {
         self.has(Role::Recent) || self.has(Role::History)
     }
 
+    /// Their names.
+    pub(crate) fn names(self) -> Vec<&'static str> {
+        let all = [
+            (Role::Journal, "journal"),
+            (Role::Engine, "engine"),
+            (Role::Recent, "recent"),
+            (Role::History, "history"),
+            (Role::Gateway, "gateway"),
+        ];
+        let of_this = all.into_iter().filter(|(role, _)| self.has(*role));
+        of_this.map(|(_, name)| name).collect()
+    }
+
     /// Whether other processes may take part.
     pub(crate) fn apart(self) -> bool {
         self.named
@@ -201,10 +214,12 @@ mod tests {
         let everything = Roles::named(&[]);
         assert!(everything.has(Role::Engine) && everything.tables() && !everything.apart());
         assert_eq!(everything.addresses(&config), [config.listen]);
+        assert_eq!(everything.names().len(), 5);
         let named = Roles::named(&[Role::All]);
         assert_eq!(named.addresses(&config).len(), 5);
         let two = Roles::named(&[Role::Journal, Role::Engine]);
         assert!(!two.tables() && two.apart() && !two.has(Role::Gateway));
+        assert_eq!(two.names(), ["journal", "engine"]);
         assert_eq!(
             two.addresses(&config),
             [config.journal.listen, config.engine.listen]

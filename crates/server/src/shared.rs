@@ -5,6 +5,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use tapewatch_detect::Shard;
 use tapewatch_journal::{Readers, Retention};
 use tapewatch_model::{Date, TimeSpan};
 use tapewatch_store::{EndOfDayReport, Store};
@@ -12,6 +13,8 @@ use tokio::sync::watch;
 
 use crate::alert_book::AlertBook;
 use crate::clock;
+use crate::config::PeersConfig;
+use crate::hits_log::HitsReaders;
 use crate::jobs::Jobs;
 use crate::metrics::Metrics;
 use crate::peers::Peers;
@@ -58,8 +61,8 @@ pub(crate) struct Shared {
     pub(crate) recent_rows_max: u64,
     pub(crate) roles: Roles,
     pub(crate) peers: Peers,
-    /// Where engines in other processes are.
-    pub(crate) engines: Arc<[String]>,
+    /// Where roles in other processes are.
+    pub(crate) places: Arc<PeersConfig>,
     /// Last sequence number of which all hits show.
     pub(crate) hits: watch::Receiver<u64>,
     /// The last day that ended.
@@ -99,6 +102,33 @@ impl Shared {
             }
             new
         });
+    }
+
+    /// Where to subscribe to what is not here, for people: `orders` or what is found in them.
+    pub(crate) fn elsewhere(&self, orders: bool) -> String {
+        let (role, addresses) = match orders {
+            true => ("journal", self.places.journal.clone()),
+            false => ("recent", self.places.recent.join(", ")),
+        };
+        format!("subscribe at the role {role}, which is in another process ({addresses})")
+    }
+
+    /// Sequence numbers that the journal is known to have and this process has not applied.
+    pub(crate) fn lag(&self) -> u64 {
+        let journal = self.peers.last_seq_of("journal");
+        journal.saturating_sub(*self.published.borrow())
+    }
+
+    /// Last sequence number of which all hits are known: in the log of hits, where that is kept.
+    pub(crate) fn hits_log_seq(&self) -> u64 {
+        let log = self.wire.as_ref().and_then(|wire| wire.hits.as_ref());
+        *log.map_or(&self.hits, |log| &log.grown).borrow()
+    }
+
+    /// How far each share of the engines has told what it finds, where that is kept.
+    pub(crate) fn shares(&self) -> Vec<(Shard, Option<u64>)> {
+        let log = self.wire.as_ref().and_then(|wire| wire.hits.as_ref());
+        log.map_or_else(Vec::new, HitsReaders::shares)
     }
 
     /// Whether rows are taken.
@@ -145,7 +175,8 @@ impl Shared {
     /// The engines that do not take a connection, for people.
     async fn who_is_away(&self) -> String {
         let mut away = self.peers.text().trim().replace('\n', "; ");
-        for address in self.engines.iter() {
+        let engines = self.places.engine.iter();
+        for address in engines.filter(|_| self.roles.apart()) {
             let connected = tokio::net::TcpStream::connect(address);
             if !matches!(tokio::time::timeout(LOOK, connected).await, Ok(Ok(_))) {
                 away += &format!("; no engine answers at {address}");

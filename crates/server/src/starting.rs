@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use axum::Router;
 use tapewatch_detect::DetectConfig;
-use tapewatch_journal::{Options, Readers};
+use tapewatch_journal::Readers;
 use tokio::sync::watch;
 
 use crate::checkpoint::Writer;
@@ -31,7 +31,7 @@ use crate::subscription::Subscribers;
 use crate::wire::{self, Follow, JournalAt, ServeState};
 use crate::{api, clock};
 
-/// Size of a segment of the log of hits: there are few.
+/// Largest segment of the log of hits: there are few.
 const HITS_SEGMENT_BYTES: u64 = 16 << 20;
 
 /// The thread that changes the state.
@@ -109,8 +109,9 @@ pub(crate) fn gateway(
         tls: config.tls.clone(),
         peers: peers.clone(),
         metrics,
+        stopping: stopping.clone(),
     };
-    gateway.watch(stopping);
+    gateway.watch();
     Started {
         router: gateway::router(gateway),
         work: None,
@@ -156,10 +157,7 @@ impl Starting {
             recent_rows_max: self.config.recent.rows_max,
             roles: self.roles,
             peers: self.peers,
-            engines: match parts.apart {
-                true => self.config.peers.engine.into(),
-                false => Arc::default(),
-            },
+            places: self.config.peers.into(),
         };
         Ok(Started {
             router: api::router(shared.clone()),
@@ -315,10 +313,8 @@ impl Shown {
 
 /// Opens the log of hits; those that the tables lack show.
 fn hits_log(config: &Config, next_seq: u64, fold: &mut Fold) -> Result<HitsLog, Failure> {
-    let options = Options {
-        segment_bytes_max: HITS_SEGMENT_BYTES,
-        ..config.journal_options()?
-    };
+    let mut options = config.journal_options()?;
+    options.segment_bytes_max = options.segment_bytes_max.min(HITS_SEGMENT_BYTES);
     let dir = config.data.join(HITS_DIR);
     let each = |found| fold.found_elsewhere(found);
     let log = HitsLog::open(&dir, options, next_seq.saturating_sub(1), each)?;

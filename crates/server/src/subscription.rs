@@ -10,9 +10,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use prometheus::IntGaugeVec;
+use serde::Serialize;
 use tapewatch_journal::{FrameRef, ReadError, Reader, Readers};
 use tapewatch_model::{BucketDecoder, CodecError, OrderBatch, frame_kind};
 use tokio::sync::watch;
+use utoipa::ToSchema;
 
 use crate::pipeline::gauge;
 
@@ -42,6 +44,18 @@ pub(crate) enum SubscriptionError {
     Codec { seq: u64, error: CodecError },
     #[error("reading the journal failed")]
     Panicked,
+}
+
+/// How far a subscriber is.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct SubscriberStatus {
+    /// The name that it gave, with a number behind it where there are several; a role's tells its host
+    /// and process.
+    name: String,
+    /// Last sequence number that it was given.
+    last_seq: u64,
+    /// Sequence numbers that it was not given yet.
+    lag: u64,
 }
 
 /// Who is subscribed, and how far each is.
@@ -86,12 +100,23 @@ impl Subscribers {
 
     /// Shows how far behind `published` each is; those that are gone show no more.
     pub(crate) fn show(&self, published: u64, lag: &IntGaugeVec) {
-        let open = self.lock();
         lag.reset();
-        for (label, next_seq) in &*open {
-            let behind = (published + 1).saturating_sub(next_seq.load(Ordering::Relaxed));
-            lag.with_label_values(&[label]).set(gauge(behind));
+        for one in self.status(published) {
+            lag.with_label_values(&[&one.name]).set(gauge(one.lag));
         }
+    }
+
+    /// Each, and how far behind `published`.
+    pub(crate) fn status(&self, published: u64) -> Vec<SubscriberStatus> {
+        let one = |(name, next_seq): (&String, &Arc<AtomicU64>)| {
+            let next_seq = next_seq.load(Ordering::Relaxed);
+            SubscriberStatus {
+                name: name.clone(),
+                last_seq: next_seq.saturating_sub(1),
+                lag: published.saturating_add(1).saturating_sub(next_seq),
+            }
+        };
+        self.lock().iter().map(one).collect()
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Arc<AtomicU64>>> {

@@ -33,8 +33,8 @@ pub(crate) const PATH: &str = "/wire";
 pub(crate) const PROTOCOL: &str = "tapewatch-wire";
 /// Version of the messages.
 const VERSION: u16 = 1;
-/// Largest message: a frame of the journal, and some.
-const MESSAGE_BYTES_MAX: usize = 40 << 20;
+/// Largest message: the largest frame that the journal takes, behind frames that go with it.
+const MESSAGE_BYTES_MAX: usize = 66 << 20;
 /// How long a peer may take to say hello, and another to answer it.
 const HELLO_WITHIN: Duration = Duration::from_secs(10);
 /// How often a connection says something that has nothing to say.

@@ -9,6 +9,7 @@
 
 mod decode;
 mod encode;
+mod handing_on;
 mod put;
 mod service;
 mod topic;
@@ -28,6 +29,7 @@ use futures::stream::BoxStream;
 use tapewatch_model::{Bucket, OrderBatch};
 use tonic::{Code, Status};
 
+pub use handing_on::{broken_off, names_a_table, refused, table_of};
 pub use service::{FLIGHT_PATH, service};
 pub use topic::{Start, Ticket, Topic};
 

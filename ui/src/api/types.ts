@@ -10,6 +10,15 @@ export interface Feed {
   readonly error: string | null;
 }
 
+/** A process that the server needs; a gateway names all. */
+export interface Peer {
+  readonly role: string;
+  readonly address: string;
+  readonly state: "connected" | "waiting";
+  readonly since: string;
+  readonly why?: string;
+}
+
 export interface Status {
   readonly version: string;
   readonly ready: boolean;
@@ -20,6 +29,7 @@ export interface Status {
   readonly late_rows: number;
   readonly next_seq: number;
   readonly feeds: readonly Feed[];
+  readonly peers: readonly Peer[];
 }
 
 /** What not every source tells of an order; what it does not tell is not there. */

@@ -1,6 +1,8 @@
 // Owns the header: name, tabs, connection state, UTC clock, and the line of counts.
 import { useEffect, useState } from "react";
+import type { Peer } from "../api/types";
 import { useLive } from "../live/LiveData";
+import { awayOf } from "./away";
 import { PushControl } from "./PushControl";
 
 export const TABS = [
@@ -127,6 +129,19 @@ function Counts() {
       {count("Alerts", status?.alerts, "bad")}
       {count("Dead letters", status?.dead_letters, "warn")}
       {count("Late rows", status?.late_rows, "warn")}
+      <Away peers={status?.peers ?? []} />
     </dl>
+  );
+}
+
+/** The processes that the server waits for; nothing while there is none. */
+function Away({ peers }: { readonly peers: readonly Peer[] }) {
+  const away = awayOf(peers);
+  if (away === undefined) return null;
+  return (
+    <div className="figure bad" title={away.why} data-testid="away">
+      <dt>Away</dt>
+      <dd>{away.roles}</dd>
+    </div>
   );
 }

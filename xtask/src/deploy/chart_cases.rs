@@ -67,6 +67,14 @@ pub(super) const REFUSALS: &[(&[&str], &str)] = &[
         "roles.history.persistence.accessMode is ReadWriteOnce; set it to ReadWriteMany",
     ),
     (
+        &["config.kdb.users=/etc/users"],
+        "config.kdb is set, but its file is in no pod; remove it, and name a Secret with the key users",
+    ),
+    (
+        &["config.kdb.users=/etc/users", "kdb.usersSecret=users"],
+        "config.kdb and kdb.usersSecret are both set, but users come from one file; remove config.kdb",
+    ),
+    (
         &["tls.requireClientCertificate=true"],
         "tls.secret names no Secret with tls.crt, tls.key and ca.crt; set it",
     ),

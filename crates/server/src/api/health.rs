@@ -8,6 +8,7 @@ use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 
 use crate::api::error::ApiError;
+use crate::pipeline::gauge;
 use crate::shared::Shared;
 
 /// The process runs.
@@ -36,11 +37,18 @@ pub(crate) async fn readyz(State(shared): State<Shared>) -> impl IntoResponse {
 #[utoipa::path(get, path = "/metrics", tag = "health",
     responses((status = 200, description = "All metrics.", content_type = "text/plain")))]
 pub(crate) async fn metrics(State(shared): State<Shared>) -> Result<impl IntoResponse, ApiError> {
-    let published = *shared.published.borrow();
-    shared
-        .subscribers
-        .show(published, &shared.metrics.subscriber_lag);
-    let text = shared.metrics.text().map_err(ApiError::internal)?;
+    let (published, metrics) = (*shared.published.borrow(), &shared.metrics);
+    shared.subscribers.show(published, &metrics.subscriber_lag);
+    metrics.lag.set(gauge(shared.lag()));
+    metrics.hits_seq.set(gauge(shared.hits_log_seq()));
+    metrics.share_seq.reset();
+    for (share, last_seq) in shared.shares() {
+        let share = format!("{}/{}", share.index, share.count);
+        let of_share = metrics.share_seq.with_label_values(&[&share]);
+        of_share.set(gauge(last_seq.unwrap_or(0)));
+    }
+    metrics.show_peers(&shared.peers);
+    let text = metrics.text().map_err(ApiError::internal)?;
     Ok((
         [(
             header::CONTENT_TYPE,

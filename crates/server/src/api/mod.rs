@@ -20,7 +20,7 @@ use axum::extract::{DefaultBodyLimit, Request};
 use axum::http::{HeaderName, HeaderValue, Method, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{connect, get};
 use tapewatch_store::flight::FLIGHT_PATH;
 use tower_http::set_header::SetResponseHeaderLayer;
 use tower_http::trace::TraceLayer;
@@ -73,7 +73,8 @@ pub(crate) fn openapi() -> Result<String, serde_json::Error> {
 /// Everything the process serves.
 pub(crate) fn router(shared: Shared) -> Router {
     let (router, document) = api().split_for_parts();
-    let mut router = router;
+    // In HTTP/2 a WebSocket is asked for with another method.
+    let mut router = router.route("/api/v1/stream", connect(stream::stream));
     if let Some(wire) = shared.wire.clone() {
         router = router.route(wire::PATH, get(wire::upgrade).with_state(wire));
     }

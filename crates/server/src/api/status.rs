@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use axum::Json;
 use axum::extract::State;
 use serde::Serialize;
+use tapewatch_detect::Shard;
 use utoipa::ToSchema;
 
 use crate::api::error::{ApiError, ErrorBody};
@@ -12,13 +13,17 @@ use crate::clock;
 use crate::fold::lock;
 use crate::in_force::InForce;
 use crate::jobs::Job;
+use crate::peers::PeerStatus;
 use crate::roles::Role;
 use crate::shared::Shared;
+use crate::subscription::SubscriberStatus;
 
 /// How the process stands.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Status {
     version: &'static str,
+    /// What this process does: `journal`, `engine`, `recent`, `history`, `gateway`.
+    roles: Vec<&'static str>,
     /// Rows are taken.
     ready: bool,
     /// Order events, today's and past.
@@ -32,20 +37,55 @@ pub(crate) struct Status {
     recent_orders: u64,
     /// The sequence number that the next row gets.
     next_seq: u64,
+    /// Sequence numbers that the journal is known to have and this process has not applied.
+    lag: u64,
+    /// Last sequence number of which all hits are known: in the journal's process those of all shares.
+    hits_seq: u64,
+    /// The processes that this one needs. A gateway names all, and asks each how far it is.
+    peers: Vec<PeerStatus>,
+    /// Who is subscribed here, the other roles among them.
+    subscribers: Vec<SubscriberStatus>,
+    /// The shares of the engines, as far as they have told the journal's process; there, or at a gateway.
+    shares: Vec<ShareStatus>,
     /// Detectors and rules in force.
     detectors: Vec<InForce>,
-    /// Detectors brought by users that failed and are disabled: which, since when, why, what to do.
+    /// Detectors brought by users that failed and are disabled: which, since when, why, what to do. Each
+    /// engine has its own: a gateway says which.
     disabled: Vec<String>,
     /// Feeds that run inside the process, newest first.
     feeds: Vec<Job>,
 }
 
+/// How far a share of the engines is.
+#[derive(Debug, Serialize, ToSchema)]
+struct ShareStatus {
+    /// As in `engine.share`: the second of three is `1/3`.
+    share: String,
+    /// Last sequence number up to which it has told all hits; not there before it has since the
+    /// journal's process began.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    last_seq: Option<u64>,
+    /// Sequence numbers by which it is behind the journal.
+    lag: u64,
+}
+
+fn shares(shared: &Shared, published: u64) -> Vec<ShareStatus> {
+    let one = |(share, last_seq): (Shard, Option<u64>)| ShareStatus {
+        share: format!("{}/{}", share.index, share.count),
+        last_seq,
+        lag: published.saturating_sub(last_seq.unwrap_or(0)),
+    };
+    shared.shares().into_iter().map(one).collect()
+}
+
 /// How the process stands.
 #[utoipa::path(get, path = "/api/v1/status", tag = "operate", responses((status = 200, body = Status)))]
 pub(crate) async fn status(State(shared): State<Shared>) -> Json<Status> {
-    let counts = shared.store.counts();
+    let (counts, published) = (shared.store.counts(), *shared.published.borrow());
     Json(Status {
         version: env!("CARGO_PKG_VERSION"),
+        roles: shared.roles.names(),
         ready: shared.is_ready(),
         orders: counts.orders,
         hits: counts.hits,
@@ -53,7 +93,12 @@ pub(crate) async fn status(State(shared): State<Shared>) -> Json<Status> {
         dead_letters: counts.dead_letters,
         late_rows: shared.live.late_rows.load(Ordering::Relaxed),
         recent_orders: counts.recent_orders,
-        next_seq: shared.published.borrow().saturating_add(1),
+        next_seq: published.saturating_add(1),
+        lag: shared.lag(),
+        hits_seq: shared.hits_log_seq(),
+        peers: shared.peers.status(None),
+        subscribers: shared.subscribers.status(published),
+        shares: shares(&shared, published),
         detectors: shared.live.in_force().1.clone(),
         disabled: shared.live.disabled(),
         feeds: shared.jobs.list(),

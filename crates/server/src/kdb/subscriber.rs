@@ -77,8 +77,7 @@ impl Ready {
         match table {
             ORDER => {
                 let source = shared.source();
-                let source = source
-                    .ok_or("order: subscribe at the role journal, which is in another process")?;
+                let source = source.ok_or_else(|| format!("order: {}", shared.elsewhere(true)))?;
                 let span = Span {
                     from: Some(shared.published.borrow().saturating_add(1)),
                     follow: true,
@@ -91,9 +90,9 @@ impl Ready {
                 let orders = orders.map_err(|error| error.to_string())?;
                 Ok(Self::Orders(Box::new(orders)))
             }
-            ORDER_ALERTS if !shared.roles.tables() => Err(
-                "orderAlerts: subscribe at the role recent, which is in another process".to_owned(),
-            ),
+            ORDER_ALERTS if !shared.roles.tables() => {
+                Err(format!("orderAlerts: {}", shared.elsewhere(false)))
+            }
             ORDER_ALERTS => {
                 let next_seq = shared.published.borrow().saturating_add(1);
                 let seat = shared.subscribers.join(name, next_seq);

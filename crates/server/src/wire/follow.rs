@@ -4,6 +4,8 @@
 //! Invariant: what comes out has no gap and no repeat. Each connection begins with the last frame that
 //! came before it, which must be the same: a log that lost rows, or another, ends it with the reason.
 
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures::{SinkExt as _, StreamExt as _};
@@ -17,7 +19,7 @@ use super::{HELLO_WITHIN, Hello, Message, PATH, PROTOCOL, SILENCE_MAX, Stream, f
 use crate::dial::dial;
 use crate::failure::Failure;
 use crate::fold::FrameMark;
-use crate::peers::Peers;
+use crate::peers::{PeerName, Peers};
 use crate::pipeline::PublishError;
 use crate::port::Duplex;
 use crate::recovery::Frames;
@@ -61,8 +63,11 @@ impl JournalAt {
     }
 
     /// What to call it.
-    pub(crate) fn peer(&self) -> String {
-        format!("journal at {}", self.address)
+    pub(crate) fn peer(&self) -> PeerName {
+        PeerName {
+            role: "journal",
+            address: self.address.clone(),
+        }
     }
 }
 
@@ -129,6 +134,12 @@ impl Follow {
         let subscribe = Message::Subscribe(stream, place.begin(), self.name.clone());
         send(&mut connection, subscribe).await?;
         self.peers.back(&self.journal.peer());
+        // Of the journal alone: the log of hits has numbers of its own.
+        let seen = match stream {
+            Stream::Journal => self.peers.last_seq(&self.journal.peer()),
+            Stream::Hits => Arc::default(),
+        };
+        seen.store(end.saturating_sub(1), Ordering::Relaxed);
         loop {
             let message = tokio::select! {
                 message = receive(&mut connection) => message?,
@@ -146,6 +157,7 @@ impl Follow {
                 Message::Answer(Err(error)) => return Err(Broken::ForGood(error.to_string())),
                 _ => return Err(Broken::Connection("an unexpected message".to_owned())),
             };
+            seen.fetch_max(place.next.saturating_sub(1), Ordering::Relaxed);
             if inbox.send(chunk).await.is_err() {
                 return Ok(());
             }

@@ -6,6 +6,7 @@
 //! answer that cannot come in time is told so.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -41,6 +42,7 @@ pub(crate) fn connect_pipeline(
         journal: journal.clone(),
         name: name.to_owned(),
         peers: peers.clone(),
+        journal_seq: peers.last_seq(&journal.peer()),
         queue,
         under_way: VecDeque::new(),
         told: VecDeque::new(),
@@ -56,6 +58,8 @@ pub(crate) struct Link {
     journal: JournalAt,
     name: String,
     peers: Peers,
+    /// Last sequence number that the journal is known to have.
+    journal_seq: Arc<AtomicU64>,
     queue: mpsc::Receiver<Command>,
     under_way: VecDeque<Sent>,
     /// Hits that were taken there, and may not be on the disk.
@@ -200,6 +204,10 @@ impl Link {
         {
             // They are sent again on another connection.
             return Err(error.to_string());
+        }
+        if let Ok(published) = &answer {
+            let last = published.placed.first_seq; // of a beat's answer that of the journal
+            self.journal_seq.fetch_max(last, Ordering::Relaxed);
         }
         let sent = self.under_way.pop_front();
         let sent = sent.ok_or_else(|| "an answer that nobody waits for".to_owned())?;

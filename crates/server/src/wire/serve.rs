@@ -213,7 +213,10 @@ async fn take(
             }
             Err(error) => refused(&error),
         },
-        Message::Beat => Box::pin(async { Ok(at(0)) }),
+        Message::Beat => {
+            let last = *state.published.borrow();
+            Box::pin(async move { Ok(at(last)) })
+        }
         Message::Sync => due(pipeline.submit(Command::Sync).await, at),
         Message::Retain(retention) => {
             pipeline.retain(retention).await;

@@ -134,7 +134,7 @@ impl Messages {
 }
 
 /// What a descriptor asks for: a table by its path, or a ticket as its command.
-fn ticket_of(descriptor: &FlightDescriptor) -> Result<Ticket, Refusal> {
+pub(super) fn ticket_of(descriptor: &FlightDescriptor) -> Result<Ticket, Refusal> {
     if descriptor.r#type() == DescriptorType::Cmd {
         return Ticket::parse(&descriptor.cmd);
     }

@@ -50,6 +50,12 @@
 {{- fail (printf "config.%s is set, but the chart sets it for each pod; remove it from config" .) -}}
 {{- end -}}
 {{- end -}}
+{{- if hasKey $config "kdb" -}}
+{{- if .Values.kdb.usersSecret -}}
+{{- fail "config.kdb and kdb.usersSecret are both set, but users come from one file; remove config.kdb" -}}
+{{- end -}}
+{{- fail "config.kdb is set, but its file is in no pod; remove it, and name a Secret with the key users in kdb.usersSecret" -}}
+{{- end -}}
 {{- if and .Values.rulesConfigMap (dig "rules" "dir" "" $config) -}}
 {{- fail "config.rules.dir and rulesConfigMap are both set, but rules come from one folder; remove one of them" -}}
 {{- end -}}

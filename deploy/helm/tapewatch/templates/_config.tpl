@@ -18,6 +18,9 @@ peers:
 {{- with .Values.rulesConfigMap }}
 rules: {dir: /etc/tapewatch-rules}
 {{- end }}
+{{- if .Values.kdb.usersSecret }}
+kdb: {users: /etc/tapewatch-kdb/users}
+{{- end }}
 {{- if .Values.tls.secret }}
 tls:
   cert: /etc/tapewatch-tls/tls.crt

@@ -74,6 +74,10 @@ spec:
     - name: rules
       configMap: {name: {{ . }}}
     {{- end }}
+    {{- with $values.kdb.usersSecret }}
+    - name: kdb
+      secret: {secretName: {{ . }}, defaultMode: 0440}
+    {{- end }}
     {{- with $values.tls.secret }}
     - name: tls
       # Readable for the pod's group alone.
@@ -141,6 +145,9 @@ volumeMounts:
   {{- end }}
   {{- if $values.rulesConfigMap }}
   - {name: rules, mountPath: /etc/tapewatch-rules, readOnly: true}
+  {{- end }}
+  {{- if $values.kdb.usersSecret }}
+  - {name: kdb, mountPath: /etc/tapewatch-kdb, readOnly: true}
   {{- end }}
   {{- if $values.tls.secret }}
   - {name: tls, mountPath: /etc/tapewatch-tls, readOnly: true}
