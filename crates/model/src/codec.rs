@@ -199,8 +199,8 @@ fn put_dictionary(out: &mut Vec<u8>, dictionary: &Arc<Interner>, codes: &[u32]) 
         local.push(*slot);
     }
     put_u32(out, seen.len());
-    let texts = seen.into_iter().filter_map(|code| dictionary.get(code));
-    texts.for_each(|text| put_text(out, text));
+    let texts = seen.into_iter().filter_map(|code| dictionary.bytes(code));
+    texts.for_each(|text| put_bytes(out, text));
     local
 }
 

@@ -274,6 +274,12 @@ impl Interner {
         self.texts.get(code as usize)
     }
 
+    /// The bytes of the text of a code.
+    #[must_use]
+    pub fn bytes(&self, code: u32) -> Option<&[u8]> {
+        self.texts.bytes_at(code as usize)
+    }
+
     /// The code of a text that is already known.
     #[must_use]
     #[inline]

@@ -24,7 +24,7 @@ use crate::shards::Shards;
 /// Producers whose last buckets are remembered; the one that was silent longest goes first.
 const PRODUCERS_MAX: usize = 1_024;
 /// Buckets of a producer that are remembered: what may be under way from it at once.
-pub(crate) const UNDER_WAY_MAX: usize = 64;
+pub(crate) const UNDER_WAY_MAX: usize = 256;
 
 /// Hits that wait for their orders.
 const ELSEWHERE_MAX: usize = 100_000;

@@ -3,6 +3,7 @@
 //! Invariant: nothing reaches the fold before its group is committed; an answer is given only after
 //! that. Buckets that wait together share one commit. The queue is bounded: who publishes waits.
 
+use std::collections::VecDeque;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -27,7 +28,9 @@ use worker::Worker;
 pub(crate) use worker::show;
 
 /// Commands that wait.
-pub(crate) const QUEUE_MAX: usize = 64;
+pub(crate) const QUEUE_MAX: usize = 256;
+/// Frames that are remembered: an engine that is not far behind stands at one of them.
+const MARKS_MAX: usize = 65_536;
 /// Encoded bytes in one group.
 const GROUP_BYTES_MAX: usize = 16 << 20;
 
@@ -282,6 +285,30 @@ impl Pipeline {
     }
 }
 
+/// The last frames that this process has committed, for others to look at.
+#[derive(Clone, Default)]
+pub(crate) struct Marks(Arc<Mutex<VecDeque<FrameMark>>>);
+
+impl Marks {
+    /// Adds frames that were committed, in order.
+    fn add(&self, committed: impl Iterator<Item = FrameMark>) {
+        let mut marks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        marks.extend(committed);
+        let more = marks.len().saturating_sub(MARKS_MAX);
+        marks.drain(..more);
+    }
+
+    /// Whether the journal has this very frame; `None` when it is older than what is remembered.
+    pub(crate) fn has(&self, frame: FrameMark) -> Option<bool> {
+        let marks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if marks.front().is_none_or(|first| frame.seq < first.seq) {
+            return None;
+        }
+        let at = marks.binary_search_by_key(&frame.seq, |mark| mark.seq);
+        Some(at.is_ok_and(|at| marks.get(at) == Some(&frame)))
+    }
+}
+
 /// What [`spawn`] gives.
 pub(crate) struct Spawned {
     pub(crate) pipeline: Pipeline,
@@ -290,6 +317,7 @@ pub(crate) struct Spawned {
     pub(crate) live: Arc<Live>,
     /// Readers of the journal.
     pub(crate) readers: Readers,
+    pub(crate) marks: Marks,
     /// Readers of the log of hits, if there is one.
     pub(crate) hits: Option<HitsReaders>,
     /// Last sequence number of which all hits show.
@@ -322,6 +350,7 @@ pub(crate) fn spawn(
     let (sender, queue) = mpsc::channel(QUEUE_MAX);
     let (published, watcher) = watch::channel(journal.durable_seq());
     let live = Arc::new(Live::default());
+    let marks = Marks::default();
     let (hits_sender, hits_through) = watch::channel(fold.hits_through());
     let (readers, hits) = (
         journal.readers(),
@@ -340,6 +369,7 @@ pub(crate) fn spawn(
         recent_rows_max: limits.recent_rows_max,
         checkpoints: Some(limits.checkpoints),
         hits: limits.hits,
+        marks: marks.clone(),
         hits_through: hits_sender,
         encoded: Vec::new(),
     };
@@ -362,6 +392,7 @@ pub(crate) fn spawn(
         published: watcher,
         live,
         readers,
+        marks,
         hits,
         hits_through,
         thread,

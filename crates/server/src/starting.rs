@@ -205,6 +205,7 @@ impl Starting {
             published,
             live,
             readers,
+            marks,
             hits,
             hits_through,
             thread,
@@ -212,6 +213,7 @@ impl Starting {
         let wire = parts.apart.then(|| ServeState {
             pipeline: pipeline.clone(),
             readers: readers.clone(),
+            marks,
             hits,
             published: published.clone(),
             stopping: self.stopping.clone(),

@@ -76,7 +76,7 @@ struct Bench {
 impl Bench {
     fn throughput(&self, page: &mut String) -> Outcome<()> {
         page.push_str(
-            "\n## Rows a second\n\nFsync policy `interval`, up to 64 messages on the way; the subscriber checks every \
+            "\n## Rows a second\n\nFsync policy `interval`, up to 256 messages on the way; the subscriber checks every \
              frame and counts rows.\n\n| rows a message | bare, rows/s | rows/s | of the bare pipe | least–greatest | \
              bar |\n|--:|--:|--:|--:|---|---|\n",
         );

@@ -287,16 +287,26 @@ impl<'a> Input<'a> {
         self.payload.get(self.at..).unwrap_or_default()
     }
 
+    #[inline]
     pub(super) fn take(&mut self, length: usize) -> Result<&'a [u8], CodecError> {
-        let short = CodecError::Short {
-            at: self.payload.len(),
-        };
-        let end = self.at.checked_add(length).ok_or(short.clone())?;
-        let bytes = self.payload.get(self.at..end).ok_or(short)?;
-        self.at = end;
-        Ok(bytes)
+        let end = self.at.saturating_add(length);
+        match self.payload.get(self.at..end) {
+            Some(bytes) => {
+                self.at = end;
+                Ok(bytes)
+            }
+            None => Err(self.short()),
+        }
     }
 
+    #[cold]
+    fn short(&self) -> CodecError {
+        CodecError::Short {
+            at: self.payload.len(),
+        }
+    }
+
+    #[inline]
     pub(super) fn array<const N: usize>(&mut self) -> Result<[u8; N], CodecError> {
         let at = self.at;
         self.take(N)?
@@ -318,6 +328,7 @@ impl<'a> Input<'a> {
         Ok(self.take(length)?.as_chunks().0)
     }
 
+    #[inline]
     pub(super) fn bytes_of_text(&mut self) -> Result<&'a [u8], CodecError> {
         let length = u16::from_le_bytes(self.array()?);
         self.take(usize::from(length))

@@ -27,7 +27,7 @@ use crate::wire::{self, Chunk, Follow, JournalAt, Place, Stream};
 /// Not counted: connections are made, files are created.
 const WARM_UP: Duration = Duration::from_secs(1);
 /// Messages on the way at once.
-const IN_FLIGHT: usize = 64;
+const IN_FLIGHT: usize = 256;
 /// Different messages that are sent in turn.
 const MESSAGES: u64 = 64;
 

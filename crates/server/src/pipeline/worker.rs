@@ -15,7 +15,7 @@ use tapewatch_model::{
 use tokio::sync::{mpsc, watch};
 
 use super::{
-    Command, GROUP_BYTES_MAX, Live, PublishError, Published, QUEUE_MAX, Reply, Rows, gauge,
+    Command, GROUP_BYTES_MAX, Live, Marks, PublishError, Published, QUEUE_MAX, Reply, Rows, gauge,
 };
 use crate::arrivals::Arrivals;
 use crate::checkpoint::Writer;
@@ -45,6 +45,7 @@ pub(super) struct Worker {
     pub(super) hits: Option<HitsLog>,
     /// Last sequence number of which all hits show.
     pub(super) hits_through: watch::Sender<u64>,
+    pub(super) marks: Marks,
     /// Encoded frames, kept for its memory.
     pub(super) encoded: Vec<u8>,
 }
@@ -54,6 +55,14 @@ enum Staged {
     Bucket(FrameMark, Rows, Reply<Published>),
     Clear(FrameMark, Reply<u64>),
     Config(FrameMark, Box<DetectConfig>, Reply<u64>),
+}
+
+impl Staged {
+    fn mark(&self) -> FrameMark {
+        match self {
+            Self::Bucket(mark, ..) | Self::Clear(mark, _) | Self::Config(mark, ..) => *mark,
+        }
+    }
 }
 
 impl Worker {
@@ -309,6 +318,7 @@ impl Worker {
                 CommitError::Stopped(stopped) => Err(Failure::run(stopped)),
             };
         }
+        self.marks.add(group.iter().map(Staged::mark));
         let mut answers = Vec::with_capacity(group.len());
         for staged in group {
             match staged {
@@ -394,6 +404,7 @@ impl Worker {
         let mark = self.append_config(config).map_err(Failure::run)?;
         match self.journal.commit() {
             Ok(()) => {
+                self.marks.add(std::iter::once(mark));
                 self.fold.config(mark, config).map_err(Failure::run)?;
                 self.published.send_replace(self.journal.durable_seq());
                 self.hits_through.send_replace(self.fold.hits_through());

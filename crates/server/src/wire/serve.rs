@@ -3,14 +3,16 @@
 //! Invariant: a subscriber reads the files of the journal at its own pace and holds nobody up; it is
 //! never shown a frame that is not committed. A peer that says what it may not is let go.
 
+use std::collections::VecDeque;
+use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::extract::{Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use futures::stream::FuturesOrdered;
 use futures::{FutureExt as _, SinkExt as _, StreamExt as _};
 use hyper_util::rt::TokioIo;
 use tapewatch_detect::DetectConfig;
@@ -26,7 +28,7 @@ use super::{
 use crate::api::error::ApiError;
 use crate::fold::{FrameMark, Placed, UNDER_WAY_MAX};
 use crate::hits_log::HitsReaders;
-use crate::pipeline::{Command, Pipeline, PublishError, Published, Rows};
+use crate::pipeline::{Command, Marks, Pipeline, PublishError, Published, Rows};
 use crate::subscription::Subscribers;
 
 /// Connections at once.
@@ -43,6 +45,8 @@ const SEND_WITHIN: Duration = Duration::from_secs(30);
 pub(crate) struct ServeState {
     pub(crate) pipeline: Pipeline,
     pub(crate) readers: Readers,
+    /// The last frames that were committed.
+    pub(crate) marks: Marks,
     pub(crate) hits: Option<HitsReaders>,
     pub(crate) published: watch::Receiver<u64>,
     pub(crate) stopping: watch::Receiver<bool>,
@@ -133,25 +137,25 @@ async fn commands(
 ) -> Result<(), String> {
     let (mut sink, mut stream) = connection.split();
     let mut decoder = BucketDecoder::default();
-    let mut due = FuturesOrdered::new();
-    due.push_back(take(state, &mut decoder, first).await?);
+    let mut due = AllDue::default();
+    due.0.push_back(take(state, &mut decoder, first).await?);
     loop {
         tokio::select! {
-            answer = due.next(), if !due.is_empty() => {
+            answer = due.next(), if !due.0.is_empty() => {
                 answer_all(&mut sink, answer, &mut due).await?;
             }
-            () = tokio::time::sleep(SILENCE_MAX), if due.is_empty() => {
+            () = tokio::time::sleep(SILENCE_MAX), if due.0.is_empty() => {
                 return Err("it says nothing any more".to_owned());
             }
-            message = stream.next(), if due.len() <= UNDER_WAY_MAX => {
+            message = stream.next(), if due.0.len() <= UNDER_WAY_MAX => {
                 let Some(message) = message else {
                     return Ok(());
                 };
                 let mut came = Some(message);
                 while let Some(message) = came {
                     let message = Message::decode(message.map_err(text)?.freeze())?;
-                    due.push_back(take(state, &mut decoder, message).await?);
-                    came = match due.len() <= UNDER_WAY_MAX {
+                    due.0.push_back(take(state, &mut decoder, message).await?);
+                    came = match due.0.len() <= UNDER_WAY_MAX {
                         true => stream.next().now_or_never().flatten(),
                         false => None,
                     };
@@ -164,24 +168,72 @@ async fn commands(
 /// Sends an answer, and those that are there behind it, at once.
 async fn answer_all<S>(
     sink: &mut S,
-    first: Option<Result<Published, PublishError>>,
-    due: &mut FuturesOrdered<Due>,
+    first: Result<Published, PublishError>,
+    due: &mut AllDue,
 ) -> Result<(), String>
 where
     S: futures::Sink<Bytes, Error = std::io::Error> + Unpin,
 {
-    let mut answer = first;
+    let mut answer = Some(first);
     let all = async {
         while let Some(one) = answer {
             sink.feed(Message::Answer(one).encode()).await?;
-            answer = due.next().now_or_never().flatten();
+            answer = due.next().now_or_never();
         }
         sink.flush().await
     };
     in_time(all).await
 }
 
-type Due = std::pin::Pin<Box<dyn Future<Output = Result<Published, PublishError>> + Send>>;
+type Answer<T> = oneshot::Receiver<Result<T, PublishError>>;
+
+/// An answer that is not sent yet.
+enum Due {
+    Known(Result<Published, PublishError>),
+    Published(Answer<Published>),
+    Seq(Answer<u64>),
+}
+
+impl Due {
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<Published, PublishError>> {
+        let gone = |_| Err(stopping());
+        match self {
+            Self::Known(answer) => Poll::Ready(answer.clone()),
+            Self::Published(answer) => answer
+                .poll_unpin(context)
+                .map(|answer| answer.unwrap_or_else(gone)),
+            Self::Seq(answer) => answer.poll_unpin(context).map(|answer| {
+                let seq = answer.unwrap_or_else(|_| Err(stopping()));
+                seq.map(at)
+            }),
+        }
+    }
+}
+
+fn stopping() -> PublishError {
+    PublishError::Stopped("the process is stopping".to_owned())
+}
+
+/// The answers that are due, in order.
+#[derive(Default)]
+struct AllDue(VecDeque<Due>);
+
+impl AllDue {
+    /// The next; waits for ever where none is due.
+    async fn next(&mut self) -> Result<Published, PublishError> {
+        poll_fn(|context| match self.0.front_mut() {
+            None => Poll::Pending,
+            Some(due) => {
+                let answer = due.poll(context);
+                if answer.is_ready() {
+                    self.0.pop_front();
+                }
+                answer
+            }
+        })
+        .await
+    }
+}
 
 /// Hands a command on, in its turn; what comes of it.
 async fn take(
@@ -190,6 +242,8 @@ async fn take(
     message: Message,
 ) -> Result<Due, String> {
     let pipeline = &state.pipeline;
+    let seq =
+        |answer: Option<Answer<u64>>| answer.map_or_else(|| Due::Known(Err(stopping())), Due::Seq);
     Ok(match message {
         Message::Publish(bytes) => {
             let rows = match state.keeps_rows {
@@ -199,46 +253,48 @@ async fn take(
             match rows {
                 Ok(rows) => {
                     let answer = pipeline.submit(|reply| Command::Publish(rows, reply));
-                    due(answer.await, |published| published)
+                    let answer = answer.await;
+                    answer.map_or_else(|| Due::Known(Err(stopping())), Due::Published)
                 }
                 Err(error) => refused(&error),
             }
         }
-        Message::Clear => due(pipeline.submit(Command::Clear).await, at),
+        Message::Clear => seq(pipeline.submit(Command::Clear).await),
         Message::Configure(json) => match DetectConfig::from_canonical(&json) {
             Ok(config) => {
                 let config = Box::new(config);
                 let answer = pipeline.submit(|reply| Command::Configure(config, reply));
-                due(answer.await, at)
+                seq(answer.await)
             }
             Err(error) => refused(&error),
         },
-        Message::Beat => {
-            let last = *state.published.borrow();
-            Box::pin(async move { Ok(at(last)) })
-        }
-        Message::Sync => due(pipeline.submit(Command::Sync).await, at),
+        Message::Beat => Due::Known(Ok(at(*state.published.borrow()))),
+        Message::Sync => seq(pipeline.submit(Command::Sync).await),
         Message::Retain(retention) => {
             pipeline.retain(retention).await;
-            Box::pin(async { Ok(at(0)) })
+            Due::Known(Ok(at(0)))
         }
         Message::Found(share, through, frame, hits) => {
             let hits = decode_hits(&hits).map_err(text)?;
-            if !is_there(state.readers.clone(), frame).await {
+            if !is_there(state, frame).await {
                 return Ok(refused(
                     &"the engine has seen other rows than the journal has",
                 ));
             }
             let answer =
                 pipeline.submit(|reply| Command::Found(share, through, frame, hits, Some(reply)));
-            due(answer.await, at)
+            seq(answer.await)
         }
         _ => return Err("a message that only the journal sends".to_owned()),
     })
 }
 
 /// Whether the journal has this very frame: one that has lost rows may have others in their place.
-async fn is_there(readers: Readers, frame: FrameMark) -> bool {
+async fn is_there(state: &ServeState, frame: FrameMark) -> bool {
+    if let Some(known) = state.marks.has(frame) {
+        return known;
+    }
+    let readers = state.readers.clone();
     let look = move || match readers.reader(frame.seq) {
         Ok(mut reader) => match reader.next_frame() {
             Ok(Some(found)) => FrameMark::of(&found) == frame,
@@ -251,20 +307,9 @@ async fn is_there(readers: Readers, frame: FrameMark) -> bool {
     frame.count == 0 || tokio::task::spawn_blocking(look).await.unwrap_or(false)
 }
 
-fn due<T: Send + 'static>(
-    answer: Option<oneshot::Receiver<Result<T, PublishError>>>,
-    published: impl FnOnce(T) -> Published + Send + 'static,
-) -> Due {
-    let gone = || PublishError::Stopped("the process is stopping".to_owned());
-    Box::pin(async move {
-        let answer = answer.ok_or_else(gone)?;
-        answer.await.unwrap_or_else(|_| Err(gone())).map(published)
-    })
-}
-
 fn refused(error: &dyn std::fmt::Display) -> Due {
     let refused = PublishError::Invalid(error.to_string());
-    Box::pin(async move { Err(refused) })
+    Due::Known(Err(refused))
 }
 
 /// A sequence number as an answer.
