@@ -4,16 +4,16 @@
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::dir::{self, Named};
 use crate::error::ScanError;
 use crate::judge::{self, Verdict};
 use crate::retention::Segment;
 use crate::scan::{self, Start, Step, Window};
-use crate::storage::{Storage, write_all_at};
+use crate::storage::{Storage, StoredFile, write_all_at};
 
 /// What opening a journal found. Its `Display` is one line for the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -86,7 +86,7 @@ pub(crate) struct Found {
 
 /// Checks all segments of `dir` and cuts a torn tail.
 pub(crate) fn recover(storage: &dyn Storage, dir: &Path) -> Result<Found, ScanError> {
-    let named = dir::list(dir)?;
+    let named = dir::list(storage, dir)?;
     let next_seq = named.first().map_or(1, |segment| segment.first_seq);
     let mut found = Found {
         segments: VecDeque::new(),
@@ -99,7 +99,7 @@ pub(crate) fn recover(storage: &dyn Storage, dir: &Path) -> Result<Found, ScanEr
         if segment.first_seq != found.next_seq {
             return Err(missing(segment, found.next_seq));
         }
-        let scanned = scan_segment(&segment)?;
+        let scanned = scan_segment(storage, &segment)?;
         if let Some(trouble) = &scanned.trouble {
             if last.as_ref() != Some(&segment) {
                 let reason = format!("{}, though later segments exist", trouble.reason());
@@ -173,8 +173,9 @@ impl Trouble {
     }
 }
 
-fn scan_segment(segment: &Named) -> Result<Scanned, ScanError> {
-    let file = File::open(&segment.path).map_err(ScanError::io("open", &segment.path))?;
+fn scan_segment(storage: &dyn Storage, segment: &Named) -> Result<Scanned, ScanError> {
+    let file = storage.read(&segment.path);
+    let file = file.map_err(ScanError::io("open", &segment.path))?;
     let mut window = Window::new(file);
     let next_seq = segment.first_seq;
     let mut scanned = Scanned {
@@ -220,8 +221,10 @@ fn cut(
     let path = &segment.path;
     let offset = scanned.sound_bytes;
     let headless = trouble == Trouble::NoHeader;
+    let file = storage.read(path).map_err(ScanError::io("open", path))?;
     if !headless {
-        match judge::judge(path, offset, scanned.next_seq).map_err(ScanError::io("read", path))? {
+        let verdict = judge::judge(file.as_ref(), offset, scanned.next_seq);
+        match verdict.map_err(ScanError::io("read", path))? {
             Verdict::Torn => {}
             Verdict::Damaged(behind) => {
                 let reason = format!("{}, {behind}", trouble.reason());
@@ -229,11 +232,9 @@ fn cut(
             }
         }
     }
-    let bytes = fs::metadata(path)
-        .map_err(ScanError::io("read", path))?
-        .len()
-        .saturating_sub(offset);
-    let saved_to = save(storage, dir, path, offset, scanned.next_seq)?;
+    let bytes = file.bytes().map_err(ScanError::io("read", path))?;
+    let bytes = bytes.saturating_sub(offset);
+    let saved_to = save(storage, dir, file, offset, scanned.next_seq)?;
     if headless {
         storage
             .remove(path)
@@ -257,7 +258,7 @@ fn cut(
 fn save(
     storage: &dyn Storage,
     dir: &Path,
-    from: &Path,
+    from: Arc<dyn StoredFile>,
     offset: u64,
     seq: u64,
 ) -> Result<PathBuf, ScanError> {
@@ -279,8 +280,8 @@ fn save(
         }
     };
     let copy = || -> io::Result<()> {
-        let mut window = Window::new(File::open(from)?);
-        window.jump(offset)?;
+        let mut window = Window::new(from);
+        window.jump(offset);
         let mut to = 0_u64;
         loop {
             let have = window.fill(1)?;
