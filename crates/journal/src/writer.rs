@@ -218,8 +218,12 @@ impl Journal {
         self.segments.len() as u64
     }
 
-    /// Refuses work after a failure, also one of the background thread.
-    pub(crate) fn check_running(&mut self) -> Result<(), Stopped> {
+    /// Whether it takes work: not after a failure whose outcome cannot be known, also one of the
+    /// background thread.
+    ///
+    /// # Errors
+    /// [`Stopped`], with the reason: open it again.
+    pub fn check_running(&mut self) -> Result<(), Stopped> {
         if self.stopped.is_none()
             && let Some(reason) = self.flusher.as_ref().and_then(Flusher::failure)
         {

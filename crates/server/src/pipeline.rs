@@ -22,8 +22,7 @@ use crate::metrics::Metrics;
 
 mod worker;
 
-use worker::Worker;
-pub(crate) use worker::show;
+pub(crate) use worker::{Worker, show};
 
 /// Commands that wait.
 pub(crate) const QUEUE_MAX: usize = 64;
@@ -250,7 +249,7 @@ impl Pipeline {
     }
 }
 
-/// What [`spawn`] gives.
+/// What the rest of the process has of the thread.
 pub(crate) struct Spawned {
     pub(crate) pipeline: Pipeline,
     /// Last published sequence number.
@@ -262,8 +261,6 @@ pub(crate) struct Spawned {
     pub(crate) hits: Option<HitsReaders>,
     /// Last sequence number of which all hits show.
     pub(crate) hits_through: watch::Receiver<u64>,
-    /// Ends when all [`Pipeline`]s are dropped, or when the journal stopped.
-    pub(crate) thread: JoinHandle<Result<(), Failure>>,
 }
 
 /// What bounds memory and journal.
@@ -273,20 +270,36 @@ pub(crate) struct Limits {
     /// When the rows of the journal came.
     pub(crate) arrivals: Arrivals,
     /// Writes checkpoints.
-    pub(crate) checkpoints: Writer,
+    pub(crate) checkpoints: Option<Writer>,
     /// The log of hits, when roles in other processes may take part.
     pub(crate) hits: Option<HitsLog>,
 }
 
-/// Starts the thread with a recovered journal and fold. A configuration other than the journal's
-/// last is written to it first.
+/// Starts the thread; it ends when all [`Pipeline`]s are dropped, or when the journal stopped.
 pub(crate) fn spawn(
     journal: Journal,
     fold: Fold,
     config: &DetectConfig,
     metrics: Metrics,
     limits: Limits,
-) -> Result<Spawned, Failure> {
+) -> Result<(Spawned, JoinHandle<Result<(), Failure>>), Failure> {
+    let (worker, spawned) = prepare(journal, fold, config, metrics, limits)?;
+    let thread = std::thread::Builder::new()
+        .name("pipeline".to_owned())
+        .spawn(move || worker.run())
+        .map_err(|error| Failure::run(format!("cannot start the pipeline thread: {error}")))?;
+    Ok((spawned, thread))
+}
+
+/// What the thread works with: a recovered journal and fold. A configuration other than the journal's
+/// last is written to it first.
+pub(crate) fn prepare(
+    journal: Journal,
+    fold: Fold,
+    config: &DetectConfig,
+    metrics: Metrics,
+    limits: Limits,
+) -> Result<(Worker, Spawned), Failure> {
     let (sender, queue) = mpsc::channel(QUEUE_MAX);
     let (published, watcher) = watch::channel(journal.durable_seq());
     let live = Arc::new(Live::default());
@@ -306,7 +319,7 @@ pub(crate) fn spawn(
         metrics: metrics.clone(),
         live: Arc::clone(&live),
         recent_rows_max: limits.recent_rows_max,
-        checkpoints: Some(limits.checkpoints),
+        checkpoints: limits.checkpoints,
         hits: limits.hits,
         hits_through: hits_sender,
         encoded: Vec::new(),
@@ -318,11 +331,7 @@ pub(crate) fn spawn(
     worker.tell_hits()?;
     live.show_config(config);
     worker.show();
-    let thread = std::thread::Builder::new()
-        .name("pipeline".to_owned())
-        .spawn(move || worker.run())
-        .map_err(|error| Failure::run(format!("cannot start the pipeline thread: {error}")))?;
-    Ok(Spawned {
+    let spawned = Spawned {
         pipeline: Pipeline {
             queue: sender,
             metrics,
@@ -332,8 +341,8 @@ pub(crate) fn spawn(
         readers,
         hits,
         hits_through,
-        thread,
-    })
+    };
+    Ok((worker, spawned))
 }
 
 pub(crate) fn gauge(count: u64) -> i64 {

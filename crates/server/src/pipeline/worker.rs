@@ -24,10 +24,10 @@ use crate::hits_log::HitsLog;
 use crate::metrics::Metrics;
 
 /// The thread's side.
-pub(super) struct Worker {
+pub(crate) struct Worker {
     pub(super) journal: Journal,
     pub(super) fold: Fold,
-    pub(super) queue: mpsc::Receiver<Command>,
+    pub(crate) queue: mpsc::Receiver<Command>,
     pub(super) published: watch::Sender<u64>,
     pub(super) metrics: Metrics,
     pub(super) live: Arc<Live>,
@@ -58,21 +58,7 @@ impl Worker {
     /// Runs until all senders are gone, or the journal stopped.
     pub(super) fn run(mut self) -> Result<(), Failure> {
         while let Some(first) = self.queue.blocking_recv() {
-            let started = Instant::now();
-            let mut group = Vec::new();
-            let mut bytes = self.stage(first, &mut group);
-            while bytes < GROUP_BYTES_MAX && group.len() < QUEUE_MAX {
-                let Ok(next) = self.queue.try_recv() else {
-                    break;
-                };
-                bytes += self.stage(next, &mut group);
-            }
-            if !group.is_empty() {
-                self.commit(group)?;
-                self.metrics
-                    .publish_seconds
-                    .observe(started.elapsed().as_secs_f64());
-            }
+            self.turn(first)?;
         }
         // Whatever the policy: a clean stop leaves everything on the disk.
         self.journal.sync().map_err(Failure::run)?;
@@ -82,6 +68,30 @@ impl Worker {
             writer.finish(news.then(|| self.fold.pending(self.arrivals.to_marks())));
         }
         Ok(())
+    }
+
+    /// Takes a command, and those that wait behind it into the same group.
+    ///
+    /// # Errors
+    /// When a log stopped: what is on its disk only another start can know.
+    pub(crate) fn turn(&mut self, first: Command) -> Result<(), Failure> {
+        let started = Instant::now();
+        let mut group = Vec::new();
+        let mut bytes = self.stage(first, &mut group);
+        while bytes < GROUP_BYTES_MAX && group.len() < QUEUE_MAX {
+            let Ok(next) = self.queue.try_recv() else {
+                break;
+            };
+            bytes += self.stage(next, &mut group);
+        }
+        if !group.is_empty() {
+            self.commit(group)?;
+            self.metrics
+                .publish_seconds
+                .observe(started.elapsed().as_secs_f64());
+        }
+        self.journal.check_running().map_err(Failure::run)?;
+        self.hits.as_mut().map_or(Ok(()), HitsLog::check_running)
     }
 
     /// Hands the state over to be saved, unless nothing happened since, or one is being saved.

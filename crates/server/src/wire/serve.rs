@@ -14,7 +14,7 @@ use futures::stream::FuturesOrdered;
 use futures::{SinkExt as _, StreamExt as _};
 use hyper_util::rt::TokioIo;
 use tapewatch_detect::DetectConfig;
-use tapewatch_journal::{ReadError, Readers};
+use tapewatch_journal::{ReadError, Reader, Readers};
 use tapewatch_model::{BucketDecoder, decode_hits};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::bytes::Bytes;
@@ -85,15 +85,7 @@ pub(crate) async fn upgrade(State(state): State<ServeState>, mut request: Reques
 }
 
 async fn serve(state: &ServeState, mut connection: Connection) -> Result<(), String> {
-    let hello = Message::Hello(Hello {
-        first_seq: state.readers.first_seq().map_err(text)?,
-        next_seq: state.readers.durable_seq() + 1,
-        next_hit: match &state.hits {
-            Some(hits) => hits.readers.durable_seq() + 1,
-            None => 0,
-        },
-    });
-    send(&mut connection, hello.encode()).await?;
+    send(&mut connection, hello(state)?.encode()).await?;
     let first = tokio::time::timeout(HELLO_WITHIN, connection.next());
     let Some(first) = first.await.map_err(|_| "it says nothing".to_owned())? else {
         return Ok(());
@@ -104,6 +96,18 @@ async fn serve(state: &ServeState, mut connection: Connection) -> Result<(), Str
         }
         message => commands(state, connection, message).await,
     }
+}
+
+/// What is said first.
+pub(crate) fn hello(state: &ServeState) -> Result<Message, String> {
+    Ok(Message::Hello(Hello {
+        first_seq: state.readers.first_seq().map_err(text)?,
+        next_seq: state.readers.durable_seq() + 1,
+        next_hit: match &state.hits {
+            Some(hits) => hits.readers.durable_seq() + 1,
+            None => 0,
+        },
+    }))
 }
 
 /// Sends a message to a peer that takes it in time.
@@ -148,10 +152,11 @@ async fn commands(
     }
 }
 
-type Due = std::pin::Pin<Box<dyn Future<Output = Result<Published, PublishError>> + Send>>;
+/// The answer to a command, which comes later.
+pub(crate) type Due = std::pin::Pin<Box<dyn Future<Output = Result<Published, PublishError>> + Send>>;
 
 /// Hands a command on, in its turn; what comes of it.
-async fn take(
+pub(crate) async fn take(
     state: &ServeState,
     decoder: &mut BucketDecoder,
     message: Message,
@@ -249,16 +254,10 @@ async fn subscription(
     name: String,
 ) -> Result<(), String> {
     let (sender, mut chunks) = mpsc::channel(AHEAD);
-    let pump = match (stream, &state.hits) {
-        (Stream::Journal, _) => Pump::Journal(state.readers.clone(), state.published.clone()),
-        (Stream::Hits, Some(hits)) => Pump::Hits(hits.clone()),
-        (Stream::Hits, None) => {
-            let why =
-                "the journal's process keeps no log of hits: name its roles, with --role journal";
-            let refused = PublishError::Invalid(why.to_owned());
-            return refuse(&mut connection, refused).await;
-        }
-    };
+    if stream == Stream::Hits && state.hits.is_none() {
+        let why = "the journal's process keeps no log of hits: name its roles, with --role journal";
+        return refuse(&mut connection, PublishError::Invalid(why.to_owned())).await;
+    }
     let seat = match state.subscribers.join(&label(&name), from) {
         Ok(seat) => seat,
         Err(full) => {
@@ -266,10 +265,19 @@ async fn subscription(
             return refuse(&mut connection, refused).await;
         }
     };
-    let runtime = tokio::runtime::Handle::current();
+    let (state, runtime) = (state.clone(), tokio::runtime::Handle::current());
     std::thread::Builder::new()
         .name("subscriber".to_owned())
-        .spawn(move || pump.run(&runtime, from, &sender))
+        .spawn(move || {
+            let pump = Pump::open(&state, stream, from);
+            let ended = pump.and_then(|pump| pump.run(&runtime, &sender));
+            if let Err(error) = ended {
+                let refused = PublishError::Invalid(error.to_string());
+                let message = Message::Answer(Err(refused)).encode();
+                // Nobody is there to be told when the other end is gone.
+                let _ = sender.blocking_send(Sending::last(message));
+            }
+        })
         .map_err(text)?;
     loop {
         let chunk = tokio::select! {
@@ -279,7 +287,7 @@ async fn subscription(
                 Some(_) => return Err("a subscriber has nothing to say".to_owned()),
             },
         };
-        let Some(Sending { message, next }) = chunk else {
+        let Some(Sending { message, next, .. }) = chunk else {
             return Ok(());
         };
         send(&mut connection, message).await?;
@@ -302,76 +310,93 @@ fn label(name: &str) -> String {
 }
 
 /// A message for a subscriber, and the sequence number behind it.
-struct Sending {
-    message: Bytes,
+pub(crate) struct Sending {
+    pub(crate) message: Bytes,
     next: u64,
+    /// Whether there are no frames in it, and whether there are no more than those in it.
+    pub(crate) empty: bool,
+    whole: bool,
+}
+
+impl Sending {
+    fn last(message: Bytes) -> Self {
+        Self {
+            message,
+            next: 0,
+            empty: false,
+            whole: true,
+        }
+    }
 }
 
 /// Reads a stream for a subscriber.
-enum Pump {
-    Journal(Readers, watch::Receiver<u64>),
-    Hits(HitsReaders),
+pub(crate) struct Pump {
+    stream: Stream,
+    reader: Reader,
+    /// Up to where there is something.
+    grown: watch::Receiver<u64>,
 }
 
 impl Pump {
-    fn run(self, runtime: &tokio::runtime::Handle, from: u64, out: &mpsc::Sender<Sending>) {
-        if let Err(error) = self.read(runtime, from, out) {
-            let refused = PublishError::Invalid(error.to_string());
-            let message = Message::Answer(Err(refused)).encode();
-            // Nobody is there to be told when the other end is gone.
-            let _ = out.blocking_send(Sending { message, next: 0 });
-        }
+    /// At a sequence number; 0 is the first that there is.
+    pub(crate) fn open(state: &ServeState, stream: Stream, from: u64) -> Result<Self, ReadError> {
+        let (readers, grown) = match (stream, &state.hits) {
+            (Stream::Hits, Some(hits)) => (&hits.readers, &hits.grown),
+            _ => (&state.readers, &state.published),
+        };
+        let from = match from {
+            0 => readers.first_seq()?,
+            from => from,
+        };
+        Ok(Self {
+            stream,
+            reader: readers.reader(from)?,
+            grown: grown.clone(),
+        })
     }
 
-    fn read(
-        self,
+    /// What has come, about so many bytes of it at most.
+    pub(crate) fn next(&mut self, bytes_max: usize) -> Result<Sending, ReadError> {
+        // Read before the frames: all that it speaks of is among them.
+        let through = *self.grown.borrow_and_update();
+        let mut frames = Vec::new();
+        while frames.len() < bytes_max
+            && let Some(frame) = self.reader.next_frame()?
+        {
+            frames.extend_from_slice(frame.bytes);
+        }
+        let (empty, whole) = (frames.is_empty(), frames.len() < bytes_max);
+        let message = match self.stream {
+            Stream::Journal => Message::Frames(frames.into()),
+            Stream::Hits => Message::Hits(if whole { through } else { 0 }, frames.into()),
+        };
+        Ok(Sending {
+            message: message.encode(),
+            next: self.reader.next_seq(),
+            empty,
+            whole,
+        })
+    }
+
+    fn run(
+        mut self,
         runtime: &tokio::runtime::Handle,
-        from: u64,
         out: &mpsc::Sender<Sending>,
     ) -> Result<(), ReadError> {
-        let (readers, mut grown) = match &self {
-            Self::Journal(readers, published) => (readers, published.clone()),
-            Self::Hits(hits) => (&hits.readers, hits.grown.clone()),
-        };
-        let from = if from == 0 {
-            readers.first_seq()?
-        } else {
-            from
-        };
-        let mut reader = readers.reader(from)?;
-        let mut frames = Vec::new();
         let mut beat = true;
         loop {
-            // Read before the frames: all that it speaks of is among them.
-            let through = *grown.borrow_and_update();
-            frames.clear();
-            while frames.len() < CHUNK_BYTES
-                && let Some(frame) = reader.next_frame()?
-            {
-                frames.extend_from_slice(frame.bytes);
+            let sending = self.next(CHUNK_BYTES)?;
+            let whole = sending.whole;
+            if (beat || !sending.empty) && out.blocking_send(sending).is_err() {
+                return Ok(());
             }
-            if !frames.is_empty() || beat {
-                let bytes = Bytes::copy_from_slice(&frames);
-                let whole = frames.len() < CHUNK_BYTES;
-                let message = match &self {
-                    Self::Journal(..) => Message::Frames(bytes),
-                    Self::Hits(..) => Message::Hits(if whole { through } else { 0 }, bytes),
-                };
-                let sending = Sending {
-                    message: message.encode(),
-                    next: reader.next_seq(),
-                };
-                if out.blocking_send(sending).is_err() {
-                    return Ok(());
-                }
-                if !whole {
-                    continue;
-                }
+            if !whole {
+                continue;
             }
             let changed =
-                runtime.block_on(async { tokio::time::timeout(BEAT, grown.changed()).await });
+                runtime.block_on(async { tokio::time::timeout(BEAT, self.grown.changed()).await });
             match changed {
-                Ok(Ok(())) => beat = matches!(self, Self::Hits(_)),
+                Ok(Ok(())) => beat = self.stream == Stream::Hits,
                 Ok(Err(_)) => return Ok(()),
                 Err(_) => beat = true,
             }
