@@ -28,8 +28,8 @@ use crate::fold::{Fold, Parts};
 use crate::metrics::Metrics;
 use crate::pipeline::{self, Pipeline, PublishError, Published, Spawned};
 use crate::recovery::JOURNAL_DIR;
-use crate::starting::Thread;
 use crate::source::{format_of, open};
+use crate::starting::Thread;
 use crate::up;
 
 mod wire;

@@ -3,7 +3,7 @@
 //! Invariant: nothing reaches the fold before its group is committed; an answer is given only after
 //! that. Buckets that wait together share one commit. The queue is bounded: who publishes waits.
 
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
@@ -80,6 +80,14 @@ pub(crate) struct Published {
 /// Where the answer to a command goes.
 pub(crate) type Reply<T> = oneshot::Sender<Result<T, PublishError>>;
 
+/// Where the answer goes to what engines in another process found, and whether something before it on
+/// the same connection was refused: hits must not be taken before earlier ones, which would then seem to
+/// be there.
+pub(crate) struct Told {
+    pub(crate) reply: Reply<u64>,
+    pub(crate) refused: Arc<AtomicBool>,
+}
+
 /// What the thread, or the process that has the journal, is asked to do.
 pub(crate) enum Command {
     Publish(Box<Bucket>, Reply<Published>),
@@ -90,7 +98,7 @@ pub(crate) enum Command {
     Checkpoint,
     /// Engines in another process found these hits, and all others up to a sequence number; the last
     /// frame that they had applied.
-    Found(Shard, u64, FrameMark, Vec<Hit>, Option<Reply<u64>>),
+    Found(Shard, u64, FrameMark, Vec<Hit>, Option<Told>),
 }
 
 /// Counts that others read while the thread runs.

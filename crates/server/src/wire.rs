@@ -31,7 +31,7 @@ pub(crate) use serve::{ServeState, upgrade};
 pub(crate) use {
     follow::Broken,
     outbox::Outbox,
-    serve::{Due, Pump, hello, take},
+    serve::{Commands, Due, Pump, hello},
 };
 
 /// Where the upgrade is asked for.

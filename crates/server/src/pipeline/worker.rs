@@ -14,7 +14,9 @@ use tapewatch_model::{
 };
 use tokio::sync::{mpsc, watch};
 
-use super::{Command, GROUP_BYTES_MAX, Live, PublishError, Published, QUEUE_MAX, Reply, gauge};
+use super::{
+    Command, GROUP_BYTES_MAX, Live, PublishError, Published, QUEUE_MAX, Reply, Told, gauge,
+};
 use crate::arrivals::Arrivals;
 use crate::checkpoint::Writer;
 use crate::clock;
@@ -152,12 +154,8 @@ impl Worker {
                 drop(reply.send(self.sync()));
                 0
             }
-            Command::Found(share, through, _, hits, reply) => {
-                let found = self.found(share, through, hits);
-                if let Err(error) = &found {
-                    tracing::error!(%error, "hits were not taken; they are sent again");
-                }
-                reply.map(|reply| reply.send(found.map(|()| through)));
+            Command::Found(share, through, _, hits, told) => {
+                self.told(share, through, hits, told);
                 0
             }
             Command::Retain(retention) => {
@@ -198,6 +196,25 @@ impl Worker {
         let hits = self.hits.as_mut().map_or(Ok(()), HitsLog::sync);
         hits.map_err(|error| stopped(&error))?;
         Ok(*self.published.borrow())
+    }
+
+    /// Takes hits of engines in other processes, unless some before them on the way were refused.
+    fn told(&mut self, share: Shard, through: u64, hits: Vec<Hit>, told: Option<Told>) {
+        let refused = told.as_ref().map(|told| &told.refused);
+        let found = match refused.is_some_and(|refused| refused.load(Ordering::Relaxed)) {
+            true => Err(PublishError::Refused(
+                "hits before them were not".to_owned(),
+            )),
+            false => self.found(share, through, hits),
+        };
+        if let Err(error) = &found {
+            tracing::error!(%error, "hits were not taken; they are sent again");
+        }
+        if let Some(Told { reply, refused }) = told {
+            refused.fetch_or(found.is_err(), Ordering::Relaxed);
+            // Who asked may be gone.
+            let _ = reply.send(found.map(|()| through));
+        }
     }
 
     /// Takes hits of engines in other processes.

@@ -132,10 +132,10 @@ impl Outbox {
             }
             Command::Sync(reply) => (Message::Sync, Reply::Synced(Some(reply))),
             Command::Retain(retention) => (Message::Retain(retention), Reply::Nobody),
-            Command::Found(share, through, frame, hits, reply) => {
+            Command::Found(share, through, frame, hits, told) => {
                 self.progress = Some((share, through, frame));
                 let any = !hits.is_empty();
-                let reply = reply.map_or(Reply::Found(any), Reply::Seq);
+                let reply = told.map_or(Reply::Found(any), |told| Reply::Seq(told.reply));
                 (found((share, through, frame), &hits), reply)
             }
             Command::Checkpoint => return None, // of this process alone

@@ -4,7 +4,7 @@
 //! never shown a frame that is not committed. A peer that says what it may not is let go.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use axum::extract::{Request, State};
@@ -24,7 +24,7 @@ use super::{BEAT, HELLO_WITHIN, Hello, Message, PROTOCOL, SILENCE_MAX, Stream, f
 use crate::api::error::ApiError;
 use crate::fold::{FrameMark, Placed, UNDER_WAY_MAX};
 use crate::hits_log::HitsReaders;
-use crate::pipeline::{Command, Pipeline, PublishError, Published};
+use crate::pipeline::{Command, Pipeline, PublishError, Published, Told};
 use crate::subscription::Subscribers;
 
 /// Connections at once.
@@ -128,9 +128,9 @@ async fn commands(
     first: Message,
 ) -> Result<(), String> {
     let (mut sink, mut stream) = connection.split();
-    let mut decoder = BucketDecoder::default();
+    let mut commands = Commands::default();
     let mut due = FuturesOrdered::new();
-    due.push_back(take(state, &mut decoder, first).await?);
+    due.push_back(commands.take(state, first).await?);
     loop {
         tokio::select! {
             answer = due.next(), if !due.is_empty() => {
@@ -146,59 +146,78 @@ async fn commands(
                     return Ok(());
                 };
                 let message = Message::decode(message.map_err(text)?.freeze())?;
-                due.push_back(take(state, &mut decoder, message).await?);
+                due.push_back(commands.take(state, message).await?);
             }
         }
     }
 }
 
 /// The answer to a command, which comes later.
-pub(crate) type Due = std::pin::Pin<Box<dyn Future<Output = Result<Published, PublishError>> + Send>>;
+pub(crate) type Due =
+    std::pin::Pin<Box<dyn Future<Output = Result<Published, PublishError>> + Send>>;
 
-/// Hands a command on, in its turn; what comes of it.
-pub(crate) async fn take(
-    state: &ServeState,
-    decoder: &mut BucketDecoder,
-    message: Message,
-) -> Result<Due, String> {
-    let pipeline = &state.pipeline;
-    Ok(match message {
-        Message::Publish(bucket) => match decoder.decode(&bucket) {
-            Ok(bucket) => {
-                let bucket = Box::new(bucket);
-                let answer = pipeline.submit(|reply| Command::Publish(bucket, reply));
-                due(answer.await, |published| published)
+/// What is known of a connection that sends commands.
+#[derive(Default)]
+pub(crate) struct Commands {
+    decoder: BucketDecoder,
+    /// Whether something that an engine found was refused.
+    refused: Arc<AtomicBool>,
+}
+
+impl Commands {
+    /// Hands a command on, in its turn; what comes of it.
+    pub(crate) async fn take(
+        &mut self,
+        state: &ServeState,
+        message: Message,
+    ) -> Result<Due, String> {
+        let pipeline = &state.pipeline;
+        Ok(match message {
+            Message::Publish(bucket) => match self.decoder.decode(&bucket) {
+                Ok(bucket) => {
+                    let bucket = Box::new(bucket);
+                    let answer = pipeline.submit(|reply| Command::Publish(bucket, reply));
+                    due(answer.await, |published| published)
+                }
+                Err(error) => refused(&error),
+            },
+            Message::Clear => due(pipeline.submit(Command::Clear).await, at),
+            Message::Configure(json) => match DetectConfig::from_canonical(&json) {
+                Ok(config) => {
+                    let config = Box::new(config);
+                    let answer = pipeline.submit(|reply| Command::Configure(config, reply));
+                    due(answer.await, at)
+                }
+                Err(error) => refused(&error),
+            },
+            Message::Beat => Box::pin(async { Ok(at(0)) }),
+            Message::Sync => due(pipeline.submit(Command::Sync).await, at),
+            Message::Retain(retention) => {
+                pipeline.retain(retention).await;
+                Box::pin(async { Ok(at(0)) })
             }
-            Err(error) => refused(&error),
-        },
-        Message::Clear => due(pipeline.submit(Command::Clear).await, at),
-        Message::Configure(json) => match DetectConfig::from_canonical(&json) {
-            Ok(config) => {
-                let config = Box::new(config);
-                let answer = pipeline.submit(|reply| Command::Configure(config, reply));
+            Message::Found(share, through, frame, hits) => {
+                let hits = decode_hits(&hits).map_err(text)?;
+                let before = Arc::clone(&self.refused);
+                if !is_there(state.readers.clone(), frame).await {
+                    before.store(true, Ordering::Relaxed);
+                    return Ok(refused(
+                        &"the engine has seen other rows than the journal has",
+                    ));
+                }
+                let told = |reply| {
+                    Some(Told {
+                        reply,
+                        refused: before,
+                    })
+                };
+                let answer = pipeline
+                    .submit(|reply| Command::Found(share, through, frame, hits, told(reply)));
                 due(answer.await, at)
             }
-            Err(error) => refused(&error),
-        },
-        Message::Beat => Box::pin(async { Ok(at(0)) }),
-        Message::Sync => due(pipeline.submit(Command::Sync).await, at),
-        Message::Retain(retention) => {
-            pipeline.retain(retention).await;
-            Box::pin(async { Ok(at(0)) })
-        }
-        Message::Found(share, through, frame, hits) => {
-            let hits = decode_hits(&hits).map_err(text)?;
-            if !is_there(state.readers.clone(), frame).await {
-                return Ok(refused(
-                    &"the engine has seen other rows than the journal has",
-                ));
-            }
-            let answer =
-                pipeline.submit(|reply| Command::Found(share, through, frame, hits, Some(reply)));
-            due(answer.await, at)
-        }
-        _ => return Err("a message that only the journal sends".to_owned()),
-    })
+            _ => return Err("a message that only the journal sends".to_owned()),
+        })
+    }
 }
 
 /// Whether the journal has this very frame: one that has lost rows may have others in their place.
