@@ -82,6 +82,8 @@ pub(crate) struct Found {
     pub(crate) next_seq: u64,
     pub(crate) frames: u64,
     pub(crate) torn: Option<TornTail>,
+    /// Everything before this sequence number was forced to the disk, by the word of the last frame.
+    stable: u64,
 }
 
 /// Checks all segments of `dir` and cuts a torn tail.
@@ -93,6 +95,7 @@ pub(crate) fn recover(storage: &dyn Storage, dir: &Path) -> Result<Found, ScanEr
         next_seq,
         frames: 0,
         torn: None,
+        stable: next_seq,
     };
     let last = named.last().cloned();
     for segment in named {
@@ -108,6 +111,7 @@ pub(crate) fn recover(storage: &dyn Storage, dir: &Path) -> Result<Found, ScanEr
             found.torn = Some(cut(storage, dir, &segment, &scanned, *trouble)?);
         }
         found.next_seq = scanned.next_seq;
+        found.stable = scanned.stable.max(found.stable);
         found.frames = found.frames.saturating_add(scanned.frames);
         if scanned.trouble != Some(Trouble::NoHeader) {
             found.segments.push_back(Segment {
@@ -152,6 +156,8 @@ struct Scanned {
     frames: u64,
     sound_bytes: u64,
     newest_time: Option<i64>,
+    /// The most that a frame says was forced to the disk.
+    stable: u64,
     trouble: Option<Trouble>,
 }
 
@@ -183,6 +189,7 @@ fn scan_segment(storage: &dyn Storage, segment: &Named) -> Result<Scanned, ScanE
         frames: 0,
         sound_bytes: 0,
         newest_time: None,
+        stable: 0,
         trouble: None,
     };
     if scan::start(&mut window, &segment.path, segment.first_seq)? == Start::Unfinished {
@@ -198,6 +205,7 @@ fn scan_segment(storage: &dyn Storage, segment: &Named) -> Result<Scanned, ScanE
                 scanned.next_seq = header.next_seq();
                 scanned.frames = scanned.frames.saturating_add(1);
                 scanned.newest_time = scanned.newest_time.max(Some(header.time));
+                scanned.stable = scanned.stable.max(header.stable);
                 window.take(header.frame_bytes());
             }
             Step::End => return Ok(scanned),
@@ -207,6 +215,38 @@ fn scan_segment(storage: &dyn Storage, segment: &Named) -> Result<Scanned, ScanE
         if scanned.trouble.is_some() {
             return Ok(scanned);
         }
+    }
+}
+
+/// Writes again what the last segment holds beyond what is known to be on stable storage, as it stands
+/// there. A process before this one may have ended because an fsync failed: then what that was to force
+/// is in the system's memory alone, and reads as if it were on the disk, but no later fsync forces it
+/// unless it is written anew.
+pub(crate) fn write_again(
+    storage: &dyn Storage,
+    found: &Found,
+    segment: &Segment,
+    to: &dyn StoredFile,
+) -> Result<(), ScanError> {
+    let path = &segment.path;
+    let mut window = Window::new(storage.read(path).map_err(ScanError::io("open", path))?);
+    scan::start(&mut window, path, segment.first_seq)?;
+    let mut next_seq = segment.first_seq;
+    while let Some(header) =
+        scan::pass_over(&mut window, next_seq, found.stable).map_err(ScanError::io("read", path))?
+    {
+        next_seq = header.next_seq();
+    }
+    if next_seq == segment.first_seq {
+        window.jump(0); // nor is the header known to be there
+    }
+    loop {
+        let offset = window.position();
+        let have = window.fill(1).map_err(ScanError::io("read", path))?;
+        if have == 0 {
+            return Ok(());
+        }
+        write_all_at(to, offset, window.take(have)).map_err(ScanError::io("write", path))?;
     }
 }
 

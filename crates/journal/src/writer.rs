@@ -252,7 +252,9 @@ fn open_active(
 ) -> Result<Arc<dyn StoredFile>, ScanError> {
     if let Some(segment) = found.segments.back() {
         let path = &segment.path;
-        return storage.open(path).map_err(ScanError::io("open", path));
+        let file = storage.open(path).map_err(ScanError::io("open", path))?;
+        recovery::write_again(storage, found, segment, file.as_ref())?;
+        return Ok(file);
     }
     let path = dir::segment_path(dir, found.next_seq);
     let file = create_segment(storage, &path, found.next_seq)

@@ -28,7 +28,7 @@ use crate::fold::{Fold, Parts, lock};
 use disk::Fault;
 use net::Line;
 use publisher::{Known, Publisher};
-use roles::{Common, EngineRole, JournalRole, RecentRole, store};
+use roles::{Common, EngineRole, JournalRole, Link, RecentRole, store};
 
 /// Buckets of all publishers together.
 const BUCKETS: usize = 30;
@@ -107,7 +107,7 @@ impl World {
         *self.events.entry(what).or_default() += 1;
         if self.tells {
             let (last, hits) = (self.journal.durable_seq(), self.recent.fold.totals.hits);
-            println!("{what}; the journal was at {last}, recent had {hits} hits");
+            eprintln!("{what}; the journal was at {last}, recent had {hits} hits");
         }
     }
 
@@ -167,8 +167,11 @@ impl World {
     }
 
     fn start_journal(&mut self) {
-        if self.journal.start().is_err() {
+        if let Err(why) = self.journal.start() {
             self.happened("a start that failed");
+            if self.tells {
+                println!("{why}");
+            }
             return self.kill_journal();
         }
         let last = self.journal.durable_seq();
@@ -209,6 +212,9 @@ impl World {
                     self.happened("power lost with something not on the disk");
                 }
                 self.journal.disk.restart();
+                // Else an answer from before might tell of what is lost.
+                let ways = self.publishers.iter_mut().flat_map(|it| &mut it.ways);
+                ways.for_each(Link::lose);
             }
             3 => {
                 self.happened("engine lost");
@@ -273,6 +279,23 @@ impl World {
             })
             && at_end(&self.recent.fold)
             && self.recent.fold.hits_through() == last
+    }
+
+    fn who_is_not_quiet(&self) -> String {
+        let publishers = self.publishers.iter().map(Publisher::is_done);
+        let engines = self.engines.iter().map(|engine| {
+            let running = engine.running.as_ref();
+            running.map(|it| (it.is_quiet(), it.fold.last()))
+        });
+        format!(
+            "journal {} ({}), publishers {:?}, engines {:?}, recent {:?} with hits through {}",
+            self.journal.durable_seq(),
+            self.journal.policy,
+            publishers.collect::<Vec<_>>(),
+            engines.collect::<Vec<_>>(),
+            self.recent.fold.last(),
+            self.recent.fold.hits_through()
+        )
     }
 
     /// Compares with one process that is fed with the journal.
@@ -361,7 +384,11 @@ fn schedule(seed: u64, common: &Common) -> Events {
     world.journal.disk.heal();
     let mut number = STEPS;
     while !world.is_quiet() {
-        assert!(number < STEPS + QUIET_STEPS, "it does not come to an end");
+        assert!(
+            number < STEPS + QUIET_STEPS,
+            "it does not come to an end: {}",
+            world.who_is_not_quiet()
+        );
         world.step(number);
         number += 1;
     }

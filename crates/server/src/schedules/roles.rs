@@ -254,6 +254,12 @@ impl Link {
         self.outbox.is_empty()
     }
 
+    /// The connection is gone, with what was on its way.
+    pub(super) fn lose(&mut self) {
+        (self.line, self.greeted) = (None, false);
+        self.outbox.drop_what_cannot_wait("the power is gone");
+    }
+
     pub(super) fn push(&mut self, command: Command) {
         let message = self.outbox.take(command, self.greeted);
         match &mut self.line {
