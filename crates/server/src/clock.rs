@@ -16,6 +16,13 @@ pub(crate) fn now() -> Time {
     if let Some(says) = SAYS.get() {
         return says;
     }
+    let now = system();
+    #[cfg(debug_assertions)]
+    let now = crate::faults::clock(now);
+    now
+}
+
+fn system() -> Time {
     match SystemTime::now().duration_since(UNIX_EPOCH) {
         Ok(since) => Time::from_nanos(i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)),
         Err(_) => Time::from_nanos(0),
