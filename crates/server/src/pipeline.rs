@@ -38,7 +38,7 @@ pub(crate) enum PublishError {
     /// The journal refused and goes on: the sender may try again.
     #[error("the journal did not take it: {0}")]
     Refused(String),
-    /// The journal is in another process, which went away before it answered.
+    /// The journal stopped, or is in another process that went away, before it could answer.
     #[error(
         "it is not known whether the journal took it: {0}; look before you send it again, or send under a producer's \
          name and number"

@@ -312,7 +312,8 @@ impl Worker {
             let refused = match &error {
                 error if error.is_disk_full() => PublishError::DiskFull(error.to_string()),
                 CommitError::Refused { .. } => PublishError::Refused(error.to_string()),
-                CommitError::Stopped(_) => PublishError::Stopped(error.to_string()),
+                // What is on the disk only the next start can know.
+                CommitError::Stopped(_) => PublishError::Unknown(error.to_string()),
             };
             tracing::warn!(%error, "a group of {} frames was not committed", group.len());
             for staged in group {
