@@ -3,7 +3,7 @@
 //! Invariant: nothing reaches the fold before its group is committed; an answer is given only after
 //! that. Buckets that wait together share one commit. The queue is bounded: who publishes waits.
 
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
@@ -22,7 +22,7 @@ use crate::metrics::Metrics;
 
 mod worker;
 
-pub(crate) use worker::{Worker, show};
+pub(crate) use worker::Worker;
 
 /// Commands that wait.
 pub(crate) const QUEUE_MAX: usize = 64;
@@ -351,6 +351,33 @@ pub(crate) fn prepare(
         hits_through,
     };
     Ok((worker, spawned))
+}
+
+/// Brings the metrics of a fold up to date; `shown` is what the counters show already.
+pub(crate) fn show(fold: &Fold, live: &Live, metrics: &Metrics, shown: &mut Totals) {
+    let counters = fold.counters();
+    live.late_rows.store(counters.late_rows, Ordering::Relaxed);
+    let Totals {
+        orders,
+        dead_letters,
+        hits,
+    } = fold.totals;
+    let before = std::mem::replace(shown, fold.totals);
+    metrics.orders.inc_by(orders.saturating_sub(before.orders));
+    let letters = dead_letters.saturating_sub(before.dead_letters);
+    metrics.dead_letters.inc_by(letters);
+    metrics.hits.inc_by(hits.saturating_sub(before.hits));
+    metrics.late_rows.set(gauge(counters.late_rows));
+    metrics.window_overflows.set(gauge(counters.overflows));
+    metrics.entities.set(gauge(counters.entities));
+    let disabled = fold.disabled();
+    metrics.guest_disabled.set(gauge(disabled.len() as u64));
+    live.show_disabled(disabled);
+    let alerts = crate::fold::lock(&fold.book()).total();
+    metrics.alerts.set(gauge(alerts));
+    let counts = fold.store.counts();
+    metrics.recent_rows.set(gauge(counts.recent_orders));
+    metrics.recent_bytes.set(gauge(counts.recent_bytes));
 }
 
 pub(crate) fn gauge(count: u64) -> i64 {

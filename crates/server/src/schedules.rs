@@ -107,7 +107,7 @@ impl World {
         *self.events.entry(what).or_default() += 1;
         if self.tells {
             let (last, hits) = (self.journal.durable_seq(), self.recent.fold.totals.hits);
-            eprintln!("{what}; the journal was at {last}, recent had {hits} hits");
+            println!("{what}; the journal was at {last}, recent had {hits} hits");
         }
     }
 
@@ -175,21 +175,6 @@ impl World {
             return self.kill_journal();
         }
         let last = self.journal.durable_seq();
-        if self.tells {
-            println!(
-                "journal starts at {last}, hits at {}",
-                self.journal
-                    .running
-                    .as_ref()
-                    .unwrap()
-                    .state
-                    .hits
-                    .as_ref()
-                    .unwrap()
-                    .readers
-                    .durable_seq()
-            );
-        }
         assert!(last >= self.synced, "{last}: synced to {}", self.synced);
         self.publishers.iter_mut().for_each(|it| match it {
             it if self.journal.policy == FsyncPolicy::Os => it.lost(last),
@@ -300,27 +285,6 @@ impl World {
 
     /// Compares with one process that is fed with the journal.
     fn check(&self) -> u64 {
-        if self.tells {
-            println!(
-                "policy {} engines {} synced {}",
-                self.journal.policy,
-                self.engines.len(),
-                self.synced
-            );
-            let running = self.journal.running.as_ref().unwrap();
-            let hits = running.state.hits.as_ref().unwrap();
-            let mut reader = hits.readers.reader(1).unwrap();
-            while let Some(frame) = reader.next_frame().unwrap() {
-                let seq = frame.seq;
-                let found = crate::hits_log::decode(&frame).unwrap();
-                println!(
-                    "hits {} void {} {:?}",
-                    seq,
-                    found.void_above,
-                    found.hits.iter().map(|h| h.order.seq).collect::<Vec<_>>()
-                );
-            }
-        }
         let readers = &self.journal.running.as_ref().unwrap().state.readers;
         let mut whole = Fold::new(&detect(), Parts::whole(1), store()).unwrap();
         let mut seen = BTreeMap::<String, (u64, usize)>::new();

@@ -15,7 +15,7 @@ use tapewatch_model::{
 use tokio::sync::{mpsc, watch};
 
 use super::{
-    Command, GROUP_BYTES_MAX, Live, PublishError, Published, QUEUE_MAX, Reply, Told, gauge,
+    Command, GROUP_BYTES_MAX, Live, PublishError, Published, QUEUE_MAX, Reply, Told, gauge, show,
 };
 use crate::arrivals::Arrivals;
 use crate::checkpoint::Writer;
@@ -51,7 +51,8 @@ pub(crate) struct Worker {
 
 /// One frame of a group, appended and not yet committed.
 enum Staged {
-    Bucket(FrameMark, Box<Bucket>, Reply<Published>),
+    /// Whoever sent it; those who sent it again meanwhile come behind.
+    Bucket(FrameMark, Box<Bucket>, Vec<Reply<Published>>),
     Clear(FrameMark, Reply<u64>),
     Config(FrameMark, Box<DetectConfig>, Reply<u64>),
 }
@@ -114,25 +115,7 @@ impl Worker {
     /// Appends the command's frame; answers at once when that fails. Returns its size.
     fn stage(&mut self, command: Command, group: &mut Vec<Staged>) -> usize {
         match command {
-            Command::Publish(bucket, reply) => match self.stage_bucket(&bucket, group) {
-                Ok(Stage::Appended(appended)) => {
-                    group.push(Staged::Bucket(appended, bucket, reply));
-                    self.encoded.len()
-                }
-                Ok(Stage::Known(placed)) => {
-                    self.metrics.duplicate_buckets.inc();
-                    // Who asked may be gone; nobody else waits for the answer.
-                    let _ = reply.send(Ok(Published {
-                        placed,
-                        duplicate: true,
-                    }));
-                    0
-                }
-                Err(error) => {
-                    let _ = reply.send(Err(error));
-                    0
-                }
-            },
+            Command::Publish(bucket, reply) => self.stage_publish(bucket, reply, group),
             Command::Clear(reply) => {
                 let version = [tapewatch_model::FORMAT_VERSION];
                 let now = clock::now().nanos();
@@ -167,6 +150,38 @@ impl Worker {
                 0
             }
         }
+    }
+
+    fn stage_publish(
+        &mut self,
+        bucket: Box<Bucket>,
+        reply: Reply<Published>,
+        group: &mut Vec<Staged>,
+    ) -> usize {
+        let waiting = group.iter_mut().find_map(|staged| match staged {
+            Staged::Bucket(_, other, replies) if other.origin == bucket.origin => Some(replies),
+            _ => None,
+        });
+        if let (Some(replies), false) = (waiting, bucket.origin.producer.is_empty()) {
+            // It shares the other's fate: refused now, it might be sent a third time as another.
+            self.metrics.duplicate_buckets.inc();
+            replies.push(reply);
+            return 0;
+        }
+        // Who asked may be gone; nobody else waits for the answer.
+        match self.stage_bucket(&bucket, group) {
+            Ok(Stage::Appended(appended)) => {
+                group.push(Staged::Bucket(appended, bucket, vec![reply]));
+                return self.encoded.len();
+            }
+            Ok(Stage::Known(placed)) => {
+                self.metrics.duplicate_buckets.inc();
+                let duplicate = true;
+                let _ = reply.send(Ok(Published { placed, duplicate }));
+            }
+            Err(error) => drop(reply.send(Err(error))),
+        }
+        0
     }
 
     fn stage_config(
@@ -241,7 +256,7 @@ impl Worker {
         Ok(())
     }
 
-    /// What a bucket got that was taken before; an error when its turn is over, or not yet there.
+    /// What a bucket got that was taken before; an error when its turn is over.
     fn known(&self, origin: &Origin, group: &[Staged]) -> Result<Option<Placed>, PublishError> {
         if origin.producer.is_empty() {
             return Ok(None);
@@ -252,22 +267,16 @@ impl Worker {
             }
             _ => None,
         });
-        match waiting {
-            Some(before) if before < origin.batch => return Ok(None),
-            Some(_) => {
-                return Err(PublishError::Refused(format!(
-                    "producer {} has this bucket on the way; send it again when that is answered",
-                    origin.producer
-                )));
-            }
-            None => {}
-        }
-        match self.fold.placed(&origin.producer, origin.batch) {
-            Ok(placed) => Ok(placed),
-            Err(last) => Err(PublishError::Invalid(format!(
+        let after = |last| {
+            PublishError::Invalid(format!(
                 "producer {} sent bucket {} after bucket {last}",
                 origin.producer, origin.batch
-            ))),
+            ))
+        };
+        let placed = self.fold.placed(&origin.producer, origin.batch);
+        match (placed.map_err(after)?, waiting) {
+            (None, Some(last)) if last > origin.batch => Err(after(last)),
+            (placed, _) => Ok(placed),
         }
     }
 
@@ -318,7 +327,9 @@ impl Worker {
             tracing::warn!(%error, "a group of {} frames was not committed", group.len());
             for staged in group {
                 match staged {
-                    Staged::Bucket(_, _, reply) => drop(reply.send(Err(refused.clone()))),
+                    Staged::Bucket(_, _, replies) => replies
+                        .into_iter()
+                        .for_each(|reply| drop(reply.send(Err(refused.clone())))),
                     Staged::Clear(_, reply) | Staged::Config(_, _, reply) => {
                         drop(reply.send(Err(refused.clone())));
                     }
@@ -332,7 +343,7 @@ impl Worker {
         let mut answers = Vec::with_capacity(group.len());
         for staged in group {
             match staged {
-                Staged::Bucket(mark, bucket, reply) => {
+                Staged::Bucket(mark, bucket, replies) => {
                     let placed = Placed {
                         batch: bucket.origin.batch,
                         first_seq: mark.seq,
@@ -341,7 +352,7 @@ impl Worker {
                     };
                     self.arrivals.note(Time::from_nanos(mark.time), mark.seq);
                     self.fold.bucket(mark, *bucket);
-                    answers.push((reply, placed));
+                    answers.push((replies, placed));
                 }
                 Staged::Clear(mark, reply) => {
                     self.fold.clear(mark);
@@ -357,11 +368,11 @@ impl Worker {
         self.tell_hits()?;
         self.published.send_replace(self.journal.durable_seq());
         self.hits_through.send_replace(self.fold.hits_through());
-        for (reply, placed) in answers {
-            let _ = reply.send(Ok(Published {
-                placed,
-                duplicate: false,
-            }));
+        for (replies, placed) in answers {
+            for (number, reply) in replies.into_iter().enumerate() {
+                let duplicate = number > 0;
+                let _ = reply.send(Ok(Published { placed, duplicate }));
+            }
         }
         self.repeat_config()?;
         self.show();
@@ -457,33 +468,6 @@ impl Worker {
         metrics.journal_segments.set(gauge(self.journal.segments()));
         metrics.journal_seq.set(gauge(self.journal.durable_seq()));
     }
-}
-
-/// Brings the metrics of a fold up to date; `shown` is what the counters show already.
-pub(crate) fn show(fold: &Fold, live: &Live, metrics: &Metrics, shown: &mut Totals) {
-    let counters = fold.counters();
-    live.late_rows.store(counters.late_rows, Ordering::Relaxed);
-    let Totals {
-        orders,
-        dead_letters,
-        hits,
-    } = fold.totals;
-    let before = std::mem::replace(shown, fold.totals);
-    metrics.orders.inc_by(orders.saturating_sub(before.orders));
-    let letters = dead_letters.saturating_sub(before.dead_letters);
-    metrics.dead_letters.inc_by(letters);
-    metrics.hits.inc_by(hits.saturating_sub(before.hits));
-    metrics.late_rows.set(gauge(counters.late_rows));
-    metrics.window_overflows.set(gauge(counters.overflows));
-    metrics.entities.set(gauge(counters.entities));
-    let disabled = fold.disabled();
-    metrics.guest_disabled.set(gauge(disabled.len() as u64));
-    live.show_disabled(disabled);
-    let alerts = crate::fold::lock(&fold.book()).total();
-    metrics.alerts.set(gauge(alerts));
-    let counts = fold.store.counts();
-    metrics.recent_rows.set(gauge(counts.recent_orders));
-    metrics.recent_bytes.set(gauge(counts.recent_bytes));
 }
 
 enum Stage {

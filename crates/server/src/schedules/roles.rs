@@ -204,17 +204,7 @@ impl Sub {
                 .map(|subscribe| line.send(subscribe.encode())),
             Ok(Some(message)) => self.place.take(message).map(|chunk| match chunk {
                 Chunk::Frames(frames) => apply_frames(fold, &frames, |_| {}).unwrap(),
-                Chunk::Hits(through, frames) => {
-                    if std::env::var_os("TAPEWATCH_SEED").is_some() {
-                        println!(
-                            "hits chunk through {through} of {} bytes; place {:?} fold at {}",
-                            frames.len(),
-                            self.place,
-                            fold.last().last_seq()
-                        );
-                    }
-                    apply_hits(fold, through, &frames).unwrap()
-                }
+                Chunk::Hits(through, frames) => apply_hits(fold, through, &frames).unwrap(),
                 Chunk::Failed(why) => panic!("{why}"),
             }),
             Err(why) => Err(Broken::Connection(why)),
@@ -347,13 +337,6 @@ impl EngineRole {
             None => self.saved = None,
         }
         let place = Place::behind(fold.last());
-        if std::env::var_os("TAPEWATCH_SEED").is_some() {
-            println!(
-                "engine {} starts behind {:?}",
-                self.share.index,
-                fold.last()
-            );
-        }
         self.running = Some(RunningEngine {
             fold,
             sub: Sub::new(Stream::Journal, place),
@@ -388,13 +371,6 @@ impl EngineRole {
             running.saving = None;
             let synced = answer.ok()?.ok()?;
             self.saved = Some(checkpoint(&running.fold));
-            if std::env::var_os("TAPEWATCH_SEED").is_some() {
-                println!(
-                    "engine {} saved at {:?} synced {synced}",
-                    self.share.index,
-                    running.fold.last()
-                );
-            }
             return Some(synced);
         }
         if !running.found.is_empty() {
@@ -415,13 +391,6 @@ impl EngineRole {
             running.told = frame;
             let found = running.fold.take_found().unwrap();
             for (through, hits) in hits_log::parts(found, frame.last_seq()) {
-                if std::env::var_os("TAPEWATCH_SEED").is_some() {
-                    println!(
-                        "engine {} found through {through}: {:?}",
-                        self.share.index,
-                        hits.iter().map(|h| h.order.seq).collect::<Vec<_>>()
-                    );
-                }
                 let command = Command::Found(self.share, through, frame, hits, None);
                 running.found.push_back(command);
             }
