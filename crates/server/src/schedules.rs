@@ -176,10 +176,9 @@ impl World {
         }
         let last = self.journal.durable_seq();
         assert!(last >= self.synced, "{last}: synced to {}", self.synced);
-        self.publishers.iter_mut().for_each(|it| match it {
-            it if self.journal.policy == FsyncPolicy::Os => it.lost(last),
-            _ => {}
-        });
+        if self.journal.policy == FsyncPolicy::Os {
+            self.publishers.iter_mut().for_each(|it| it.lost(last));
+        }
     }
 
     /// Something goes wrong.
