@@ -7,6 +7,10 @@
 //! an fsync that fails; connections that delay, and cut in the middle of a message; answers that are lost;
 //! buckets that are said twice; a clock that jumps by hours.
 //!
+//! It can fail: an acknowledgement before the fsync, hits that are not recognised, a subscriber that goes
+//! on two too far, and an fsync tried again after it failed were each put in by hand, and each was found
+//! by the second schedule.
+//!
 //! Invariant: a schedule is a function of its seed alone; a failure names the seed. Nothing here
 //! waits, and nothing is random but the seed. `TAPEWATCH_SCHEDULES` says how many (default 500),
 //! `TAPEWATCH_SEED` which one alone.
