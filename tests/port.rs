@@ -17,12 +17,13 @@ use std::time::{Duration, Instant};
 
 use rcgen::KeyPair;
 use support::authority::{Authority, Identity, exchange};
-use support::{Server, run, wait_for};
+use support::cluster::{Cluster, orders};
+use support::{Server, run, tables, wait_for};
 
 const GET: &str = "GET /healthz HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: close\r\n\r\n";
 
-fn connect(server: &Server) -> TcpStream {
-    let stream = TcpStream::connect(("127.0.0.1", server.port)).unwrap();
+fn connect(port: u16) -> TcpStream {
+    let stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
     let limit = Some(Duration::from_secs(30));
     stream.set_read_timeout(limit).unwrap();
     stream
@@ -30,7 +31,7 @@ fn connect(server: &Server) -> TcpStream {
 
 /// What is answered until the connection is closed.
 fn say(server: &Server, bytes: &[u8]) -> Vec<u8> {
-    let mut stream = connect(server);
+    let mut stream = connect(server.port);
     let mut answer = Vec::new();
     // One that is closed while we write answers nothing.
     let _ = stream.write_all(bytes);
@@ -48,10 +49,10 @@ fn metric(server: &Server, name: &str) -> u64 {
     line.map_or(0, |value| value.trim().parse().unwrap())
 }
 
-#[test]
-fn nonsense_and_silence_hurt_nobody() {
-    let dir = tempfile::tempdir().unwrap();
-    let server = Server::start(dir.path(), &[]);
+/// Ten thousand connections that say nothing, or stop half-way through what they have to say; fewer
+/// where the limit of open files is less than 21,000: a port leaves half of it to the journal and the
+/// tables, and somebody is to be served beside them.
+fn idle(port: u16) -> Vec<TcpStream> {
     let limits = fs::read_to_string("/proc/self/limits").unwrap();
     let files = limits
         .lines()
@@ -65,15 +66,50 @@ fn nonsense_and_silence_hurt_nobody() {
         .unwrap();
     let many = (files / 2).saturating_sub(500).min(10_000);
     assert!(many > 0, "ulimit -n is {files}: too few to test with");
-    let idle: Vec<TcpStream> = (0..many)
-        .map(|number| {
-            let mut stream = connect(&server);
-            // Some stop half-way through what they have to say.
-            let begin: &[u8] = [&b""[..], b"GE", b"PRI * HT", b"GET / HTTP/1.1\r\nho"][number % 4];
-            stream.write_all(begin).unwrap();
-            stream
-        })
-        .collect();
+    let open = |number| {
+        let mut stream = connect(port);
+        let begin: &[u8] = [&b""[..], b"GE", b"PRI * HT", b"GET / HTTP/1.1\r\nho"][number % 4];
+        stream.write_all(begin).unwrap();
+        stream
+    };
+    (0..many).map(open).collect()
+}
+
+#[test]
+fn every_role_works_beside_ten_thousand_idle_connections() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = orders(dir.path(), 100);
+    let one = Server::start(dir.path(), &["--detector", "all"]);
+    let cluster = Cluster::whole();
+    let ports = cluster.ports;
+    for (name, port) in [
+        ("journal", ports.journal),
+        ("engine", ports.engine),
+        ("recent", ports.recent),
+        ("history", ports.history),
+        ("gateway", cluster.gateway().port),
+    ] {
+        let idle = idle(port);
+        println!("{} on the port of {name}", idle.len());
+        let started = Instant::now();
+        cluster.readyz(port, 200, "");
+        // Rows, hits and answers go on, through this port too.
+        for server in [&one, cluster.gateway()] {
+            assert_eq!(server.feed(&file, &["--rows-per-bucket", "50"]).0, 0);
+        }
+        cluster.comes_to(&tables(&one), name);
+        let took = started.elapsed();
+        assert!(took < Duration::from_secs(30), "{took:?} beside {name}");
+        drop(idle);
+    }
+}
+
+#[test]
+fn nonsense_and_silence_hurt_nobody() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(dir.path(), &[]);
+    let idle = idle(server.port);
+    let many = idle.len();
     let started = Instant::now();
     for _ in 0..50 {
         assert!(say(&server, GET.as_bytes()).starts_with(b"HTTP/1.1 200"));

@@ -120,7 +120,7 @@ impl Journal {
         }
         let first_seq = self.durable.load(Ordering::Acquire);
         let path = dir::segment_path(&self.dir, first_seq);
-        let file = match create_segment(self.storage.as_ref(), &path, first_seq) {
+        let file = match create_segment(self.options.storage.as_ref(), &path, first_seq) {
             Ok(file) => file,
             Err(Failure {
                 action,
@@ -136,7 +136,9 @@ impl Journal {
             }
         };
         if self.options.fsync != FsyncPolicy::Os
-            && let Err(error) = file.sync().and_then(|()| self.storage.sync_dir(&self.dir))
+            && let Err(error) = file
+                .sync()
+                .and_then(|()| self.options.storage.sync_dir(&self.dir))
         {
             return Err(self.stop_after_sync(&path, &error.to_string()).into());
         }

@@ -1,7 +1,6 @@
 //! A journal's directory: making it, the names in it, and its lock.
 //! Invariant: a segment's name is its first sequence number, twenty digits, so names sort by it.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
 use std::path::{Path, PathBuf};
 
 use crate::error::{OpenError, ScanError};
@@ -25,9 +24,11 @@ pub(crate) fn segment_path(dir: &Path, first_seq: u64) -> PathBuf {
 pub(crate) fn create(storage: &dyn Storage, dir: &Path) -> Result<(), ScanError> {
     let new = dir
         .ancestors()
-        .take_while(|path| !path.as_os_str().is_empty() && !path.exists());
+        .take_while(|path| !path.as_os_str().is_empty() && !storage.exists(path));
     let new: Vec<_> = new.collect();
-    fs::create_dir_all(dir).map_err(ScanError::io("create", dir))?;
+    storage
+        .create_dirs(dir)
+        .map_err(ScanError::io("create", dir))?;
     for made in new {
         let parent = made
             .parent()
@@ -41,10 +42,9 @@ pub(crate) fn create(storage: &dyn Storage, dir: &Path) -> Result<(), ScanError>
 }
 
 /// The segments of `dir`, oldest first. Files of other extensions are not the journal's.
-pub(crate) fn list(dir: &Path) -> Result<Vec<Named>, ScanError> {
+pub(crate) fn list(storage: &dyn Storage, dir: &Path) -> Result<Vec<Named>, ScanError> {
     let mut segments = Vec::new();
-    for entry in fs::read_dir(dir).map_err(ScanError::io("list", dir))? {
-        let path = entry.map_err(ScanError::io("list", dir))?.path();
+    for path in storage.list(dir).map_err(ScanError::io("list", dir))? {
         if path
             .extension()
             .is_none_or(|extension| extension != EXTENSION)
@@ -73,26 +73,11 @@ fn first_seq_of(path: &Path) -> Option<u64> {
     (first_seq > 0).then_some(first_seq)
 }
 
-/// Takes the directory for this writer until the file is dropped. The lock is the system's, so it
-/// goes away with the process however that ends; the file itself stays and means nothing.
-pub(crate) fn lock(dir: &Path) -> Result<File, OpenError> {
+/// Takes the directory for this writer until the lock is dropped.
+pub(crate) fn lock(storage: &dyn Storage, dir: &Path) -> Result<Box<dyn Send + Sync>, OpenError> {
     let path = dir.join("LOCK");
-    let file = (OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .open(&path))
-    .map_err(ScanError::io("create", &path))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(OpenError::Locked {
-            dir: dir.to_owned(),
-        }),
-        Err(TryLockError::Error(source)) => Err(ScanError::Io {
-            action: "lock",
-            path,
-            source,
-        }
-        .into()),
-    }
+    let lock = storage.lock(&path).map_err(ScanError::io("lock", &path))?;
+    lock.ok_or_else(|| OpenError::Locked {
+        dir: dir.to_owned(),
+    })
 }

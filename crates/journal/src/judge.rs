@@ -11,12 +11,10 @@
 //!
 //! Everything else is damage: a flipped bit, a lost sector that had been synced, foreign bytes.
 
-use std::fs::File;
-use std::io::{self, Seek, SeekFrom};
-use std::path::Path;
+use std::io;
 
 use crate::format::{FRAME_HEADER, FrameHeader, MARK, MARK_AT};
-use crate::storage::read_full;
+use crate::storage::{StoredFile, read_full};
 
 /// The least that a disk writes at once, in bytes, aligned in the file.
 const SECTOR: u64 = 512;
@@ -29,13 +27,11 @@ pub(crate) enum Verdict {
     Damaged(String),
 }
 
-/// Judges the file at `path` from `offset`, where the frame with `seq` should begin and does not.
-pub(crate) fn judge(path: &Path, offset: u64, seq: u64) -> io::Result<Verdict> {
-    let mut file = File::open(path)?;
-    let len = file.metadata()?.len().saturating_sub(offset);
-    file.seek(SeekFrom::Start(offset))?;
+/// Judges a file from `offset`, where the frame with `seq` should begin and does not.
+pub(crate) fn judge(file: &dyn StoredFile, offset: u64, seq: u64) -> io::Result<Verdict> {
+    let len = file.bytes()?.saturating_sub(offset);
     let mut tail = vec![0; usize::try_from(len).map_err(io::Error::other)?];
-    let have = read_full(&file, &mut tail)?;
+    let have = read_full(file, offset, &mut tail)?;
     tail.truncate(have);
     Ok(judge_bytes(&tail, offset, seq))
 }

@@ -51,4 +51,5 @@ pub use options::{FsyncPolicy, FsyncPolicyError, GROUP_BYTES_MAX, Options};
 pub use reader::{FrameRef, Reader, Readers, decode_frame};
 pub use recovery::{Recovery, TornTail};
 pub use retention::{Retention, RetentionReport};
+pub use storage::{Disk, Storage, StoredFile};
 pub use writer::Journal;

@@ -3,17 +3,19 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::error::OpenError;
 use crate::format::FRAME_BYTES_LIMIT;
+use crate::storage::{Disk, Storage};
 
 /// Bytes that may be appended before a [`commit`](crate::Journal::commit) must follow: 256 MiB. (A
 /// single frame may be larger if the options allow it.)
 pub const GROUP_BYTES_MAX: usize = 256 << 20;
 
 /// How a journal is written.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Options {
     /// A new segment is begun when the active one would grow over this many bytes. A segment holds
     /// whole groups, so one group that is larger than this makes one larger segment. 256 MiB.
@@ -24,6 +26,8 @@ pub struct Options {
     pub frame_bytes_max: u32,
     /// When written frames are forced to stable storage.
     pub fsync: FsyncPolicy,
+    /// Where the files are: [`Disk`] anywhere but in tests.
+    pub storage: Arc<dyn Storage>,
 }
 
 impl Default for Options {
@@ -32,6 +36,7 @@ impl Default for Options {
             segment_bytes_max: 256 << 20,
             frame_bytes_max: 64 << 20,
             fsync: FsyncPolicy::default(),
+            storage: Arc::new(Disk),
         }
     }
 }

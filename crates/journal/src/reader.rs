@@ -4,7 +4,6 @@
 //! the first one that is wanted are passed over by their headers: damage in them is reported where it
 //! keeps a wanted frame from being found.
 
-use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,6 +14,7 @@ use crate::error::{ReadError, ScanError};
 use crate::format::{FRAME_HEADER, FrameHeader};
 use crate::judge::{self, Verdict};
 use crate::scan::{self, Start, Step, Window};
+use crate::storage::{Disk, Storage};
 
 /// How often a segment that retention deletes while it is being opened is looked for again.
 const OPEN_ATTEMPTS: u32 = 16;
@@ -78,6 +78,7 @@ impl<'a> FrameRef<'a> {
 /// Makes readers while the [`Journal`](crate::Journal) is at work elsewhere.
 #[derive(Debug, Clone)]
 pub struct Readers {
+    pub(crate) storage: Arc<dyn Storage>,
     pub(crate) dir: PathBuf,
     pub(crate) durable: Arc<AtomicU64>,
 }
@@ -88,7 +89,8 @@ impl Readers {
     /// # Errors
     /// [`ReadError::Gone`] if retention has deleted `from_seq`.
     pub fn reader(&self, from_seq: u64) -> Result<Reader, ReadError> {
-        Reader::new(&self.dir, from_seq, Some(Arc::clone(&self.durable)))
+        let durable = Some(Arc::clone(&self.durable));
+        Reader::new(Arc::clone(&self.storage), &self.dir, from_seq, durable)
     }
 
     /// The last sequence number that is committed; one less than the first if there is none.
@@ -102,7 +104,8 @@ impl Readers {
     /// # Errors
     /// [`ReadError::Io`] if the directory cannot be read.
     pub fn first_seq(&self) -> Result<u64, ReadError> {
-        let first = dir::list(&self.dir)?.first().map(|first| first.first_seq);
+        let segments = dir::list(self.storage.as_ref(), &self.dir)?;
+        let first = segments.first().map(|first| first.first_seq);
         Ok(first.unwrap_or(self.durable_seq() + 1))
     }
 }
@@ -110,6 +113,7 @@ impl Readers {
 /// Reads a journal in order.
 #[derive(Debug)]
 pub struct Reader {
+    storage: Arc<dyn Storage>,
     dir: PathBuf,
     /// The next sequence number that is wanted.
     from_seq: u64,
@@ -153,17 +157,24 @@ impl Reader {
     /// [`ReadError::Gone`] if the journal begins after `from_seq`, [`ReadError::Io`] if there is no
     /// such directory.
     pub fn open(dir: &Path, from_seq: u64) -> Result<Self, ReadError> {
-        Self::new(dir, from_seq, None)
+        Self::new(Arc::new(Disk), dir, from_seq, None)
     }
 
-    fn new(dir: &Path, from_seq: u64, durable: Option<Arc<AtomicU64>>) -> Result<Self, ReadError> {
+    fn new(
+        storage: Arc<dyn Storage>,
+        dir: &Path,
+        from_seq: u64,
+        durable: Option<Arc<AtomicU64>>,
+    ) -> Result<Self, ReadError> {
+        let segments = dir::list(storage.as_ref(), dir)?;
         let reader = Self {
+            storage,
             dir: dir.to_owned(),
             from_seq: from_seq.max(1),
             durable,
             cursor: None,
         };
-        reader.check_not_gone(&dir::list(dir)?)?;
+        reader.check_not_gone(&segments)?;
         Ok(reader)
     }
 
@@ -204,16 +215,15 @@ impl Reader {
             }
             let cursor = match &mut self.cursor {
                 Some(cursor) => cursor,
-                none => match open_cursor(&self.dir, self.from_seq, limit)? {
-                    Some(cursor) => none.insert(cursor),
-                    None => return Ok(None),
-                },
+                none => {
+                    match open_cursor(self.storage.as_ref(), &self.dir, self.from_seq, limit)? {
+                        Some(cursor) => none.insert(cursor),
+                        None => return Ok(None),
+                    }
+                }
             };
             if cursor.next_seq >= cursor.trusted_to {
-                cursor
-                    .window
-                    .forget()
-                    .map_err(ScanError::io("read", &cursor.segment.path))?;
+                cursor.window.forget();
                 cursor.trusted_to = limit;
             }
             if cursor.pass_over(self.from_seq)? {
@@ -225,7 +235,7 @@ impl Reader {
                     cursor.passed = None; // a sound frame where the one before it said
                     return Ok(Some(header));
                 }
-                _ if cursor.doubt_passed()? => {}
+                _ if cursor.doubt_passed() => {}
                 Step::End | Step::Incomplete | Step::Bad(_) if !self.look_again()? => {
                     return Ok(None);
                 }
@@ -238,14 +248,11 @@ impl Reader {
     /// nothing there yet (`false`), and damage.
     fn look_again(&mut self) -> Result<bool, ReadError> {
         // The list comes before the second look: if it shows a later segment, this one is complete.
-        let segments = dir::list(&self.dir)?;
+        let segments = dir::list(self.storage.as_ref(), &self.dir)?;
         let Some(cursor) = &mut self.cursor else {
             return Ok(true);
         };
-        cursor
-            .window
-            .forget()
-            .map_err(ScanError::io("read", &cursor.segment.path))?;
+        cursor.window.forget();
         let last = segments
             .last()
             .is_none_or(|last| last.first_seq <= cursor.segment.first_seq);
@@ -314,9 +321,14 @@ impl Reader {
 }
 
 /// Opens the segment that holds `from_seq`, or the last one. `None` if there is none yet.
-fn open_cursor(dir: &Path, from_seq: u64, limit: u64) -> Result<Option<Cursor>, ReadError> {
+fn open_cursor(
+    storage: &dyn Storage,
+    dir: &Path,
+    from_seq: u64,
+    limit: u64,
+) -> Result<Option<Cursor>, ReadError> {
     for attempt in 1..=OPEN_ATTEMPTS {
-        let segments = dir::list(dir)?;
+        let segments = dir::list(storage, dir)?;
         let Some(first) = segments.first() else {
             return Ok(None);
         };
@@ -333,7 +345,7 @@ fn open_cursor(dir: &Path, from_seq: u64, limit: u64) -> Result<Option<Cursor>, 
                 first_seq,
             });
         };
-        let file = match File::open(&segment.path) {
+        let file = match storage.read(&segment.path) {
             Ok(file) => file,
             // Deleted between the list and here: the new list tells what to do.
             Err(error) if error.kind() == io::ErrorKind::NotFound && attempt < OPEN_ATTEMPTS => {
@@ -382,16 +394,14 @@ impl Cursor {
     /// Goes back to the frame that was passed over last, so that its checksum is looked at; whether
     /// there is one. A frame that begins where another said that it ends vouches for that one's
     /// length; behind the last one nothing does.
-    fn doubt_passed(&mut self) -> Result<bool, ScanError> {
+    fn doubt_passed(&mut self) -> bool {
         let Some(passed) = self.passed.take() else {
-            return Ok(false);
+            return false;
         };
         self.passing = false;
         self.next_seq = passed.seq;
-        self.window
-            .jump(passed.position)
-            .map_err(ScanError::io("read", &self.segment.path))?;
-        Ok(true)
+        self.window.jump(passed.position);
+        true
     }
 
     /// Moves over the next frame if all of it lies before `from_seq`; whether it did.
@@ -424,9 +434,8 @@ impl Cursor {
     /// A torn tail is what a writer that is at work, or was killed, leaves: its next start cuts it.
     fn torn_or_damaged(&self, reason: &str) -> Result<(), ReadError> {
         let path = &self.segment.path;
-        match judge::judge(path, self.window.position(), self.next_seq)
-            .map_err(ScanError::io("read", path))?
-        {
+        let (file, offset) = (self.window.file(), self.window.position());
+        match judge::judge(file, offset, self.next_seq).map_err(ScanError::io("read", path))? {
             Verdict::Torn => Ok(()),
             Verdict::Damaged(behind) => Err(self.damaged(&format!("{reason}, {behind}")).into()),
         }

@@ -4,16 +4,16 @@
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::dir::{self, Named};
 use crate::error::ScanError;
 use crate::judge::{self, Verdict};
 use crate::retention::Segment;
 use crate::scan::{self, Start, Step, Window};
-use crate::storage::{Storage, write_all_at};
+use crate::storage::{Storage, StoredFile, write_all_at};
 
 /// What opening a journal found. Its `Display` is one line for the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -82,24 +82,27 @@ pub(crate) struct Found {
     pub(crate) next_seq: u64,
     pub(crate) frames: u64,
     pub(crate) torn: Option<TornTail>,
+    /// Everything before this sequence number was forced to the disk, by the word of the last frame.
+    stable: u64,
 }
 
 /// Checks all segments of `dir` and cuts a torn tail.
 pub(crate) fn recover(storage: &dyn Storage, dir: &Path) -> Result<Found, ScanError> {
-    let named = dir::list(dir)?;
+    let named = dir::list(storage, dir)?;
     let next_seq = named.first().map_or(1, |segment| segment.first_seq);
     let mut found = Found {
         segments: VecDeque::new(),
         next_seq,
         frames: 0,
         torn: None,
+        stable: next_seq,
     };
     let last = named.last().cloned();
     for segment in named {
         if segment.first_seq != found.next_seq {
             return Err(missing(segment, found.next_seq));
         }
-        let scanned = scan_segment(&segment)?;
+        let scanned = scan_segment(storage, &segment)?;
         if let Some(trouble) = &scanned.trouble {
             if last.as_ref() != Some(&segment) {
                 let reason = format!("{}, though later segments exist", trouble.reason());
@@ -108,6 +111,7 @@ pub(crate) fn recover(storage: &dyn Storage, dir: &Path) -> Result<Found, ScanEr
             found.torn = Some(cut(storage, dir, &segment, &scanned, *trouble)?);
         }
         found.next_seq = scanned.next_seq;
+        found.stable = scanned.stable.max(found.stable);
         found.frames = found.frames.saturating_add(scanned.frames);
         if scanned.trouble != Some(Trouble::NoHeader) {
             found.segments.push_back(Segment {
@@ -152,6 +156,8 @@ struct Scanned {
     frames: u64,
     sound_bytes: u64,
     newest_time: Option<i64>,
+    /// The most that a frame says was forced to the disk.
+    stable: u64,
     trouble: Option<Trouble>,
 }
 
@@ -173,8 +179,9 @@ impl Trouble {
     }
 }
 
-fn scan_segment(segment: &Named) -> Result<Scanned, ScanError> {
-    let file = File::open(&segment.path).map_err(ScanError::io("open", &segment.path))?;
+fn scan_segment(storage: &dyn Storage, segment: &Named) -> Result<Scanned, ScanError> {
+    let file = storage.read(&segment.path);
+    let file = file.map_err(ScanError::io("open", &segment.path))?;
     let mut window = Window::new(file);
     let next_seq = segment.first_seq;
     let mut scanned = Scanned {
@@ -182,6 +189,7 @@ fn scan_segment(segment: &Named) -> Result<Scanned, ScanError> {
         frames: 0,
         sound_bytes: 0,
         newest_time: None,
+        stable: 0,
         trouble: None,
     };
     if scan::start(&mut window, &segment.path, segment.first_seq)? == Start::Unfinished {
@@ -197,6 +205,7 @@ fn scan_segment(segment: &Named) -> Result<Scanned, ScanError> {
                 scanned.next_seq = header.next_seq();
                 scanned.frames = scanned.frames.saturating_add(1);
                 scanned.newest_time = scanned.newest_time.max(Some(header.time));
+                scanned.stable = scanned.stable.max(header.stable);
                 window.take(header.frame_bytes());
             }
             Step::End => return Ok(scanned),
@@ -206,6 +215,38 @@ fn scan_segment(segment: &Named) -> Result<Scanned, ScanError> {
         if scanned.trouble.is_some() {
             return Ok(scanned);
         }
+    }
+}
+
+/// Writes again what the last segment holds beyond what is known to be on stable storage, as it stands
+/// there. A process before this one may have ended because an fsync failed: then what that was to force
+/// is in the system's memory alone, and reads as if it were on the disk, but no later fsync forces it
+/// unless it is written anew.
+pub(crate) fn write_again(
+    storage: &dyn Storage,
+    found: &Found,
+    segment: &Segment,
+    to: &dyn StoredFile,
+) -> Result<(), ScanError> {
+    let path = &segment.path;
+    let mut window = Window::new(storage.read(path).map_err(ScanError::io("open", path))?);
+    scan::start(&mut window, path, segment.first_seq)?;
+    let mut next_seq = segment.first_seq;
+    while let Some(header) =
+        scan::pass_over(&mut window, next_seq, found.stable).map_err(ScanError::io("read", path))?
+    {
+        next_seq = header.next_seq();
+    }
+    if next_seq == segment.first_seq {
+        window.jump(0); // nor is the header known to be there
+    }
+    loop {
+        let offset = window.position();
+        let have = window.fill(1).map_err(ScanError::io("read", path))?;
+        if have == 0 {
+            return Ok(());
+        }
+        write_all_at(to, offset, window.take(have)).map_err(ScanError::io("write", path))?;
     }
 }
 
@@ -220,8 +261,10 @@ fn cut(
     let path = &segment.path;
     let offset = scanned.sound_bytes;
     let headless = trouble == Trouble::NoHeader;
+    let file = storage.read(path).map_err(ScanError::io("open", path))?;
     if !headless {
-        match judge::judge(path, offset, scanned.next_seq).map_err(ScanError::io("read", path))? {
+        let verdict = judge::judge(file.as_ref(), offset, scanned.next_seq);
+        match verdict.map_err(ScanError::io("read", path))? {
             Verdict::Torn => {}
             Verdict::Damaged(behind) => {
                 let reason = format!("{}, {behind}", trouble.reason());
@@ -229,11 +272,9 @@ fn cut(
             }
         }
     }
-    let bytes = fs::metadata(path)
-        .map_err(ScanError::io("read", path))?
-        .len()
-        .saturating_sub(offset);
-    let saved_to = save(storage, dir, path, offset, scanned.next_seq)?;
+    let bytes = file.bytes().map_err(ScanError::io("read", path))?;
+    let bytes = bytes.saturating_sub(offset);
+    let saved_to = save(storage, dir, file, offset, scanned.next_seq)?;
     if headless {
         storage
             .remove(path)
@@ -257,7 +298,7 @@ fn cut(
 fn save(
     storage: &dyn Storage,
     dir: &Path,
-    from: &Path,
+    from: Arc<dyn StoredFile>,
     offset: u64,
     seq: u64,
 ) -> Result<PathBuf, ScanError> {
@@ -279,8 +320,8 @@ fn save(
         }
     };
     let copy = || -> io::Result<()> {
-        let mut window = Window::new(File::open(from)?);
-        window.jump(offset)?;
+        let mut window = Window::new(from);
+        window.jump(offset);
         let mut to = 0_u64;
         loop {
             let have = window.fill(1)?;

@@ -65,7 +65,7 @@ impl Journal {
         while let Some(segment) = self.oldest_to_delete(retention, now_ns) {
             // Oldest first: on a file system that keeps the order of its changes, a crash in
             // between leaves a journal that begins later, never one with a gap.
-            (self.storage.remove(&segment.path)).map_err(|source| RetainError::Delete {
+            (self.options.storage.remove(&segment.path)).map_err(|source| RetainError::Delete {
                 segment: segment.path.clone(),
                 source,
             })?;
@@ -76,7 +76,7 @@ impl Journal {
         }
         if report.segments_deleted > 0 && self.options.fsync != FsyncPolicy::Os {
             let dir = &self.dir;
-            (self.storage.sync_dir(dir)).map_err(|source| RetainError::SyncDir {
+            (self.options.storage.sync_dir(dir)).map_err(|source| RetainError::SyncDir {
                 dir: dir.clone(),
                 source,
             })?;

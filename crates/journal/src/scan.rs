@@ -2,13 +2,13 @@
 //! Invariant: a step gives a frame only if its header, its place in the sequence and its checksum
 //! are right; memory is bounded by the file's own length, whatever its bytes claim.
 
-use std::fs::File;
-use std::io::{self, Seek, SeekFrom};
+use std::io;
 use std::path::Path;
+use std::sync::Arc;
 
 use crate::error::ScanError;
 use crate::format::{self, FRAME_HEADER, FrameHeader, SEGMENT_HEADER, SegmentHeader};
-use crate::storage::read_full;
+use crate::storage::{StoredFile, read_full};
 
 /// Large enough that the system call is lost beside the checksum.
 const READ_BYTES: usize = 1 << 20;
@@ -19,7 +19,7 @@ const HEADER_READ_BYTES: usize = 4 << 10;
 /// A buffered view of a file that only moves forward.
 #[derive(Debug)]
 pub(crate) struct Window {
-    file: File,
+    file: Arc<dyn StoredFile>,
     /// Bytes that the next `fill` asks for.
     next_read: usize,
     buffer: Vec<u8>,
@@ -30,7 +30,7 @@ pub(crate) struct Window {
 }
 
 impl Window {
-    pub(crate) fn new(file: File) -> Self {
+    pub(crate) fn new(file: Arc<dyn StoredFile>) -> Self {
         Self {
             file,
             next_read: READ_BYTES,
@@ -46,9 +46,14 @@ impl Window {
         self.position
     }
 
+    /// The file itself.
+    pub(crate) fn file(&self) -> &dyn StoredFile {
+        self.file.as_ref()
+    }
+
     /// Bytes of the file as it is now.
     pub(crate) fn file_bytes(&self) -> io::Result<u64> {
-        Ok(self.file.metadata()?.len())
+        self.file.bytes()
     }
 
     /// The bytes that are in memory, up to `limit` of them.
@@ -77,7 +82,8 @@ impl Window {
             self.buffer.resize(room, 0);
         }
         let free = self.buffer.get_mut(have..room).unwrap_or_default();
-        let read = read_full(&self.file, free)?;
+        let from = self.position.saturating_add(have as u64);
+        let read = read_full(self.file.as_ref(), from, free)?;
         self.end = have.saturating_add(read);
         Ok(self.end)
     }
@@ -93,25 +99,24 @@ impl Window {
     }
 
     /// Moves over `bytes` bytes of the file, and reads none of those that are not in memory.
-    fn skip(&mut self, bytes: usize) -> io::Result<()> {
+    fn skip(&mut self, bytes: usize) {
         if self.end.saturating_sub(self.start) >= bytes {
             self.take(bytes);
-            return Ok(());
+            return;
         }
         self.next_read = HEADER_READ_BYTES;
-        self.jump(self.position.saturating_add(bytes as u64))
+        self.jump(self.position.saturating_add(bytes as u64));
     }
 
     /// Goes to `position` of the file.
-    pub(crate) fn jump(&mut self, position: u64) -> io::Result<()> {
+    pub(crate) fn jump(&mut self, position: u64) {
         self.position = position;
-        self.forget()
+        self.forget();
     }
 
     /// Forgets what is in memory, so that the next `fill` asks the file again.
-    pub(crate) fn forget(&mut self) -> io::Result<()> {
+    pub(crate) fn forget(&mut self) {
         (self.start, self.end) = (0, 0);
-        self.file.seek(SeekFrom::Start(self.position)).map(drop)
     }
 }
 
@@ -175,7 +180,7 @@ pub(crate) fn pass_over(
     {
         return Ok(None);
     }
-    window.skip(header.frame_bytes())?;
+    window.skip(header.frame_bytes());
     Ok(Some(header))
 }
 
@@ -231,7 +236,7 @@ fn all_zero_file(window: &mut Window) -> io::Result<bool> {
             have => zero = window.take(have).iter().all(|byte| *byte == 0),
         }
     }
-    window.jump(0)?;
+    window.jump(0);
     Ok(zero)
 }
 
@@ -240,6 +245,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::format::{FRAME_BYTES_LIMIT, encode_frame};
+    use crate::storage::{Disk, Storage as _};
 
     #[test]
     fn a_claimed_length_takes_no_more_memory_than_the_file_has() {
@@ -261,7 +267,7 @@ mod tests {
             .map(|slot| *slot = FRAME_BYTES_LIMIT.to_le_bytes())
             .unwrap();
         std::fs::write(file.path(), &bytes).unwrap();
-        let mut window = Window::new(File::open(file.path()).unwrap());
+        let mut window = Window::new(Disk.read(file.path()).unwrap());
         assert_eq!(step(&mut window, 1).unwrap(), Step::Incomplete);
         assert!(window.buffer.len() <= READ_BYTES);
     }

@@ -14,8 +14,9 @@ mod power;
 mod readers;
 
 use std::path::Path;
+use std::sync::Arc;
 
-use crate::{FsyncPolicy, Journal, Options, Reader};
+use crate::{FsyncPolicy, Journal, Options, Reader, Storage};
 
 /// A frame as a test remembers it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,6 +41,11 @@ pub(crate) fn options(fsync: FsyncPolicy, segment_bytes_max: u64) -> Options {
         fsync,
         ..Options::default()
     }
+}
+
+/// Options with the files elsewhere than on the disk.
+pub(crate) fn on(storage: Arc<dyn Storage>, options: Options) -> Options {
+    Options { storage, ..options }
 }
 
 /// The nth frame of a test: its size, count and bytes depend on `n` alone.

@@ -4,7 +4,6 @@
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,7 +17,7 @@ use crate::options::{FsyncPolicy, GROUP_BYTES_MAX, Options};
 use crate::reader::{Reader, Readers};
 use crate::recovery::{self, Found, Recovery};
 use crate::retention::Segment;
-use crate::storage::{Disk, Storage, StoredFile};
+use crate::storage::{Storage, StoredFile};
 
 /// The writer of a journal directory; there is one at a time, kept so by a lock.
 ///
@@ -27,7 +26,6 @@ use crate::storage::{Disk, Storage, StoredFile};
 pub struct Journal {
     pub(crate) dir: PathBuf,
     pub(crate) options: Options,
-    pub(crate) storage: Arc<dyn Storage>,
     /// Oldest first; the last one is active. Never empty.
     pub(crate) segments: VecDeque<Segment>,
     pub(crate) active: Arc<dyn StoredFile>,
@@ -41,7 +39,7 @@ pub struct Journal {
     pub(crate) synced: u64,
     pub(crate) flusher: Option<Flusher>,
     stopped: Option<Stopped>,
-    _lock: File,
+    _lock: Box<dyn Send + Sync>,
 }
 
 impl fmt::Debug for Journal {
@@ -68,20 +66,13 @@ impl Journal {
     /// # Errors
     /// [`OpenError`]: another writer, damage, or a file that cannot be used.
     pub fn open(dir: &Path, options: Options) -> Result<(Self, Recovery), OpenError> {
-        Self::open_in(dir, options, Arc::new(Disk))
-    }
-
-    pub(crate) fn open_in(
-        dir: &Path,
-        options: Options,
-        storage: Arc<dyn Storage>,
-    ) -> Result<(Self, Recovery), OpenError> {
         options.check()?;
-        dir::create(storage.as_ref(), dir)?;
-        let lock = dir::lock(dir)?;
-        let mut found = recovery::recover(storage.as_ref(), dir)?;
+        let storage = options.storage.as_ref();
+        dir::create(storage, dir)?;
+        let lock = dir::lock(storage, dir)?;
+        let mut found = recovery::recover(storage, dir)?;
         let next_seq = found.next_seq;
-        let active = open_active(storage.as_ref(), dir, &mut found)?;
+        let active = open_active(storage, dir, &mut found)?;
         // Whatever the policy: a killed process may have left frames that were never synced, and
         // from here on they count as acknowledged.
         active.sync().map_err(ScanError::io("sync", dir))?;
@@ -106,7 +97,6 @@ impl Journal {
         let journal = Self {
             dir: dir.to_owned(),
             options,
-            storage,
             segments: found.segments,
             active,
             group: Vec::new(),
@@ -188,6 +178,7 @@ impl Journal {
     #[must_use]
     pub fn readers(&self) -> Readers {
         Readers {
+            storage: Arc::clone(&self.options.storage),
             dir: self.dir.clone(),
             durable: Arc::clone(&self.durable),
         }
@@ -227,8 +218,12 @@ impl Journal {
         self.segments.len() as u64
     }
 
-    /// Refuses work after a failure, also one of the background thread.
-    pub(crate) fn check_running(&mut self) -> Result<(), Stopped> {
+    /// Whether it takes work: not after a failure whose outcome cannot be known, also one of the
+    /// background thread.
+    ///
+    /// # Errors
+    /// [`Stopped`], with the reason: open it again.
+    pub fn check_running(&mut self) -> Result<(), Stopped> {
         if self.stopped.is_none()
             && let Some(reason) = self.flusher.as_ref().and_then(Flusher::failure)
         {
@@ -257,7 +252,9 @@ fn open_active(
 ) -> Result<Arc<dyn StoredFile>, ScanError> {
     if let Some(segment) = found.segments.back() {
         let path = &segment.path;
-        return storage.open(path).map_err(ScanError::io("open", path));
+        let file = storage.open(path).map_err(ScanError::io("open", path))?;
+        recovery::write_again(storage, found, segment, file.as_ref())?;
+        return Ok(file);
     }
     let path = dir::segment_path(dir, found.next_seq);
     let file = create_segment(storage, &path, found.next_seq)

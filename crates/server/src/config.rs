@@ -339,6 +339,8 @@ impl Config {
         Ok(Options {
             segment_bytes_max,
             fsync: self.fsync()?,
+            #[cfg(debug_assertions)]
+            storage: crate::faults::storage(),
             ..Options::default()
         })
     }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use tapewatch_journal::decode_frame;
+use tapewatch_journal::{FrameRef, decode_frame};
 use tapewatch_model::{Time, frame_kind};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
@@ -105,6 +105,34 @@ async fn recv(inbox: &mut Option<mpsc::Receiver<Chunk>>) -> Option<Chunk> {
     }
 }
 
+/// Applies frames of the journal that the fold does not have, and hands each to `each`.
+pub(crate) fn apply_frames(
+    fold: &mut Fold,
+    bytes: &[u8],
+    mut each: impl FnMut(&FrameRef<'_>),
+) -> Result<(), Failure> {
+    let mut rest = bytes;
+    while let Some(frame) = decode_frame(rest).map_err(Failure::run)? {
+        rest = rest.get(frame.bytes.len()..).unwrap_or_default();
+        if FrameMark::of(&frame).last_seq() > fold.last().last_seq() {
+            fold.frame(&frame).map_err(Failure::run)?;
+            each(&frame);
+        }
+    }
+    Ok(())
+}
+
+/// Takes in frames of the log of hits; all hits up to order `through` are there then.
+pub(crate) fn apply_hits(fold: &mut Fold, through: u64, bytes: &[u8]) -> Result<(), Failure> {
+    let mut rest = bytes;
+    while let Some(frame) = decode_frame(rest).map_err(Failure::run)? {
+        rest = rest.get(frame.bytes.len()..).unwrap_or_default();
+        fold.found_elsewhere(hits_log::decode(&frame)?);
+    }
+    fold.hits_elsewhere(through, Vec::new());
+    Ok(())
+}
+
 impl Worker {
     fn run(&mut self) -> Result<(), Failure> {
         self.show_config();
@@ -134,7 +162,7 @@ impl Worker {
     fn take(&mut self, chunk: Chunk) -> Result<(), Failure> {
         match chunk {
             Chunk::Frames(frames) => self.frames(&frames)?,
-            Chunk::Hits(through, frames) => self.hits(through, &frames)?,
+            Chunk::Hits(through, frames) => apply_hits(&mut self.it.fold, through, &frames)?,
             Chunk::Failed(why) => return Err(Failure::run(why)),
         }
         self.tell();
@@ -142,19 +170,14 @@ impl Worker {
     }
 
     fn frames(&mut self, bytes: &[u8]) -> Result<(), Failure> {
-        let mut rest = bytes;
-        while let Some(frame) = decode_frame(rest).map_err(Failure::run)? {
-            rest = rest.get(frame.bytes.len()..).unwrap_or_default();
-            let mark = FrameMark::of(&frame);
-            if mark.last_seq() <= self.it.fold.last().last_seq() {
-                continue;
-            }
-            self.it.fold.frame(&frame).map_err(Failure::run)?;
-            if frame.kind == frame_kind::DETECTOR_CONFIG {
-                self.show_config();
-            }
-            let received = Time::from_nanos(frame.time);
-            self.it.arrivals.note(received, frame.seq);
+        let Follower { fold, arrivals, .. } = &mut self.it;
+        let mut configured = false;
+        apply_frames(fold, bytes, |frame| {
+            configured |= frame.kind == frame_kind::DETECTOR_CONFIG;
+            arrivals.note(Time::from_nanos(frame.time), frame.seq);
+        })?;
+        if configured {
+            self.show_config();
         }
         Ok(())
     }
@@ -163,16 +186,6 @@ impl Worker {
         if let Some(config) = self.it.fold.config_seen() {
             self.it.live.show_config(config);
         }
-    }
-
-    fn hits(&mut self, through: u64, bytes: &[u8]) -> Result<(), Failure> {
-        let mut rest = bytes;
-        while let Some(frame) = decode_frame(rest).map_err(Failure::run)? {
-            rest = rest.get(frame.bytes.len()..).unwrap_or_default();
-            self.it.fold.found_elsewhere(hits_log::decode(&frame)?);
-        }
-        self.it.fold.hits_elsewhere(through, Vec::new());
-        Ok(())
     }
 
     /// Tells what was found, then how far it has come.

@@ -230,6 +230,15 @@ impl HitsLog {
         })
     }
 
+    /// Whether it still takes hits.
+    ///
+    /// # Errors
+    /// Why it does not until the next start.
+    pub(crate) fn check_running(&mut self) -> Result<(), Failure> {
+        let running = self.journal.check_running();
+        running.map_err(|stopped| Failure::run(format!("the log of hits: {stopped}")))
+    }
+
     /// Forces it to the disk, whatever the policy, and with it the watermark: an engine will not find
     /// these hits again.
     pub(crate) fn sync(&mut self) -> Result<(), Failure> {

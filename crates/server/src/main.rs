@@ -20,6 +20,8 @@ mod clock;
 mod config;
 mod dial;
 mod failure;
+#[cfg(debug_assertions)]
+mod faults;
 mod feed;
 mod flight;
 mod fold;

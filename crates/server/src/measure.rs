@@ -29,6 +29,7 @@ use crate::metrics::Metrics;
 use crate::pipeline::{self, Pipeline, PublishError, Published, Spawned};
 use crate::recovery::JOURNAL_DIR;
 use crate::source::{format_of, open};
+use crate::starting::Thread;
 use crate::up;
 
 mod wire;
@@ -68,7 +69,7 @@ fn directory(args: &MeasureArgs) -> PathBuf {
 }
 
 /// A pipeline over a new directory, as `up` has it.
-async fn start(args: &MeasureArgs) -> Result<(Spawned, Store), Failure> {
+async fn start(args: &MeasureArgs) -> Result<(Spawned, Thread, Store), Failure> {
     let mut config = Config {
         data: directory(args),
         ..Config::default()
@@ -91,22 +92,22 @@ async fn start(args: &MeasureArgs) -> Result<(Spawned, Store), Failure> {
     let limits = pipeline::Limits {
         recent_rows_max: u64::MAX / 2,
         arrivals: Arrivals::default(),
-        checkpoints: Writer::start(
+        checkpoints: Some(Writer::start(
             checkpoints,
             Some(store.clone()),
             metrics.clone(),
             Vec::new(),
             0,
-        )?,
+        )?),
         hits: None,
     };
-    let spawned = pipeline::spawn(journal, fold, &detect, metrics, limits)?;
-    Ok((spawned, store))
+    let (spawned, thread) = pipeline::spawn(journal, fold, &detect, metrics, limits)?;
+    Ok((spawned, thread, store))
 }
 
 /// A file of orders, day after day, through the whole process at a steady rate.
 async fn live(args: &LiveArgs) -> Result<serde_json::Value, Failure> {
-    let (spawned, store) = start(&args.common).await?;
+    let (spawned, thread, store) = start(&args.common).await?;
     let pipeline = spawned.pipeline.clone();
     let span = Duration::from_secs(args.common.seconds);
     let (started, cpu) = (Instant::now(), cpu_seconds());
@@ -159,7 +160,7 @@ async fn live(args: &LiveArgs) -> Result<serde_json::Value, Failure> {
     }
     let (seconds, cpu) = (started.elapsed().as_secs_f64(), cpu_seconds() - cpu);
     let counts = store.counts();
-    finish(pipeline, spawned)?;
+    finish(pipeline, spawned, thread)?;
     Ok(json!({
         "rows": rows,
         "seconds": seconds,
@@ -183,7 +184,7 @@ fn kept(seq: u64) -> Retention {
 /// One event a bucket, at a steady rate: from the moment it is due to the moment its answer is seen,
 /// when its hit is in the tables.
 async fn latency(args: &LatencyArgs) -> Result<serde_json::Value, Failure> {
-    let (spawned, store) = start(&args.common).await?;
+    let (spawned, thread, store) = start(&args.common).await?;
     let events = args.rate.saturating_mul(args.common.seconds) + WARM_UP;
     let pipeline = spawned.pipeline.clone();
     let source = thread::Builder::new()
@@ -199,7 +200,7 @@ async fn latency(args: &LatencyArgs) -> Result<serde_json::Value, Failure> {
         _ => return Err(Failure::run("the source died")),
     };
     let hits = store.counts().hits;
-    finish(pipeline, spawned)?;
+    finish(pipeline, spawned, thread)?;
     waits.sort_unstable();
     let at = |part: f64| {
         let index = (waits.len() as f64 * part) as usize;
@@ -283,13 +284,8 @@ fn event(number: u64) -> Result<Bucket, Failure> {
     Ok(bucket)
 }
 
-fn finish(pipeline: Pipeline, spawned: Spawned) -> Result<(), Failure> {
-    let Spawned {
-        pipeline: other,
-        thread,
-        ..
-    } = spawned;
-    drop((pipeline, other));
+fn finish(pipeline: Pipeline, spawned: Spawned, thread: Thread) -> Result<(), Failure> {
+    drop((pipeline, spawned.pipeline));
     let ended = thread.join();
     ended.unwrap_or_else(|_| Err(Failure::run("the pipeline thread died")))
 }

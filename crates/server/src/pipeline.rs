@@ -4,7 +4,7 @@
 //! that. Buckets that wait together share one commit. The queue is bounded: who publishes waits.
 
 use std::collections::VecDeque;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
@@ -24,8 +24,7 @@ use crate::metrics::Metrics;
 
 mod worker;
 
-use worker::Worker;
-pub(crate) use worker::show;
+pub(crate) use worker::Worker;
 
 /// Commands that wait.
 pub(crate) const QUEUE_MAX: usize = 256;
@@ -43,7 +42,7 @@ pub(crate) enum PublishError {
     /// The journal refused and goes on: the sender may try again.
     #[error("the journal did not take it: {0}")]
     Refused(String),
-    /// The journal is in another process, which went away before it answered.
+    /// The journal stopped, or is in another process that went away, before it could answer.
     #[error(
         "it is not known whether the journal took it: {0}; look before you send it again, or send under a producer's \
          name and number"
@@ -116,6 +115,14 @@ impl From<Bucket> for Rows {
     }
 }
 
+/// Where the answer goes to what engines in another process found, and whether something before it on
+/// the same connection was refused: hits must not be taken before earlier ones, which would then seem to
+/// be there.
+pub(crate) struct Told {
+    pub(crate) reply: Reply<u64>,
+    pub(crate) refused: Arc<AtomicBool>,
+}
+
 /// What the thread, or the process that has the journal, is asked to do.
 pub(crate) enum Command {
     Publish(Rows, Reply<Published>),
@@ -126,7 +133,7 @@ pub(crate) enum Command {
     Checkpoint,
     /// Engines in another process found these hits, and all others up to a sequence number; the last
     /// frame that they had applied.
-    Found(Shard, u64, FrameMark, Vec<Hit>, Option<Reply<u64>>),
+    Found(Shard, u64, FrameMark, Vec<Hit>, Option<Told>),
 }
 
 /// Counts that others read while the thread runs.
@@ -309,7 +316,7 @@ impl Marks {
     }
 }
 
-/// What [`spawn`] gives.
+/// What the rest of the process has of the thread.
 pub(crate) struct Spawned {
     pub(crate) pipeline: Pipeline,
     /// Last published sequence number.
@@ -322,8 +329,6 @@ pub(crate) struct Spawned {
     pub(crate) hits: Option<HitsReaders>,
     /// Last sequence number of which all hits show.
     pub(crate) hits_through: watch::Receiver<u64>,
-    /// Ends when all [`Pipeline`]s are dropped, or when the journal stopped.
-    pub(crate) thread: JoinHandle<Result<(), Failure>>,
 }
 
 /// What bounds memory and journal.
@@ -333,20 +338,36 @@ pub(crate) struct Limits {
     /// When the rows of the journal came.
     pub(crate) arrivals: Arrivals,
     /// Writes checkpoints.
-    pub(crate) checkpoints: Writer,
+    pub(crate) checkpoints: Option<Writer>,
     /// The log of hits, when roles in other processes may take part.
     pub(crate) hits: Option<HitsLog>,
 }
 
-/// Starts the thread with a recovered journal and fold. A configuration other than the journal's
-/// last is written to it first.
+/// Starts the thread; it ends when all [`Pipeline`]s are dropped, or when the journal stopped.
 pub(crate) fn spawn(
     journal: Journal,
     fold: Fold,
     config: &DetectConfig,
     metrics: Metrics,
     limits: Limits,
-) -> Result<Spawned, Failure> {
+) -> Result<(Spawned, JoinHandle<Result<(), Failure>>), Failure> {
+    let (worker, spawned) = prepare(journal, fold, config, metrics, limits)?;
+    let thread = std::thread::Builder::new()
+        .name("pipeline".to_owned())
+        .spawn(move || worker.run())
+        .map_err(|error| Failure::run(format!("cannot start the pipeline thread: {error}")))?;
+    Ok((spawned, thread))
+}
+
+/// What the thread works with: a recovered journal and fold. A configuration other than the journal's
+/// last is written to it first.
+pub(crate) fn prepare(
+    journal: Journal,
+    fold: Fold,
+    config: &DetectConfig,
+    metrics: Metrics,
+    limits: Limits,
+) -> Result<(Worker, Spawned), Failure> {
     let (sender, queue) = mpsc::channel(QUEUE_MAX);
     let (published, watcher) = watch::channel(journal.durable_seq());
     let live = Arc::new(Live::default());
@@ -367,7 +388,7 @@ pub(crate) fn spawn(
         metrics: metrics.clone(),
         live: Arc::clone(&live),
         recent_rows_max: limits.recent_rows_max,
-        checkpoints: Some(limits.checkpoints),
+        checkpoints: limits.checkpoints,
         hits: limits.hits,
         marks: marks.clone(),
         hits_through: hits_sender,
@@ -380,11 +401,7 @@ pub(crate) fn spawn(
     worker.tell_hits()?;
     live.show_config(config);
     worker.show();
-    let thread = std::thread::Builder::new()
-        .name("pipeline".to_owned())
-        .spawn(move || worker.run())
-        .map_err(|error| Failure::run(format!("cannot start the pipeline thread: {error}")))?;
-    Ok(Spawned {
+    let spawned = Spawned {
         pipeline: Pipeline {
             queue: sender,
             metrics,
@@ -395,8 +412,35 @@ pub(crate) fn spawn(
         marks,
         hits,
         hits_through,
-        thread,
-    })
+    };
+    Ok((worker, spawned))
+}
+
+/// Brings the metrics of a fold up to date; `shown` is what the counters show already.
+pub(crate) fn show(fold: &Fold, live: &Live, metrics: &Metrics, shown: &mut Totals) {
+    let counters = fold.counters();
+    live.late_rows.store(counters.late_rows, Ordering::Relaxed);
+    let Totals {
+        orders,
+        dead_letters,
+        hits,
+    } = fold.totals;
+    let before = std::mem::replace(shown, fold.totals);
+    metrics.orders.inc_by(orders.saturating_sub(before.orders));
+    let letters = dead_letters.saturating_sub(before.dead_letters);
+    metrics.dead_letters.inc_by(letters);
+    metrics.hits.inc_by(hits.saturating_sub(before.hits));
+    metrics.late_rows.set(gauge(counters.late_rows));
+    metrics.window_overflows.set(gauge(counters.overflows));
+    metrics.entities.set(gauge(counters.entities));
+    let disabled = fold.disabled();
+    metrics.guest_disabled.set(gauge(disabled.len() as u64));
+    live.show_disabled(disabled);
+    let alerts = crate::fold::lock(&fold.book()).total();
+    metrics.alerts.set(gauge(alerts));
+    let counts = fold.store.counts();
+    metrics.recent_rows.set(gauge(counts.recent_orders));
+    metrics.recent_bytes.set(gauge(counts.recent_bytes));
 }
 
 pub(crate) fn gauge(count: u64) -> i64 {

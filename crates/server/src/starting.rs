@@ -196,10 +196,12 @@ impl Starting {
         let limits = pipeline::Limits {
             recent_rows_max: config.recent.rows_max,
             arrivals: std::mem::take(&mut recovered.arrivals),
-            checkpoints: writer(checkpoints, &shown, metrics, &mut recovered)?,
+            checkpoints: Some(writer(checkpoints, &shown, metrics, &mut recovered)?),
             hits,
         };
         let keeps_rows = fold.keeps_rows();
+        let (spawned, thread) =
+            pipeline::spawn(journal, fold, &self.detect, metrics.clone(), limits)?;
         let Spawned {
             pipeline,
             published,
@@ -208,8 +210,7 @@ impl Starting {
             marks,
             hits,
             hits_through,
-            thread,
-        } = pipeline::spawn(journal, fold, &self.detect, metrics.clone(), limits)?;
+        } = spawned;
         let wire = parts.apart.then(|| ServeState {
             pipeline: pipeline.clone(),
             readers: readers.clone(),

@@ -10,6 +10,7 @@
 
 mod follow;
 mod link;
+mod outbox;
 mod serve;
 
 use std::time::Duration;
@@ -26,6 +27,12 @@ use crate::roles::SHARES_MAX;
 pub(crate) use follow::{Chunk, Follow, Followed, JournalAt, Place};
 pub(crate) use link::connect_pipeline;
 pub(crate) use serve::{ServeState, upgrade};
+#[cfg(test)]
+pub(crate) use {
+    follow::Broken,
+    outbox::Outbox,
+    serve::{AllDue, Commands, Pump, hello},
+};
 
 /// Where the upgrade is asked for.
 pub(crate) const PATH: &str = "/wire";
@@ -90,7 +97,7 @@ pub(crate) enum Message {
 }
 
 /// The bytes between the messages.
-fn framing() -> LengthDelimitedCodec {
+pub(crate) fn framing() -> LengthDelimitedCodec {
     LengthDelimitedCodec::builder()
         .little_endian()
         .max_frame_length(MESSAGE_BYTES_MAX)

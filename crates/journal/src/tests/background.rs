@@ -6,14 +6,17 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::faulty::{Faulty, Plan};
-use super::{append, options, read_on, reopen, sample, tempdir};
+use super::{append, on, options, read_on, reopen, sample, tempdir};
 use crate::{AppendError, FsyncPolicy, Journal};
 
 fn open(dir: &std::path::Path, every: Duration, plan: &Arc<Plan>) -> Journal {
     let storage = Arc::new(Faulty(Arc::clone(plan)));
-    Journal::open_in(dir, options(FsyncPolicy::Interval(every), 2_000), storage)
-        .unwrap()
-        .0
+    Journal::open(
+        dir,
+        on(storage, options(FsyncPolicy::Interval(every), 2_000)),
+    )
+    .unwrap()
+    .0
 }
 
 fn wait_for(what: &str, mut done: impl FnMut() -> bool) {

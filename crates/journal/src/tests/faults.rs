@@ -6,7 +6,7 @@ use std::sync::Arc;
 use proptest::prelude::*;
 
 use super::faulty::{Fault, Faulty, Plan};
-use super::{Kept, append, options, read_on, reopen, sample, tempdir};
+use super::{Kept, append, on, options, read_on, reopen, sample, tempdir};
 use crate::{CommitError, FsyncPolicy, Journal, Retention};
 
 /// What a run of the script left.
@@ -36,7 +36,7 @@ fn run(
         first_seq: 1,
     };
     let storage = Arc::new(Faulty(Arc::clone(plan)));
-    let Ok((mut journal, _)) = Journal::open_in(dir, options(policy, 600), storage) else {
+    let Ok((mut journal, _)) = Journal::open(dir, on(storage, options(policy, 600))) else {
         return out;
     };
     let mut reader = journal.reader(1).unwrap();
@@ -221,7 +221,7 @@ fn a_full_disk_is_named_and_the_journal_goes_on_when_there_is_room() {
     );
     let storage = Arc::new(Faulty(Arc::clone(&plan)));
     let (mut journal, _) =
-        Journal::open_in(dir.path(), options(FsyncPolicy::Os, 1 << 20), storage).unwrap();
+        Journal::open(dir.path(), on(storage, options(FsyncPolicy::Os, 1 << 20))).unwrap();
     let frame = sample(1, 50);
     let mut errors = Vec::new();
     for _ in 0..6 {
@@ -250,8 +250,11 @@ fn a_failed_fsync_stops_every_later_call() {
     let dir = tempdir();
     let plan = Plan::new([]);
     let storage = Arc::new(Faulty(Arc::clone(&plan)));
-    let (mut journal, _) =
-        Journal::open_in(dir.path(), options(FsyncPolicy::Always, 1 << 20), storage).unwrap();
+    let (mut journal, _) = Journal::open(
+        dir.path(),
+        on(storage, options(FsyncPolicy::Always, 1 << 20)),
+    )
+    .unwrap();
     let kept = append(&mut journal, &sample(1, 50)).unwrap();
     journal.commit().unwrap();
     append(&mut journal, &sample(2, 50)).unwrap();

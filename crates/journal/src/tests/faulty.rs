@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -20,7 +20,7 @@ pub(crate) enum Fault {
     Die(usize),
 }
 
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(crate) struct Plan {
     operations: AtomicUsize,
     faults: Mutex<BTreeMap<usize, Fault>>,
@@ -66,8 +66,10 @@ impl Plan {
     }
 }
 
+#[derive(Debug)]
 pub(crate) struct Faulty(pub(crate) Arc<Plan>);
 
+#[derive(Debug)]
 struct FaultyFile {
     file: Arc<dyn StoredFile>,
     name: String,
@@ -86,6 +88,26 @@ impl Faulty {
 }
 
 impl Storage for Faulty {
+    fn exists(&self, dir: &Path) -> bool {
+        Disk.exists(dir)
+    }
+
+    fn create_dirs(&self, dir: &Path) -> io::Result<()> {
+        Disk.create_dirs(dir)
+    }
+
+    fn list(&self, dir: &Path) -> io::Result<Vec<PathBuf>> {
+        Disk.list(dir)
+    }
+
+    fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn Send + Sync>>> {
+        Disk.lock(path)
+    }
+
+    fn read(&self, path: &Path) -> io::Result<Arc<dyn StoredFile>> {
+        Disk.read(path)
+    }
+
     fn create(&self, path: &Path) -> io::Result<Arc<dyn StoredFile>> {
         self.0
             .run(|| Disk.create(path))
@@ -109,6 +131,14 @@ impl Storage for Faulty {
 }
 
 impl StoredFile for FaultyFile {
+    fn bytes(&self) -> io::Result<u64> {
+        self.file.bytes()
+    }
+
+    fn read_at(&self, offset: u64, slots: &mut [u8]) -> io::Result<usize> {
+        self.file.read_at(offset, slots)
+    }
+
     fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<usize> {
         match self.plan.fault() {
             None => self.file.write_at(offset, bytes),

@@ -6,7 +6,7 @@ use std::thread;
 use std::time::Duration;
 
 use super::faulty::{Fault, Faulty, Plan};
-use super::{append, options, read_on, sample, tempdir};
+use super::{append, on, options, read_on, sample, tempdir};
 use crate::format::{FrameHeader, encode_frame, encode_segment_header};
 use crate::{FsyncPolicy, Journal, ReadError, Reader};
 
@@ -21,7 +21,7 @@ fn bytes_that_were_read_before_their_commit_are_read_again() {
     ]);
     let storage = Arc::new(Faulty(Arc::clone(&plan)));
     let (mut journal, _) =
-        Journal::open_in(dir.path(), options(FsyncPolicy::Os, 1 << 20), storage).unwrap();
+        Journal::open(dir.path(), on(storage, options(FsyncPolicy::Os, 1 << 20))).unwrap();
     let mut reader = journal.reader(1).unwrap();
     let first = append(&mut journal, &sample(1, 60)).unwrap();
     journal.commit().unwrap();

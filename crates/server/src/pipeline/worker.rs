@@ -15,7 +15,8 @@ use tapewatch_model::{
 use tokio::sync::{mpsc, watch};
 
 use super::{
-    Command, GROUP_BYTES_MAX, Live, Marks, PublishError, Published, QUEUE_MAX, Reply, Rows, gauge,
+    Command, GROUP_BYTES_MAX, Live, Marks, PublishError, Published, QUEUE_MAX, Reply, Rows, Told,
+    gauge, show,
 };
 use crate::arrivals::Arrivals;
 use crate::checkpoint::Writer;
@@ -26,10 +27,10 @@ use crate::hits_log::HitsLog;
 use crate::metrics::Metrics;
 
 /// The thread's side.
-pub(super) struct Worker {
+pub(crate) struct Worker {
     pub(super) journal: Journal,
     pub(super) fold: Fold,
-    pub(super) queue: mpsc::Receiver<Command>,
+    pub(crate) queue: mpsc::Receiver<Command>,
     pub(super) published: watch::Sender<u64>,
     pub(super) metrics: Metrics,
     pub(super) live: Arc<Live>,
@@ -52,9 +53,24 @@ pub(super) struct Worker {
 
 /// One frame of a group, appended and not yet committed.
 enum Staged {
-    Bucket(FrameMark, Rows, Reply<Published>),
+    /// Whoever sent it; those who sent it again meanwhile come behind.
+    Bucket(FrameMark, Rows, Vec<Reply<Published>>),
     Clear(FrameMark, Reply<u64>),
     Config(FrameMark, Box<DetectConfig>, Reply<u64>),
+}
+
+/// Who waits for the same bucket, if it is in the group: a producer's numbers ascend there.
+fn waiting<'g>(origin: &Origin, group: &'g mut [Staged]) -> Option<&'g mut Vec<Reply<Published>>> {
+    let same = group.iter_mut().rev().filter_map(|staged| match staged {
+        Staged::Bucket(_, rows, replies) if rows.origin().producer == origin.producer => {
+            Some((rows.origin().batch, replies))
+        }
+        _ => None,
+    });
+    let named = !origin.producer.is_empty();
+    let mut same = same.take_while(|(batch, _)| named && *batch >= origin.batch);
+    same.find(|(batch, _)| *batch == origin.batch)
+        .map(|(_, replies)| replies)
 }
 
 impl Staged {
@@ -69,21 +85,7 @@ impl Worker {
     /// Runs until all senders are gone, or the journal stopped.
     pub(super) fn run(mut self) -> Result<(), Failure> {
         while let Some(first) = self.queue.blocking_recv() {
-            let started = Instant::now();
-            let mut group = Vec::new();
-            let mut bytes = self.stage(first, &mut group);
-            while bytes < GROUP_BYTES_MAX && group.len() < QUEUE_MAX {
-                let Ok(next) = self.queue.try_recv() else {
-                    break;
-                };
-                bytes += self.stage(next, &mut group);
-            }
-            if !group.is_empty() {
-                self.commit(group)?;
-                self.metrics
-                    .publish_seconds
-                    .observe(started.elapsed().as_secs_f64());
-            }
+            self.turn(first)?;
         }
         // Whatever the policy: a clean stop leaves everything on the disk.
         self.journal.sync().map_err(Failure::run)?;
@@ -93,6 +95,30 @@ impl Worker {
             writer.finish(news.then(|| self.fold.pending(self.arrivals.to_marks())));
         }
         Ok(())
+    }
+
+    /// Takes a command, and those that wait behind it into the same group.
+    ///
+    /// # Errors
+    /// When a log stopped: what is on its disk only another start can know.
+    pub(crate) fn turn(&mut self, first: Command) -> Result<(), Failure> {
+        let started = Instant::now();
+        let mut group = Vec::new();
+        let mut bytes = self.stage(first, &mut group);
+        while bytes < GROUP_BYTES_MAX && group.len() < QUEUE_MAX {
+            let Ok(next) = self.queue.try_recv() else {
+                break;
+            };
+            bytes += self.stage(next, &mut group);
+        }
+        if !group.is_empty() {
+            self.commit(group)?;
+            self.metrics
+                .publish_seconds
+                .observe(started.elapsed().as_secs_f64());
+        }
+        self.journal.check_running().map_err(Failure::run)?;
+        self.hits.as_mut().map_or(Ok(()), HitsLog::check_running)
     }
 
     /// Hands the state over to be saved, unless nothing happened since, or one is being saved.
@@ -113,25 +139,7 @@ impl Worker {
     /// Appends the command's frame; answers at once when that fails. Returns its size.
     fn stage(&mut self, command: Command, group: &mut Vec<Staged>) -> usize {
         match command {
-            Command::Publish(rows, reply) => match self.stage_rows(&rows, group) {
-                Ok(Stage::Appended(appended, bytes)) => {
-                    group.push(Staged::Bucket(appended, rows, reply));
-                    bytes
-                }
-                Ok(Stage::Known(placed)) => {
-                    self.metrics.duplicate_buckets.inc();
-                    // Who asked may be gone; nobody else waits for the answer.
-                    let _ = reply.send(Ok(Published {
-                        placed,
-                        duplicate: true,
-                    }));
-                    0
-                }
-                Err(error) => {
-                    let _ = reply.send(Err(error));
-                    0
-                }
-            },
+            Command::Publish(rows, reply) => self.stage_publish(rows, reply, group),
             Command::Clear(reply) => {
                 let version = [tapewatch_model::FORMAT_VERSION];
                 let now = clock::now().nanos();
@@ -153,12 +161,8 @@ impl Worker {
                 drop(reply.send(self.sync()));
                 0
             }
-            Command::Found(share, through, _, hits, reply) => {
-                let found = self.found(share, through, hits);
-                if let Err(error) = &found {
-                    tracing::error!(%error, "hits were not taken; they are sent again");
-                }
-                reply.map(|reply| reply.send(found.map(|()| through)));
+            Command::Found(share, through, _, hits, told) => {
+                self.told(share, through, hits, told);
                 0
             }
             Command::Retain(retention) => {
@@ -170,6 +174,34 @@ impl Worker {
                 0
             }
         }
+    }
+
+    fn stage_publish(
+        &mut self,
+        rows: Rows,
+        reply: Reply<Published>,
+        group: &mut Vec<Staged>,
+    ) -> usize {
+        if let Some(replies) = waiting(rows.origin(), group) {
+            // It shares the other's fate: refused now, it might be sent a third time as another.
+            self.metrics.duplicate_buckets.inc();
+            replies.push(reply);
+            return 0;
+        }
+        // Who asked may be gone; nobody else waits for the answer.
+        match self.stage_rows(&rows, group) {
+            Ok(Stage::Appended(appended, bytes)) => {
+                group.push(Staged::Bucket(appended, rows, vec![reply]));
+                return bytes;
+            }
+            Ok(Stage::Known(placed)) => {
+                self.metrics.duplicate_buckets.inc();
+                let duplicate = true;
+                let _ = reply.send(Ok(Published { placed, duplicate }));
+            }
+            Err(error) => drop(reply.send(Err(error))),
+        }
+        0
     }
 
     fn stage_config(
@@ -201,6 +233,25 @@ impl Worker {
         Ok(*self.published.borrow())
     }
 
+    /// Takes hits of engines in other processes, unless some before them on the way were refused.
+    fn told(&mut self, share: Shard, through: u64, hits: Vec<Hit>, told: Option<Told>) {
+        let refused = told.as_ref().map(|told| &told.refused);
+        let found = match refused.is_some_and(|refused| refused.load(Ordering::Relaxed)) {
+            true => Err(PublishError::Refused(
+                "hits before them were not".to_owned(),
+            )),
+            false => self.found(share, through, hits),
+        };
+        if let Err(error) = &found {
+            tracing::error!(%error, "hits were not taken; they are sent again");
+        }
+        if let Some(Told { reply, refused }) = told {
+            refused.fetch_or(found.is_err(), Ordering::Relaxed);
+            // Who asked may be gone.
+            let _ = reply.send(found.map(|()| through));
+        }
+    }
+
     /// Takes hits of engines in other processes.
     fn found(&mut self, share: Shard, through: u64, hits: Vec<Hit>) -> Result<(), PublishError> {
         let Some(log) = &mut self.hits else {
@@ -225,7 +276,7 @@ impl Worker {
         Ok(())
     }
 
-    /// What a bucket got that was taken before; an error when its turn is over, or not yet there.
+    /// What a bucket got that was taken before; an error when its turn is over.
     fn known(&self, origin: &Origin, group: &[Staged]) -> Result<Option<Placed>, PublishError> {
         if origin.producer.is_empty() {
             return Ok(None);
@@ -236,22 +287,16 @@ impl Worker {
             }
             _ => None,
         });
-        match waiting {
-            Some(before) if before < origin.batch => return Ok(None),
-            Some(_) => {
-                return Err(PublishError::Refused(format!(
-                    "producer {} has this bucket on the way; send it again when that is answered",
-                    origin.producer
-                )));
-            }
-            None => {}
-        }
-        match self.fold.placed(&origin.producer, origin.batch) {
-            Ok(placed) => Ok(placed),
-            Err(last) => Err(PublishError::Invalid(format!(
+        let after = |last| {
+            PublishError::Invalid(format!(
                 "producer {} sent bucket {} after bucket {last}",
                 origin.producer, origin.batch
-            ))),
+            ))
+        };
+        let placed = self.fold.placed(&origin.producer, origin.batch);
+        match (placed.map_err(after)?, waiting) {
+            (None, Some(last)) if last > origin.batch => Err(after(last)),
+            (placed, _) => Ok(placed),
         }
     }
 
@@ -302,12 +347,15 @@ impl Worker {
             let refused = match &error {
                 error if error.is_disk_full() => PublishError::DiskFull(error.to_string()),
                 CommitError::Refused { .. } => PublishError::Refused(error.to_string()),
-                CommitError::Stopped(_) => PublishError::Stopped(error.to_string()),
+                // What is on the disk only the next start can know.
+                CommitError::Stopped(_) => PublishError::Unknown(error.to_string()),
             };
             tracing::warn!(%error, "a group of {} frames was not committed", group.len());
             for staged in group {
                 match staged {
-                    Staged::Bucket(_, _, reply) => drop(reply.send(Err(refused.clone()))),
+                    Staged::Bucket(_, _, replies) => replies
+                        .into_iter()
+                        .for_each(|reply| drop(reply.send(Err(refused.clone())))),
                     Staged::Clear(_, reply) | Staged::Config(_, _, reply) => {
                         drop(reply.send(Err(refused.clone())));
                     }
@@ -322,7 +370,7 @@ impl Worker {
         let mut answers = Vec::with_capacity(group.len());
         for staged in group {
             match staged {
-                Staged::Bucket(mark, rows, reply) => {
+                Staged::Bucket(mark, rows, replies) => {
                     let (orders, dead_letters) = rows.counts();
                     let placed = Placed {
                         batch: rows.origin().batch,
@@ -337,7 +385,7 @@ impl Worker {
                             self.fold.passed(mark, head.origin.producer, placed);
                         }
                     }
-                    answers.push((reply, placed));
+                    answers.push((replies, placed));
                 }
                 Staged::Clear(mark, reply) => {
                     self.fold.clear(mark);
@@ -353,11 +401,11 @@ impl Worker {
         self.tell_hits()?;
         self.published.send_replace(self.journal.durable_seq());
         self.hits_through.send_replace(self.fold.hits_through());
-        for (reply, placed) in answers {
-            let _ = reply.send(Ok(Published {
-                placed,
-                duplicate: false,
-            }));
+        for (replies, placed) in answers {
+            for (number, reply) in replies.into_iter().enumerate() {
+                let duplicate = number > 0;
+                let _ = reply.send(Ok(Published { placed, duplicate }));
+            }
         }
         self.repeat_config()?;
         self.show();
@@ -454,33 +502,6 @@ impl Worker {
         metrics.journal_segments.set(gauge(self.journal.segments()));
         metrics.journal_seq.set(gauge(self.journal.durable_seq()));
     }
-}
-
-/// Brings the metrics of a fold up to date; `shown` is what the counters show already.
-pub(crate) fn show(fold: &Fold, live: &Live, metrics: &Metrics, shown: &mut Totals) {
-    let counters = fold.counters();
-    live.late_rows.store(counters.late_rows, Ordering::Relaxed);
-    let Totals {
-        orders,
-        dead_letters,
-        hits,
-    } = fold.totals;
-    let before = std::mem::replace(shown, fold.totals);
-    metrics.orders.inc_by(orders.saturating_sub(before.orders));
-    let letters = dead_letters.saturating_sub(before.dead_letters);
-    metrics.dead_letters.inc_by(letters);
-    metrics.hits.inc_by(hits.saturating_sub(before.hits));
-    metrics.late_rows.set(gauge(counters.late_rows));
-    metrics.window_overflows.set(gauge(counters.overflows));
-    metrics.entities.set(gauge(counters.entities));
-    let disabled = fold.disabled();
-    metrics.guest_disabled.set(gauge(disabled.len() as u64));
-    live.show_disabled(disabled);
-    let alerts = crate::fold::lock(&fold.book()).total();
-    metrics.alerts.set(gauge(alerts));
-    let counts = fold.store.counts();
-    metrics.recent_rows.set(gauge(counts.recent_orders));
-    metrics.recent_bytes.set(gauge(counts.recent_bytes));
 }
 
 enum Stage {

@@ -124,14 +124,7 @@ impl Follow {
         inbox: &mpsc::Sender<Chunk>,
     ) -> Result<(), Broken> {
         let (hello, mut connection) = open(&self.journal).await.map_err(Broken::Connection)?;
-        let end = match stream {
-            Stream::Journal => hello.next_seq,
-            Stream::Hits => hello.next_hit,
-        };
-        if place.next > end {
-            return Err(self.lost(place));
-        }
-        let subscribe = Message::Subscribe(stream, place.begin(), self.name.clone());
+        let subscribe = place.subscribe(stream, &hello, &self.name)?;
         send(&mut connection, subscribe).await?;
         self.peers.back(&self.journal.peer());
         // Of the journal alone: the log of hits has numbers of its own.
@@ -139,7 +132,7 @@ impl Follow {
             Stream::Journal => self.peers.last_seq(&self.journal.peer()),
             Stream::Hits => Arc::default(),
         };
-        seen.store(end.saturating_sub(1), Ordering::Relaxed);
+        seen.store(hello.next_seq.saturating_sub(1), Ordering::Relaxed);
         loop {
             let message = tokio::select! {
                 message = receive(&mut connection) => message?,
@@ -148,54 +141,12 @@ impl Follow {
                     return Err(format!("nothing came for {} s", SILENCE_MAX.as_secs()).into());
                 }
             };
-            let chunk = match message {
-                Message::Frames(frames) => Chunk::Frames(self.check(frames, place)?),
-                Message::Hits(through, frames) => Chunk::Hits(through, self.check(frames, place)?),
-                Message::Answer(Err(PublishError::Refused(why))) => {
-                    return Err(Broken::Connection(why));
-                }
-                Message::Answer(Err(error)) => return Err(Broken::ForGood(error.to_string())),
-                _ => return Err(Broken::Connection("an unexpected message".to_owned())),
-            };
+            let chunk = place.take(message)?;
             seen.fetch_max(place.next.saturating_sub(1), Ordering::Relaxed);
             if inbox.send(chunk).await.is_err() {
                 return Ok(());
             }
         }
-    }
-
-    /// Checks that frames follow on each other, and on what came before; those that are new.
-    fn check(&self, frames: Bytes, place: &mut Place) -> Result<Bytes, Broken> {
-        let (mut at, mut begin) = (0, 0);
-        while let Some(rest) = frames.get(at..).filter(|rest| !rest.is_empty()) {
-            let frame = decode_frame(rest).map_err(str::to_owned)?;
-            let frame = frame.ok_or_else(|| "a frame that is cut".to_owned())?;
-            at += frame.bytes.len();
-            let mark = FrameMark::of(&frame);
-            match place.due.take() {
-                Some(due) if due == mark => begin = at,
-                Some(_) => return Err(self.lost(place)),
-                // The first one holds the number that was asked for; 0 asks for whatever is there.
-                None if (place.next != 0 && mark.seq > place.next)
-                    || mark.last_seq() < place.next =>
-                {
-                    let (came, next) = (mark.seq, place.next);
-                    let why = format!("sequence number {came} came where {next} was due");
-                    return Err(Broken::Connection(why));
-                }
-                None => place.pass(mark),
-            }
-        }
-        Ok(frames.slice(begin..))
-    }
-
-    fn lost(&self, place: &Place) -> Broken {
-        Broken::ForGood(format!(
-            "{} has other rows than this process has seen, which has come to {} of its log: it is another one, or \
-             has lost rows; start this process again",
-            self.journal.peer(),
-            place.next.saturating_sub(1)
-        ))
     }
 }
 
@@ -228,10 +179,65 @@ impl Place {
         }
     }
 
-    /// Where a connection begins.
-    fn begin(&mut self) -> u64 {
+    /// What a connection begins with, where that is what the journal's process holds.
+    pub(crate) fn subscribe(
+        &mut self,
+        stream: Stream,
+        hello: &Hello,
+        name: &str,
+    ) -> Result<Message, Broken> {
+        let end = match stream {
+            Stream::Journal => hello.next_seq,
+            Stream::Hits => hello.next_hit,
+        };
+        if self.next > end {
+            return Err(self.lost());
+        }
         self.due = self.last;
-        self.last.map_or(self.next, |last| last.seq)
+        let from = self.last.map_or(self.next, |last| last.seq);
+        Ok(Message::Subscribe(stream, from, name.to_owned()))
+    }
+
+    /// What a message brings.
+    pub(crate) fn take(&mut self, message: Message) -> Result<Chunk, Broken> {
+        match message {
+            Message::Frames(frames) => Ok(Chunk::Frames(self.check(frames)?)),
+            Message::Hits(through, frames) => Ok(Chunk::Hits(through, self.check(frames)?)),
+            Message::Answer(Err(PublishError::Refused(why))) => Err(Broken::Connection(why)),
+            Message::Answer(Err(error)) => Err(Broken::ForGood(error.to_string())),
+            _ => Err(Broken::Connection("an unexpected message".to_owned())),
+        }
+    }
+
+    /// Checks that frames follow on each other, and on what came before; those that are new.
+    fn check(&mut self, frames: Bytes) -> Result<Bytes, Broken> {
+        let (mut at, mut begin) = (0, 0);
+        while let Some(rest) = frames.get(at..).filter(|rest| !rest.is_empty()) {
+            let frame = decode_frame(rest).map_err(str::to_owned)?;
+            let frame = frame.ok_or_else(|| "a frame that is cut".to_owned())?;
+            at += frame.bytes.len();
+            let mark = FrameMark::of(&frame);
+            match self.due.take() {
+                Some(due) if due == mark => begin = at,
+                Some(_) => return Err(self.lost()),
+                // The first one holds the number that was asked for; 0 asks for whatever is there.
+                None if (self.next != 0 && mark.seq > self.next) || mark.last_seq() < self.next => {
+                    let (came, next) = (mark.seq, self.next);
+                    let why = format!("sequence number {came} came where {next} was due");
+                    return Err(Broken::Connection(why));
+                }
+                None => self.pass(mark),
+            }
+        }
+        Ok(frames.slice(begin..))
+    }
+
+    fn lost(&self) -> Broken {
+        Broken::ForGood(format!(
+            "the journal has other rows than this process has seen, which has come to {} of its log: it is another \
+             one, or has lost rows; start this process again",
+            self.next.saturating_sub(1)
+        ))
     }
 
     fn pass(&mut self, frame: FrameMark) {
@@ -241,7 +247,8 @@ impl Place {
 }
 
 /// Why a connection does not go on.
-enum Broken {
+#[derive(Debug)]
+pub(crate) enum Broken {
     /// Another may.
     Connection(String),
     ForGood(String),

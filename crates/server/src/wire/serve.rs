@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use axum::response::{IntoResponse, Response};
 use futures::{FutureExt as _, SinkExt as _, StreamExt as _};
 use hyper_util::rt::TokioIo;
 use tapewatch_detect::DetectConfig;
-use tapewatch_journal::{ReadError, Readers};
+use tapewatch_journal::{ReadError, Reader, Readers};
 use tapewatch_model::{BucketDecoder, check_bucket, decode_hits};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::bytes::Bytes;
@@ -28,7 +28,7 @@ use super::{
 use crate::api::error::ApiError;
 use crate::fold::{FrameMark, Placed, UNDER_WAY_MAX};
 use crate::hits_log::HitsReaders;
-use crate::pipeline::{Command, Marks, Pipeline, PublishError, Published, Rows};
+use crate::pipeline::{Command, Marks, Pipeline, PublishError, Published, Rows, Told};
 use crate::subscription::Subscribers;
 
 /// Connections at once.
@@ -93,15 +93,7 @@ pub(crate) async fn upgrade(State(state): State<ServeState>, mut request: Reques
 }
 
 async fn serve(state: &ServeState, mut connection: Connection) -> Result<(), String> {
-    let hello = Message::Hello(Hello {
-        first_seq: state.readers.first_seq().map_err(text)?,
-        next_seq: state.readers.durable_seq() + 1,
-        next_hit: match &state.hits {
-            Some(hits) => hits.readers.durable_seq() + 1,
-            None => 0,
-        },
-    });
-    send(&mut connection, hello.encode()).await?;
+    send(&mut connection, hello(state)?.encode()).await?;
     let first = tokio::time::timeout(HELLO_WITHIN, connection.next());
     let Some(first) = first.await.map_err(|_| "it says nothing".to_owned())? else {
         return Ok(());
@@ -112,6 +104,18 @@ async fn serve(state: &ServeState, mut connection: Connection) -> Result<(), Str
         }
         message => commands(state, connection, message).await,
     }
+}
+
+/// What is said first.
+pub(crate) fn hello(state: &ServeState) -> Result<Message, String> {
+    Ok(Message::Hello(Hello {
+        first_seq: state.readers.first_seq().map_err(text)?,
+        next_seq: state.readers.durable_seq() + 1,
+        next_hit: match &state.hits {
+            Some(hits) => hits.readers.durable_seq() + 1,
+            None => 0,
+        },
+    }))
 }
 
 /// Sends a message to a peer that takes it in time.
@@ -136,26 +140,26 @@ async fn commands(
     first: Message,
 ) -> Result<(), String> {
     let (mut sink, mut stream) = connection.split();
-    let mut decoder = BucketDecoder::default();
+    let mut commands = Commands::default();
     let mut due = AllDue::default();
-    due.0.push_back(take(state, &mut decoder, first).await?);
+    due.take(&mut commands, state, first).await?;
     loop {
         tokio::select! {
-            answer = due.next(), if !due.0.is_empty() => {
+            answer = due.next(), if !due.is_empty() => {
                 answer_all(&mut sink, answer, &mut due).await?;
             }
-            () = tokio::time::sleep(SILENCE_MAX), if due.0.is_empty() => {
+            () = tokio::time::sleep(SILENCE_MAX), if due.is_empty() => {
                 return Err("it says nothing any more".to_owned());
             }
-            message = stream.next(), if due.0.len() <= UNDER_WAY_MAX => {
+            message = stream.next(), if due.has_room() => {
                 let Some(message) = message else {
                     return Ok(());
                 };
                 let mut came = Some(message);
                 while let Some(message) = came {
                     let message = Message::decode(message.map_err(text)?.freeze())?;
-                    due.0.push_back(take(state, &mut decoder, message).await?);
-                    came = match due.0.len() <= UNDER_WAY_MAX {
+                    due.take(&mut commands, state, message).await?;
+                    came = match due.has_room() {
                         true => stream.next().now_or_never().flatten(),
                         false => None,
                     };
@@ -216,11 +220,32 @@ fn stopping() -> PublishError {
 
 /// The answers that are due, in order.
 #[derive(Default)]
-struct AllDue(VecDeque<Due>);
+pub(crate) struct AllDue(VecDeque<Due>);
 
 impl AllDue {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Whether another command is taken.
+    pub(crate) fn has_room(&self) -> bool {
+        self.0.len() <= UNDER_WAY_MAX
+    }
+
+    /// Hands a command on, in its turn.
+    pub(crate) async fn take(
+        &mut self,
+        commands: &mut Commands,
+        state: &ServeState,
+        message: Message,
+    ) -> Result<(), String> {
+        let due = commands.take(state, message).await?;
+        self.0.push_back(due);
+        Ok(())
+    }
+
     /// The next; waits for ever where none is due.
-    async fn next(&mut self) -> Result<Published, PublishError> {
+    pub(crate) async fn next(&mut self) -> Result<Published, PublishError> {
         poll_fn(|context| match self.0.front_mut() {
             None => Poll::Pending,
             Some(due) => {
@@ -235,58 +260,73 @@ impl AllDue {
     }
 }
 
-/// Hands a command on, in its turn; what comes of it.
-async fn take(
-    state: &ServeState,
-    decoder: &mut BucketDecoder,
-    message: Message,
-) -> Result<Due, String> {
-    let pipeline = &state.pipeline;
-    let seq =
-        |answer: Option<Answer<u64>>| answer.map_or_else(|| Due::Known(Err(stopping())), Due::Seq);
-    Ok(match message {
-        Message::Publish(bytes) => {
-            let rows = match state.keeps_rows {
-                true => decoder.decode(&bytes).map(Rows::from),
-                false => check_bucket(&bytes).map(|head| Rows::Encoded(head, bytes)),
-            };
-            match rows {
-                Ok(rows) => {
-                    let answer = pipeline.submit(|reply| Command::Publish(rows, reply));
-                    let answer = answer.await;
-                    answer.map_or_else(|| Due::Known(Err(stopping())), Due::Published)
+/// What is known of a connection that sends commands.
+#[derive(Default)]
+pub(crate) struct Commands {
+    decoder: BucketDecoder,
+    /// Whether something that an engine found was refused.
+    refused: Arc<AtomicBool>,
+}
+
+impl Commands {
+    /// Hands a command on, in its turn; what comes of it.
+    async fn take(&mut self, state: &ServeState, message: Message) -> Result<Due, String> {
+        let pipeline = &state.pipeline;
+        let seq = |answer: Option<Answer<u64>>| {
+            answer.map_or_else(|| Due::Known(Err(stopping())), Due::Seq)
+        };
+        Ok(match message {
+            Message::Publish(bytes) => {
+                let rows = match state.keeps_rows {
+                    true => self.decoder.decode(&bytes).map(Rows::from),
+                    false => check_bucket(&bytes).map(|head| Rows::Encoded(head, bytes)),
+                };
+                match rows {
+                    Ok(rows) => {
+                        let answer = pipeline.submit(|reply| Command::Publish(rows, reply));
+                        let answer = answer.await;
+                        answer.map_or_else(|| Due::Known(Err(stopping())), Due::Published)
+                    }
+                    Err(error) => refused(&error),
+                }
+            }
+            Message::Clear => seq(pipeline.submit(Command::Clear).await),
+            Message::Configure(json) => match DetectConfig::from_canonical(&json) {
+                Ok(config) => {
+                    let config = Box::new(config);
+                    let answer = pipeline.submit(|reply| Command::Configure(config, reply));
+                    seq(answer.await)
                 }
                 Err(error) => refused(&error),
+            },
+            Message::Beat => Due::Known(Ok(at(*state.published.borrow()))),
+            Message::Sync => seq(pipeline.submit(Command::Sync).await),
+            Message::Retain(retention) => {
+                pipeline.retain(retention).await;
+                Due::Known(Ok(at(0)))
             }
-        }
-        Message::Clear => seq(pipeline.submit(Command::Clear).await),
-        Message::Configure(json) => match DetectConfig::from_canonical(&json) {
-            Ok(config) => {
-                let config = Box::new(config);
-                let answer = pipeline.submit(|reply| Command::Configure(config, reply));
+            Message::Found(share, through, frame, hits) => {
+                let hits = decode_hits(&hits).map_err(text)?;
+                let before = Arc::clone(&self.refused);
+                if !is_there(state, frame).await {
+                    before.store(true, Ordering::Relaxed);
+                    return Ok(refused(
+                        &"the engine has seen other rows than the journal has",
+                    ));
+                }
+                let told = |reply| {
+                    Some(Told {
+                        reply,
+                        refused: before,
+                    })
+                };
+                let answer = pipeline
+                    .submit(|reply| Command::Found(share, through, frame, hits, told(reply)));
                 seq(answer.await)
             }
-            Err(error) => refused(&error),
-        },
-        Message::Beat => Due::Known(Ok(at(*state.published.borrow()))),
-        Message::Sync => seq(pipeline.submit(Command::Sync).await),
-        Message::Retain(retention) => {
-            pipeline.retain(retention).await;
-            Due::Known(Ok(at(0)))
-        }
-        Message::Found(share, through, frame, hits) => {
-            let hits = decode_hits(&hits).map_err(text)?;
-            if !is_there(state, frame).await {
-                return Ok(refused(
-                    &"the engine has seen other rows than the journal has",
-                ));
-            }
-            let answer =
-                pipeline.submit(|reply| Command::Found(share, through, frame, hits, Some(reply)));
-            seq(answer.await)
-        }
-        _ => return Err("a message that only the journal sends".to_owned()),
-    })
+            _ => return Err("a message that only the journal sends".to_owned()),
+        })
+    }
 }
 
 /// Whether the journal has this very frame: one that has lost rows may have others in their place.
@@ -335,16 +375,10 @@ async fn subscription(
     name: String,
 ) -> Result<(), String> {
     let (sender, mut chunks) = mpsc::channel(AHEAD);
-    let pump = match (stream, &state.hits) {
-        (Stream::Journal, _) => Pump::Journal(state.readers.clone(), state.published.clone()),
-        (Stream::Hits, Some(hits)) => Pump::Hits(hits.clone()),
-        (Stream::Hits, None) => {
-            let why =
-                "the journal's process keeps no log of hits: name its roles, with --role journal";
-            let refused = PublishError::Invalid(why.to_owned());
-            return refuse(&mut connection, refused).await;
-        }
-    };
+    if stream == Stream::Hits && state.hits.is_none() {
+        let why = "the journal's process keeps no log of hits: name its roles, with --role journal";
+        return refuse(&mut connection, PublishError::Invalid(why.to_owned())).await;
+    }
     let seat = match state.subscribers.join(&label(&name), from) {
         Ok(seat) => seat,
         Err(full) => {
@@ -352,10 +386,19 @@ async fn subscription(
             return refuse(&mut connection, refused).await;
         }
     };
-    let runtime = tokio::runtime::Handle::current();
+    let (state, runtime) = (state.clone(), tokio::runtime::Handle::current());
     std::thread::Builder::new()
         .name("subscriber".to_owned())
-        .spawn(move || pump.run(&runtime, from, &sender))
+        .spawn(move || {
+            let pump = Pump::open(&state, stream, from);
+            let ended = pump.and_then(|pump| pump.run(&runtime, &sender));
+            if let Err(error) = ended {
+                let refused = PublishError::Invalid(error.to_string());
+                let message = Message::Answer(Err(refused)).encode();
+                // Nobody is there to be told when the other end is gone.
+                let _ = sender.blocking_send(Sending::last(message));
+            }
+        })
         .map_err(text)?;
     loop {
         let chunk = tokio::select! {
@@ -365,7 +408,7 @@ async fn subscription(
                 Some(_) => return Err("a subscriber has nothing to say".to_owned()),
             },
         };
-        let Some(Sending { message, next }) = chunk else {
+        let Some(Sending { message, next, .. }) = chunk else {
             return Ok(());
         };
         send(&mut connection, message).await?;
@@ -388,73 +431,89 @@ fn label(name: &str) -> String {
 }
 
 /// A message for a subscriber, and the sequence number behind it.
-struct Sending {
-    message: Bytes,
+pub(crate) struct Sending {
+    pub(crate) message: Bytes,
     next: u64,
+    /// Whether there are no frames in it, and whether there are no more than those in it.
+    pub(crate) empty: bool,
+    whole: bool,
+}
+
+impl Sending {
+    fn last(message: Bytes) -> Self {
+        Self {
+            message,
+            next: 0,
+            empty: false,
+            whole: true,
+        }
+    }
 }
 
 /// Reads a stream for a subscriber.
-enum Pump {
-    Journal(Readers, watch::Receiver<u64>),
-    Hits(HitsReaders),
+pub(crate) struct Pump {
+    stream: Stream,
+    reader: Reader,
+    /// Up to where there is something.
+    grown: watch::Receiver<u64>,
 }
 
 impl Pump {
-    fn run(self, runtime: &tokio::runtime::Handle, from: u64, out: &mpsc::Sender<Sending>) {
-        if let Err(error) = self.read(runtime, from, out) {
-            let refused = PublishError::Invalid(error.to_string());
-            let message = Message::Answer(Err(refused)).encode();
-            // Nobody is there to be told when the other end is gone.
-            let _ = out.blocking_send(Sending { message, next: 0 });
-        }
+    /// At a sequence number; 0 is the first that there is.
+    pub(crate) fn open(state: &ServeState, stream: Stream, from: u64) -> Result<Self, ReadError> {
+        let (readers, grown) = match (stream, &state.hits) {
+            (Stream::Hits, Some(hits)) => (&hits.readers, &hits.grown),
+            _ => (&state.readers, &state.published),
+        };
+        let from = match from {
+            0 => readers.first_seq()?,
+            from => from,
+        };
+        Ok(Self {
+            stream,
+            reader: readers.reader(from)?,
+            grown: grown.clone(),
+        })
     }
 
-    fn read(
-        self,
+    /// What has come, about so many bytes of it at most.
+    pub(crate) fn next(&mut self, bytes_max: usize) -> Result<Sending, ReadError> {
+        // Read before the frames: all that it speaks of is among them.
+        let through = *self.grown.borrow_and_update();
+        let mut frames = FramesMessage::begin(self.stream);
+        while frames.len() < bytes_max
+            && let Some(frame) = self.reader.next_frame()?
+        {
+            frames.push(frame.bytes);
+        }
+        let (empty, whole) = (frames.len() == 0, frames.len() < bytes_max);
+        Ok(Sending {
+            message: frames.finish(if whole { through } else { 0 }),
+            next: self.reader.next_seq(),
+            empty,
+            whole,
+        })
+    }
+
+    fn run(
+        mut self,
         runtime: &tokio::runtime::Handle,
-        from: u64,
         out: &mpsc::Sender<Sending>,
     ) -> Result<(), ReadError> {
-        let (readers, mut grown) = match &self {
-            Self::Journal(readers, published) => (readers, published.clone()),
-            Self::Hits(hits) => (&hits.readers, hits.grown.clone()),
-        };
-        let from = if from == 0 {
-            readers.first_seq()?
-        } else {
-            from
-        };
-        let mut reader = readers.reader(from)?;
         let mut beat = true;
         loop {
-            // Read before the frames: all that it speaks of is among them.
-            let through = *grown.borrow_and_update();
-            let mut frames = FramesMessage::begin(match self {
-                Self::Journal(..) => Stream::Journal,
-                Self::Hits(..) => Stream::Hits,
-            });
-            while frames.len() < CHUNK_BYTES
-                && let Some(frame) = reader.next_frame()?
-            {
-                frames.push(frame.bytes);
+            let sending = self.next(CHUNK_BYTES)?;
+            let whole = sending.whole;
+            if (beat || !sending.empty) && out.blocking_send(sending).is_err() {
+                return Ok(());
             }
-            if frames.len() > 0 || beat {
-                let whole = frames.len() < CHUNK_BYTES;
-                let sending = Sending {
-                    message: frames.finish(if whole { through } else { 0 }),
-                    next: reader.next_seq(),
-                };
-                if out.blocking_send(sending).is_err() {
-                    return Ok(());
-                }
-                if !whole {
-                    continue;
-                }
+            if !whole {
+                continue;
             }
             let changed =
-                runtime.block_on(async { tokio::time::timeout(BEAT, grown.changed()).await });
+                runtime.block_on(async { tokio::time::timeout(BEAT, self.grown.changed()).await });
             match changed {
-                Ok(Ok(())) => beat = matches!(self, Self::Hits(_)),
+                Ok(Ok(())) => beat = self.stream == Stream::Hits,
                 Ok(Err(_)) => return Ok(()),
                 Err(_) => beat = true,
             }

@@ -1,0 +1,239 @@
+//! What a process has to say to the journal, and what of it may have to be said again.
+//!
+//! Invariant: commands go out in order, and a bucket or what an engine found is kept until it is
+//! answered: both are sent again on another connection, and are recognised there. What an engine found
+//! is kept until it is on the journal's disk, so that a loss of power there loses none of it. Whoever
+//! waits for an answer that cannot come in time is told so.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use tapewatch_detect::Shard;
+use tapewatch_model::{Bucket, Hit, encode_bucket, encode_hits};
+use tokio::sync::oneshot;
+use tokio_util::bytes::Bytes;
+
+use super::Message;
+use crate::fold::{FrameMark, UNDER_WAY_MAX};
+use crate::pipeline::{Command, PublishError, Published, Rows};
+
+/// How long a sender waits for a journal that is away.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Messages of hits that are kept until they are on the disk, before that is asked for.
+const TOLD_MAX: usize = 256;
+
+/// What is under way.
+pub(crate) struct Outbox {
+    /// The process, each run another.
+    name: String,
+    under_way: VecDeque<Sent>,
+    /// Hits that were taken there, and may not be on the disk.
+    told: VecDeque<Bytes>,
+    /// Buckets without a producer that were given this process's name.
+    buckets: u64,
+    /// How far this process's engine said that it had come.
+    progress: Option<Progress>,
+}
+
+/// A share of the engines, up to where it has found all hits, and the last frame that it has applied.
+type Progress = (Shard, u64, FrameMark);
+
+/// A message that was sent and not answered.
+struct Sent {
+    message: Bytes,
+    at: Instant,
+    /// Whether any of it may have gone out.
+    tried: bool,
+    reply: Reply,
+}
+
+enum Reply {
+    Bucket(oneshot::Sender<Result<Published, PublishError>>),
+    Seq(oneshot::Sender<Result<u64, PublishError>>),
+    /// Everything before it is on the disk.
+    Synced(Option<oneshot::Sender<Result<u64, PublishError>>>),
+    /// What an engine found, and whether that is anything: nobody waits, and it must arrive.
+    Found(bool),
+    Nobody,
+}
+
+impl Reply {
+    fn give(self, answer: Result<Published, PublishError>) {
+        // Who asked may be gone.
+        match self {
+            Self::Bucket(reply) => drop(reply.send(answer)),
+            Self::Seq(reply) | Self::Synced(Some(reply)) => {
+                drop(reply.send(answer.map(|published| published.placed.first_seq)));
+            }
+            Self::Synced(None) | Self::Found(_) | Self::Nobody => {}
+        }
+    }
+
+    /// Whether it may be sent again on another connection.
+    fn survives(&self) -> bool {
+        matches!(self, Self::Bucket(_) | Self::Found(_))
+    }
+}
+
+impl Outbox {
+    /// Nothing yet, of a process that is called so.
+    pub(crate) fn new(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            under_way: VecDeque::new(),
+            told: VecDeque::new(),
+            buckets: 0,
+            progress: None,
+        }
+    }
+
+    /// Whether every answer has come.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.under_way.is_empty()
+    }
+
+    /// Whether it takes another command.
+    pub(crate) fn has_room(&self) -> bool {
+        self.under_way.len() < UNDER_WAY_MAX
+    }
+
+    /// What goes out first on a new connection.
+    pub(crate) fn again(&mut self) -> Vec<Bytes> {
+        for told in std::mem::take(&mut self.told).into_iter().rev() {
+            self.under_way
+                .push_front(Sent::new(told, Reply::Found(true)));
+        }
+        if let Some(progress) = self.progress {
+            // The journal forgets it when it restarts.
+            let message = found(progress, &[]).encode();
+            if self.under_way.back().map(|sent| &sent.message) != Some(&message) {
+                let reply = Reply::Found(false);
+                self.under_way.push_back(Sent::new(message, reply));
+            }
+        }
+        let under_way = self.under_way.iter_mut();
+        under_way
+            .map(|sent| {
+                sent.tried = true;
+                sent.message.clone()
+            })
+            .collect()
+    }
+
+    /// Takes a command that goes out now, if there is a connection; its message, if it has one.
+    pub(crate) fn take(&mut self, command: Command, connected: bool) -> Option<Bytes> {
+        let (message, reply) = match command {
+            Command::Publish(rows, reply) => {
+                let bytes = match rows {
+                    Rows::Decoded(bucket) => self.encode(*bucket),
+                    Rows::Encoded(_, bytes) => bytes,
+                };
+                (Message::Publish(bytes), Reply::Bucket(reply))
+            }
+            Command::Clear(reply) => (Message::Clear, Reply::Seq(reply)),
+            Command::Configure(config, reply) => {
+                (Message::Configure(config.canonical()), Reply::Seq(reply))
+            }
+            Command::Sync(reply) => (Message::Sync, Reply::Synced(Some(reply))),
+            Command::Retain(retention) => (Message::Retain(retention), Reply::Nobody),
+            Command::Found(share, through, frame, hits, told) => {
+                self.progress = Some((share, through, frame));
+                let any = !hits.is_empty();
+                let reply = told.map_or(Reply::Found(any), |told| Reply::Seq(told.reply));
+                (found((share, through, frame), &hits), reply)
+            }
+            Command::Checkpoint => return None, // of this process alone
+        };
+        let mut sent = Sent::new(message.encode(), reply);
+        sent.tried = connected;
+        let message = sent.message.clone();
+        self.under_way.push_back(sent); // before it can fail: then it is sent again
+        Some(message)
+    }
+
+    /// What keeps a connection alive on which there is nothing to say.
+    pub(crate) fn beat(&mut self) -> Bytes {
+        self.own(Message::Beat, Reply::Nobody)
+    }
+
+    /// Takes an answer; what is to be said because of it. An error ends the connection.
+    pub(crate) fn answered(&mut self, message: Message) -> Result<Option<Bytes>, String> {
+        let Message::Answer(answer) = message else {
+            return Err("an unexpected message".to_owned());
+        };
+        if let (Some(Reply::Found(_)), Err(error)) =
+            (self.under_way.front().map(|sent| &sent.reply), &answer)
+        {
+            // They are sent again on another connection.
+            return Err(error.to_string());
+        }
+        let sent = self.under_way.pop_front();
+        let sent = sent.ok_or_else(|| "an answer that nobody waits for".to_owned())?;
+        match &sent.reply {
+            Reply::Found(true) => self.told.push_back(sent.message),
+            Reply::Synced(_) if answer.is_ok() => {
+                self.told.clear();
+                sent.reply.give(answer);
+            }
+            _ => sent.reply.give(answer),
+        }
+        let sync = self.told.len() >= TOLD_MAX && self.under_way.is_empty();
+        Ok(sync.then(|| self.own(Message::Sync, Reply::Synced(None))))
+    }
+
+    /// The connection broke: answers what cannot be sent again, and what has waited too long.
+    pub(crate) fn drop_what_cannot_wait(&mut self, why: &str) {
+        let (keep, gone): (VecDeque<_>, VecDeque<_>) = std::mem::take(&mut self.under_way)
+            .into_iter()
+            .partition(|sent| {
+                let waits = sent.at.elapsed() < PATIENCE || matches!(sent.reply, Reply::Found(_));
+                sent.reply.survives() && waits
+            });
+        self.under_way = keep;
+        for sent in gone {
+            let error = match sent.tried {
+                true => PublishError::Unknown(why.to_owned()),
+                false => PublishError::Refused(format!("{why}; send it again")),
+            };
+            sent.reply.give(Err(error));
+        }
+    }
+
+    /// A message of this side's own.
+    fn own(&mut self, message: Message, reply: Reply) -> Bytes {
+        let message = message.encode();
+        let mut sent = Sent::new(message.clone(), reply);
+        sent.tried = true;
+        self.under_way.push_back(sent);
+        message
+    }
+
+    /// A bucket without a producer is given one, so that it can be sent again.
+    fn encode(&mut self, mut bucket: Bucket) -> Bytes {
+        if bucket.origin.producer.is_empty() {
+            self.buckets += 1;
+            bucket.origin.producer.clone_from(&self.name);
+            bucket.origin.batch = self.buckets;
+        }
+        let mut bytes = Vec::new();
+        encode_bucket(&bucket, &mut bytes);
+        bytes.into()
+    }
+}
+
+impl Sent {
+    fn new(message: Bytes, reply: Reply) -> Self {
+        Self {
+            message,
+            at: Instant::now(),
+            tried: false,
+            reply,
+        }
+    }
+}
+
+fn found((share, through, frame): Progress, hits: &[Hit]) -> Message {
+    let mut bytes = Vec::new();
+    encode_hits(hits, &mut bytes);
+    Message::Found(share, through, frame, bytes.into())
+}
