@@ -47,7 +47,28 @@ impl Journal {
     /// [`Stopped`] if the sync fails, or an earlier one did.
     pub fn sync(&mut self) -> Result<(), Stopped> {
         self.check_running()?;
+        self.sync_closed()?;
         self.sync_active()
+    }
+
+    /// Forces the segments that were closed without it, and their names.
+    fn sync_closed(&mut self) -> Result<(), Stopped> {
+        if self.unsynced.is_empty() {
+            return Ok(());
+        }
+        let storage = Arc::clone(&self.options.storage);
+        for path in std::mem::take(&mut self.unsynced) {
+            let synced = match storage.open(&path) {
+                // Retention has deleted it.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+                opened => opened.and_then(|file| file.sync()),
+            };
+            synced.map_err(|error| self.stop_after_sync(&path, &error.to_string()))?;
+        }
+        let dir = self.dir.clone();
+        storage
+            .sync_dir(&dir)
+            .map_err(|error| self.stop_after_sync(&dir, &error.to_string()))
     }
 
     /// The active segment with its file's path; the list is never empty.
@@ -141,6 +162,10 @@ impl Journal {
                 .and_then(|()| self.options.storage.sync_dir(&self.dir))
         {
             return Err(self.stop_after_sync(&path, &error.to_string()).into());
+        }
+        if self.options.fsync == FsyncPolicy::Os {
+            let closed = self.active_segment().0.to_owned();
+            self.unsynced.push(closed);
         }
         self.active = file;
         self.segments.push_back(Segment::fresh(path, first_seq));

@@ -38,6 +38,8 @@ pub struct Journal {
     /// Synced below this by the writer itself; the flusher, if there is one, knows more.
     pub(crate) synced: u64,
     pub(crate) flusher: Option<Flusher>,
+    /// Segments before the active one that were closed without a sync, which is the policy `os`.
+    pub(crate) unsynced: Vec<PathBuf>,
     stopped: Option<Stopped>,
     _lock: Box<dyn Send + Sync>,
 }
@@ -105,6 +107,7 @@ impl Journal {
             durable: Arc::new(AtomicU64::new(next_seq)),
             synced: next_seq,
             flusher,
+            unsynced: Vec::new(),
             stopped: None,
             _lock: lock,
         };

@@ -246,6 +246,27 @@ fn a_full_disk_is_named_and_the_journal_goes_on_when_there_is_room() {
 }
 
 #[test]
+fn a_sync_under_os_reaches_the_segments_that_are_closed_too() {
+    let dir = tempdir();
+    let plan = Plan::new([]);
+    let storage = Arc::new(Faulty(Arc::clone(&plan)));
+    let (mut journal, _) =
+        Journal::open(dir.path(), on(storage, options(FsyncPolicy::Os, 200))).unwrap();
+    for number in 0..3 {
+        append(&mut journal, &sample(number, 150)).unwrap();
+        journal.commit().unwrap();
+    }
+    assert_eq!(journal.segments(), 3);
+    plan.synced.lock().unwrap().clear();
+    plan.synced_dirs.lock().unwrap().clear();
+    journal.sync().unwrap();
+    assert_eq!(plan.synced.lock().unwrap().len(), 3);
+    assert_eq!(plan.synced_dirs.lock().unwrap().len(), 1);
+    journal.sync().unwrap();
+    assert_eq!(plan.synced.lock().unwrap().len(), 4, "once is enough");
+}
+
+#[test]
 fn a_failed_fsync_stops_every_later_call() {
     let dir = tempdir();
     let plan = Plan::new([]);

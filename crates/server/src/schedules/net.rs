@@ -4,7 +4,6 @@
 //! Invariant: bytes of one direction arrive in order; a cut loses any of those on the way, in the middle
 //! of a message too. Connections that a client has given up still deliver what was on their way.
 
-
 use futures::FutureExt;
 use tokio_util::bytes::{Bytes, BytesMut};
 use tokio_util::codec::{Decoder as _, Encoder as _, LengthDelimitedCodec};

@@ -12,9 +12,9 @@ use futures::SinkExt;
 use tokio::sync::mpsc;
 use tokio_util::bytes::Bytes;
 
-use super::{BEAT, Message};
 use super::follow::{Connection, JournalAt, open, receive};
 use super::outbox::Outbox;
+use super::{BEAT, Message};
 use crate::metrics::Metrics;
 use crate::peers::Peers;
 use crate::pipeline::{Command, Pipeline, QUEUE_MAX};
