@@ -111,13 +111,11 @@ impl Journal {
     }
 
     /// Cuts the active segment back to what is acknowledged, for good: bytes that a failed write left
-    /// must not come back after a power loss.
+    /// must not come back after a power loss, whatever the policy: whoever was refused may have sent
+    /// them again.
     fn take_back(&self, offset: u64) -> io::Result<()> {
         self.active.truncate(offset)?;
-        match self.options.fsync {
-            FsyncPolicy::Os => Ok(()),
-            FsyncPolicy::Always | FsyncPolicy::Interval(_) => self.active.sync(),
-        }
+        self.active.sync()
     }
 
     fn group_written(&mut self, path: &Path, group_bytes: u64) {

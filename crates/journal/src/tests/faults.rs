@@ -215,8 +215,8 @@ fn a_full_disk_is_named_and_the_journal_goes_on_when_there_is_room() {
     let dir = tempdir();
     // The operations before it: four of opening, then two for the first commit.
     let plan = Plan::new(
-        (6..9)
-            .step_by(2)
+        (6..10)
+            .step_by(3)
             .map(|at| (at, Fault::Fail(ErrorKind::StorageFull))),
     );
     let storage = Arc::new(Faulty(Arc::clone(&plan)));

@@ -42,8 +42,8 @@ type Progress = (Shard, u64, FrameMark);
 struct Sent {
     message: Bytes,
     at: Instant,
-    /// Whether any of it may have gone out.
-    tried: bool,
+    /// Connections on which some of it may have gone out.
+    tries: u32,
     reply: Reply,
 }
 
@@ -114,7 +114,7 @@ impl Outbox {
         let under_way = self.under_way.iter_mut();
         under_way
             .map(|sent| {
-                sent.tried = true;
+                sent.tries += 1;
                 sent.message.clone()
             })
             .collect()
@@ -145,7 +145,7 @@ impl Outbox {
             Command::Checkpoint => return None, // of this process alone
         };
         let mut sent = Sent::new(message.encode(), reply);
-        sent.tried = connected;
+        sent.tries = u32::from(connected);
         let message = sent.message.clone();
         self.under_way.push_back(sent); // before it can fail: then it is sent again
         Some(message)
@@ -175,7 +175,7 @@ impl Outbox {
                 self.told.clear();
                 sent.reply.give(answer);
             }
-            _ => sent.reply.give(answer),
+            _ => sent.give(answer),
         }
         let sync = self.told.len() >= TOLD_MAX && self.under_way.is_empty();
         Ok(sync.then(|| self.own(Message::Sync, Reply::Synced(None))))
@@ -191,7 +191,7 @@ impl Outbox {
             });
         self.under_way = keep;
         for sent in gone {
-            let error = match sent.tried {
+            let error = match sent.tries > 0 {
                 true => PublishError::Unknown(why.to_owned()),
                 false => PublishError::Refused(format!("{why}; send it again")),
             };
@@ -203,7 +203,7 @@ impl Outbox {
     fn own(&mut self, message: Message, reply: Reply) -> Bytes {
         let message = message.encode();
         let mut sent = Sent::new(message.clone(), reply);
-        sent.tried = true;
+        sent.tries = 1;
         self.under_way.push_back(sent);
         message
     }
@@ -222,11 +222,19 @@ impl Outbox {
 }
 
 impl Sent {
+    /// Answers it. What was refused on this connection may still come in on one before it.
+    fn give(self, answer: Result<Published, PublishError>) {
+        self.reply.give(match answer {
+            Err(error) if self.tries > 1 => Err(PublishError::Unknown(error.to_string())),
+            answer => answer,
+        });
+    }
+
     fn new(message: Bytes, reply: Reply) -> Self {
         Self {
             message,
             at: Instant::now(),
-            tried: false,
+            tries: 0,
             reply,
         }
     }
