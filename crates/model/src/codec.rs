@@ -221,8 +221,10 @@ fn put_bytes(out: &mut Vec<u8>, text: &[u8]) {
 }
 
 fn put_all<T, const N: usize>(out: &mut Vec<u8>, column: &[T], bytes: impl Fn(&T) -> [u8; N]) {
-    out.reserve(column.len() * N);
-    column
-        .iter()
-        .for_each(|value| out.extend_from_slice(&bytes(value)));
+    let at = out.len();
+    out.resize(at + column.len() * N, 0);
+    let slots = out.get_mut(at..).unwrap_or_default().as_chunks_mut().0;
+    for (slot, value) in slots.iter_mut().zip(column) {
+        *slot = bytes(value);
+    }
 }

@@ -17,8 +17,10 @@ use std::time::Duration;
 
 use tapewatch_detect::Shard;
 use tapewatch_journal::Retention;
+use tapewatch_model::{Bucket, encode_bucket};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::bytes::{BufMut as _, Bytes, BytesMut};
-use tokio_util::codec::LengthDelimitedCodec;
+use tokio_util::codec::{Framed, LengthDelimitedCodec};
 
 use crate::fold::{FrameMark, Placed};
 use crate::pipeline::{PublishError, Published};
@@ -104,6 +106,17 @@ pub(crate) fn framing() -> LengthDelimitedCodec {
         .new_codec()
 }
 
+/// Bytes that are read at once, and that gather before they must go out.
+const READ_BYTES: usize = 64 << 10;
+const WRITE_BYTES: usize = 256 << 10;
+
+/// Messages over a stream.
+fn framed<S: AsyncRead + AsyncWrite>(stream: S) -> Framed<S, LengthDelimitedCodec> {
+    let mut framed = Framed::with_capacity(stream, framing(), READ_BYTES);
+    framed.set_backpressure_boundary(WRITE_BYTES);
+    framed
+}
+
 impl Message {
     const HELLO: u8 = 1;
     const SUBSCRIBE: u8 = 2;
@@ -117,6 +130,15 @@ impl Message {
     const FRAMES: u8 = 10;
     const HITS: u8 = 11;
     const BEAT: u8 = 12;
+
+    /// The bytes of a [`Message::Publish`], put together where they stand.
+    fn publish(bucket: &Bucket) -> Bytes {
+        // As much as a row takes mostly, so that it need not grow.
+        let mut out = Vec::with_capacity(256 + 80 * bucket.orders.len());
+        out.push(Self::PUBLISH);
+        encode_bucket(bucket, &mut out);
+        out.into()
+    }
 
     /// Its bytes, without the length.
     pub(crate) fn encode(&self) -> Bytes {

@@ -227,12 +227,14 @@ pub(super) fn work(args: &WirePartArgs) -> Result<(), Failure> {
         WirePart::Relay => relay(),
         WirePart::BarePublisher if args.rate > 0 => wire_latency::bare_publisher(args),
         WirePart::BarePublisher => bare_publisher(args),
-        WirePart::Publisher if args.rate > 0 => up::block_on(wire_latency::publisher(args)),
+        WirePart::Publisher if args.rate > 0 => {
+            one_thread()?.block_on(wire_latency::publisher(args))
+        }
         WirePart::Publisher => one_thread()?.block_on(publisher(args)),
     }
 }
 
-/// What sends as fast as it can shares no rows between threads.
+/// A publisher shares no rows between threads.
 fn one_thread() -> Result<tokio::runtime::Runtime, Failure> {
     let mut runtime = tokio::runtime::Builder::new_current_thread();
     runtime.enable_all().build().map_err(Failure::run)

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 use tapewatch_journal::decode_frame;
-use tapewatch_model::encode_bucket;
-use tokio::sync::mpsc;
+use tapewatch_model::{Bucket, encode_bucket};
+use tokio::sync::{mpsc, watch};
 
 use super::wire::{bare_pipe, connect, first_line, part, read_message, role};
 use super::{directory, event};
@@ -25,7 +25,7 @@ use crate::wire::{self, Chunk, Follow, JournalAt, Place, Stream};
 /// Not counted: connections are made, files are created, windows fill.
 const SETTLE: Duration = Duration::from_secs(2);
 /// A publisher that is ahead looks again after this.
-const TICK: Duration = Duration::from_micros(20);
+const TICK: Duration = Duration::from_micros(100);
 
 /// Measures the pipe, then the roles.
 pub(super) async fn run(args: &WireArgs, rate: u64) -> Result<serde_json::Value, Failure> {
@@ -172,13 +172,15 @@ impl Paced {
         }
     }
 
-    /// Waits for the next.
-    fn wait(&mut self) {
+    fn is_due(&self) -> bool {
         let due = Duration::from_nanos(self.sent.saturating_mul(1_000_000_000) / self.rate.max(1));
-        while self.begun.elapsed() < due {
-            std::thread::sleep(TICK);
-        }
+        self.begun.elapsed() >= due
+    }
+
+    /// The number of the next.
+    fn next(&mut self) -> u64 {
         self.sent += 1;
+        self.sent - 1
     }
 }
 
@@ -191,7 +193,10 @@ pub(super) fn bare_publisher(args: &WirePartArgs) -> Result<(), Failure> {
     let mut stream = connect(&args.to)?;
     let mut paced = Paced::new(args.rate);
     loop {
-        paced.wait();
+        while !paced.is_due() {
+            std::thread::sleep(TICK);
+        }
+        paced.next();
         if let Some(field) = message.get_mut(4..12) {
             field.copy_from_slice(&clock::now().nanos().to_le_bytes());
         }
@@ -204,16 +209,27 @@ pub(super) async fn publisher(args: &WirePartArgs) -> Result<(), Failure> {
     let metrics = Metrics::new().map_err(Failure::run)?;
     let journal = JournalAt::plain(&args.to);
     let pipeline = wire::connect_pipeline(&journal, "measure", &Peers::default(), metrics);
+    // The runtime's own clock knows milliseconds alone.
+    let (ticks, mut tick) = watch::channel(());
+    std::thread::spawn(move || {
+        while ticks.send(()).is_ok() {
+            std::thread::sleep(TICK);
+        }
+    });
     let mut paced = Paced::new(args.rate);
-    tokio::task::block_in_place(|| {
-        for number in 0.. {
-            paced.wait();
-            let one = event(number)?;
+    let mut waiting = None;
+    while tick.changed().await.is_ok() {
+        while waiting.is_some() || paced.is_due() {
+            let one = match waiting.take() {
+                Some(one) => one,
+                None => event(paced.next())?,
+            };
             // A full queue makes the event late, and that counts.
-            while pipeline.try_publish(one.clone()).is_none() {
-                std::thread::sleep(TICK);
+            if pipeline.try_publish(Bucket::clone(&one)).is_none() {
+                waiting = Some(one);
+                break;
             }
         }
-        Ok(())
-    })
+    }
+    Ok(())
 }

@@ -72,7 +72,7 @@ impl Pipe {
 /// What the journal's end of a connection is for.
 enum Served {
     New,
-    Commands(Commands, AllDue),
+    Commands(Box<Commands>, AllDue),
     Stream(Pump),
     Ended,
 }
@@ -145,7 +145,7 @@ impl Line {
                     self.served = Served::Stream(pump.map_err(|error| error.to_string())?);
                 }
                 Some(message) => {
-                    let (mut commands, mut due) = (Commands::default(), AllDue::default());
+                    let (mut commands, mut due) = (Box::<Commands>::default(), AllDue::default());
                     let taken = due.take(&mut commands, state, message);
                     journal.runtime.block_on(taken)?;
                     self.served = Served::Commands(commands, due);

@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 use tokio_util::bytes::Bytes;
 use tokio_util::codec::{Framed, LengthDelimitedCodec};
 
-use super::{HELLO_WITHIN, Hello, Message, PATH, PROTOCOL, SILENCE_MAX, Stream, framing};
+use super::{HELLO_WITHIN, Hello, Message, PATH, PROTOCOL, SILENCE_MAX, Stream, framed};
 use crate::dial::dial;
 use crate::failure::Failure;
 use crate::fold::FrameMark;
@@ -296,7 +296,7 @@ pub(super) async fn open(journal: &JournalAt) -> Result<(Hello, Connection), Str
         if !status.contains(" 101 ") {
             return Err(format!("it answers {status:?}{}", reason(stream).await));
         }
-        let mut connection = Framed::new(stream, framing());
+        let mut connection = framed(stream);
         match receive(&mut connection).await? {
             Message::Hello(hello) => Ok((hello, connection)),
             _ => Err("it does not say hello".to_owned()),

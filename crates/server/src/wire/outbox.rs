@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use tapewatch_detect::Shard;
-use tapewatch_model::{Bucket, Hit, encode_bucket, encode_hits};
+use tapewatch_model::{Bucket, Hit, encode_hits};
 use tokio::sync::oneshot;
 use tokio_util::bytes::Bytes;
 
@@ -124,27 +124,28 @@ impl Outbox {
     pub(crate) fn take(&mut self, command: Command, connected: bool) -> Option<Bytes> {
         let (message, reply) = match command {
             Command::Publish(rows, reply) => {
-                let bytes = match rows {
+                let message = match rows {
                     Rows::Decoded(bucket) => self.encode(*bucket),
-                    Rows::Encoded(_, bytes) => bytes,
+                    Rows::Encoded(_, bytes) => Message::Publish(bytes).encode(),
                 };
-                (Message::Publish(bytes), Reply::Bucket(reply))
+                (message, Reply::Bucket(reply))
             }
-            Command::Clear(reply) => (Message::Clear, Reply::Seq(reply)),
+            Command::Clear(reply) => (Message::Clear.encode(), Reply::Seq(reply)),
             Command::Configure(config, reply) => {
-                (Message::Configure(config.canonical()), Reply::Seq(reply))
+                let message = Message::Configure(config.canonical());
+                (message.encode(), Reply::Seq(reply))
             }
-            Command::Sync(reply) => (Message::Sync, Reply::Synced(Some(reply))),
-            Command::Retain(retention) => (Message::Retain(retention), Reply::Nobody),
+            Command::Sync(reply) => (Message::Sync.encode(), Reply::Synced(Some(reply))),
+            Command::Retain(retention) => (Message::Retain(retention).encode(), Reply::Nobody),
             Command::Found(share, through, frame, hits, told) => {
                 self.progress = Some((share, through, frame));
                 let any = !hits.is_empty();
                 let reply = told.map_or(Reply::Found(any), |told| Reply::Seq(told.reply));
-                (found((share, through, frame), &hits), reply)
+                (found((share, through, frame), &hits).encode(), reply)
             }
             Command::Checkpoint => return None, // of this process alone
         };
-        let mut sent = Sent::new(message.encode(), reply);
+        let mut sent = Sent::new(message, reply);
         sent.tries = u32::from(connected);
         let message = sent.message.clone();
         self.under_way.push_back(sent); // before it can fail: then it is sent again
@@ -208,16 +209,14 @@ impl Outbox {
         message
     }
 
-    /// A bucket without a producer is given one, so that it can be sent again.
+    /// The message of a bucket. One without a producer is given one, so that it can be sent again.
     fn encode(&mut self, mut bucket: Bucket) -> Bytes {
         if bucket.origin.producer.is_empty() {
             self.buckets += 1;
             bucket.origin.producer.clone_from(&self.name);
             bucket.origin.batch = self.buckets;
         }
-        let mut bytes = Vec::new();
-        encode_bucket(&bucket, &mut bytes);
-        bytes.into()
+        Message::publish(&bucket)
     }
 }
 

@@ -23,7 +23,7 @@ use tokio_util::bytes::Bytes;
 use tokio_util::codec::Framed;
 
 use super::{
-    BEAT, FramesMessage, HELLO_WITHIN, Hello, Message, PROTOCOL, SILENCE_MAX, Stream, framing,
+    BEAT, FramesMessage, HELLO_WITHIN, Hello, Message, PROTOCOL, SILENCE_MAX, Stream, framed,
 };
 use crate::api::error::ApiError;
 use crate::fold::{FrameMark, Placed, UNDER_WAY_MAX};
@@ -73,7 +73,7 @@ pub(crate) async fn upgrade(State(state): State<ServeState>, mut request: Reques
     let upgrade = hyper::upgrade::on(&mut request);
     tokio::spawn(async move {
         if let Ok(upgraded) = upgrade.await {
-            let connection = Framed::new(TokioIo::new(upgraded), framing());
+            let connection = framed(TokioIo::new(upgraded));
             let ended = tokio::select! {
                 ended = serve(&state, connection) => ended,
                 // Wherever it stands: a peer that does not read must not hold the process.
@@ -266,6 +266,7 @@ pub(crate) struct Commands {
     decoder: BucketDecoder,
     /// Whether something that an engine found was refused.
     refused: Arc<AtomicBool>,
+    seen: Seen,
 }
 
 impl Commands {
@@ -308,7 +309,7 @@ impl Commands {
             Message::Found(share, through, frame, hits) => {
                 let hits = decode_hits(&hits).map_err(text)?;
                 let before = Arc::clone(&self.refused);
-                if !is_there(state, frame).await {
+                if !self.seen.is_there(state, frame).await {
                     before.store(true, Ordering::Relaxed);
                     return Ok(refused(
                         &"the engine has seen other rows than the journal has",
@@ -329,22 +330,55 @@ impl Commands {
     }
 }
 
-/// Whether the journal has this very frame: one that has lost rows may have others in their place.
-async fn is_there(state: &ServeState, frame: FrameMark) -> bool {
-    if let Some(known) = state.marks.has(frame) {
-        return known;
+/// The last frame that a peer said it had seen, and a reader behind it.
+#[derive(Default)]
+struct Seen {
+    frame: Option<FrameMark>,
+    reader: Option<Reader>,
+}
+
+impl Seen {
+    /// Whether the journal has this very frame: one that has lost rows may have others in their place.
+    async fn is_there(&mut self, state: &ServeState, frame: FrameMark) -> bool {
+        if frame.count == 0 || self.frame == Some(frame) {
+            return true;
+        }
+        let is_there = match state.marks.has(frame) {
+            Some(known) => known,
+            None => {
+                let (readers, reader) = (state.readers.clone(), self.reader.take());
+                let look = move || look(&readers, reader, frame);
+                let looked = tokio::task::spawn_blocking(look).await;
+                let (reader, is_there) = looked.unwrap_or((None, false));
+                self.reader = reader;
+                is_there
+            }
+        };
+        self.frame = is_there.then_some(frame);
+        is_there
     }
-    let readers = state.readers.clone();
-    let look = move || match readers.reader(frame.seq) {
-        Ok(mut reader) => match reader.next_frame() {
-            Ok(Some(found)) => FrameMark::of(&found) == frame,
-            Ok(None) | Err(_) => false,
-        },
+}
+
+/// Looks for a frame on the disk, with a reader that may stand before it; gives the reader behind it.
+fn look(readers: &Readers, before: Option<Reader>, frame: FrameMark) -> (Option<Reader>, bool) {
+    let before = before.filter(|reader| reader.next_seq() <= frame.seq);
+    let mut reader = match before.map_or_else(|| readers.reader(frame.seq), Ok) {
+        Ok(reader) => reader,
         // It is history, and with it what rests on it.
-        Err(ReadError::Gone { .. }) => true,
-        Err(_) => false,
+        Err(error) => return (None, matches!(error, ReadError::Gone { .. })),
     };
-    frame.count == 0 || tokio::task::spawn_blocking(look).await.unwrap_or(false)
+    loop {
+        match reader.next_frame() {
+            Ok(Some(found)) => {
+                let found = FrameMark::of(&found);
+                if found.last_seq() >= frame.seq {
+                    return (Some(reader), found == frame);
+                }
+            }
+            Ok(None) => return (None, false),
+            Err(error) => return (None, matches!(error, ReadError::Gone { .. })),
+        }
+    }
 }
 
 fn refused(error: &dyn std::fmt::Display) -> Due {
