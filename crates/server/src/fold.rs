@@ -3,7 +3,8 @@
 //! Invariant: the state is a function of the frames alone. Live publishing and recovery call the
 //! same functions, so that a restart stands where the process stood.
 
-use std::collections::{HashMap, VecDeque};
+mod producers;
+
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
@@ -21,10 +22,8 @@ use crate::failure::Failure;
 use crate::hits_log::Found;
 use crate::shards::Shards;
 
-/// Producers whose last buckets are remembered; the one that was silent longest goes first.
-const PRODUCERS_MAX: usize = 1_024;
-/// Buckets of a producer that are remembered: what may be under way from it at once.
-pub(crate) const UNDER_WAY_MAX: usize = 256;
+use producers::Producers;
+pub(crate) use producers::{Placed, UNDER_WAY_MAX};
 
 /// Hits that wait for their orders.
 const ELSEWHERE_MAX: usize = 100_000;
@@ -40,19 +39,6 @@ pub(crate) enum ApplyError {
         "journal frame at sequence number {seq} has kind {kind}, which this version does not know; update it"
     )]
     Kind { seq: u64, kind: u16 },
-}
-
-/// What a producer's last bucket got.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Placed {
-    /// Number of the bucket at the producer.
-    pub(crate) batch: u64,
-    /// First sequence number.
-    pub(crate) first_seq: u64,
-    /// Orders in it.
-    pub(crate) orders: u64,
-    /// Dead letters in it.
-    pub(crate) dead_letters: u64,
 }
 
 /// What of it a process derives.
@@ -86,7 +72,7 @@ pub(crate) struct Fold {
     /// The last frame that was applied.
     last: FrameMark,
     book: Arc<Mutex<AlertBook>>,
-    producers: HashMap<String, VecDeque<Placed>>,
+    producers: Producers,
     /// The configuration in force, once a frame has told it.
     config_seen: Option<DetectConfig>,
     hits: Vec<Hit>,
@@ -146,7 +132,7 @@ impl Fold {
             decoder: BucketDecoder::default(),
             last: FrameMark::default(),
             book: Arc::default(),
-            producers: HashMap::new(),
+            producers: Producers::default(),
             config_seen: None,
             hits: Vec::new(),
             found: Vec::new(),
@@ -212,11 +198,7 @@ impl Fold {
             None if checkpoint.shards.is_empty() => {}
             None => return Err("it has windows, and this process detects nothing".to_owned()),
         }
-        self.producers = checkpoint
-            .producers
-            .into_iter()
-            .map(|(name, placed)| (name, placed.into()))
-            .collect();
+        self.producers = Producers::restore(checkpoint.producers);
         self.totals = checkpoint.totals;
         if self.wants_hits() {
             self.totals.hits = 0; // they are shown anew
@@ -227,15 +209,10 @@ impl Fold {
 
     /// What a checkpoint of now says.
     pub(crate) fn pending(&self, arrivals: Vec<(i64, u64)>) -> Pending {
-        let producers = self.producers.iter();
-        let mut producers: Vec<(String, Vec<Placed>)> = producers
-            .map(|(name, placed)| (name.clone(), placed.iter().copied().collect()))
-            .collect();
-        producers.sort_unstable_by(|a, b| a.0.cmp(&b.0));
         Pending {
             frame: self.last,
             shards: self.shards.as_ref().map_or_else(Vec::new, Shards::states),
-            producers,
+            producers: self.producers.list(),
             config: self.config_seen.as_ref().map(DetectConfig::canonical),
             totals: self.totals,
             arrivals,
@@ -347,7 +324,7 @@ impl Fold {
         self.totals.orders += placed.orders;
         self.totals.dead_letters += placed.dead_letters;
         if !producer.is_empty() {
-            self.remember(producer, placed);
+            self.producers.remember(producer, placed);
         }
         self.last = mark;
         self.show_elsewhere();
@@ -481,32 +458,9 @@ impl Fold {
         self.last = mark;
     }
 
-    /// What the producer's bucket got, if it was taken; the number of its last one, when that is
-    /// later and this one is not remembered.
+    /// As [`Producers::placed`].
     pub(crate) fn placed(&self, producer: &str, batch: u64) -> Result<Option<Placed>, u64> {
-        let Some(placed) = self.producers.get(producer) else {
-            return Ok(None);
-        };
-        let last = placed.back().map_or(0, |placed| placed.batch);
-        match placed.iter().find(|placed| placed.batch == batch) {
-            None if last > batch => Err(last),
-            found => Ok(found.copied()),
-        }
-    }
-
-    fn remember(&mut self, producer: String, placed: Placed) {
-        let buckets = self.producers.entry(producer).or_default();
-        if buckets.len() >= UNDER_WAY_MAX {
-            buckets.pop_front();
-        }
-        buckets.push_back(placed);
-        if self.producers.len() > PRODUCERS_MAX {
-            let last = |placed: &VecDeque<Placed>| placed.back().map(|placed| placed.first_seq);
-            let silent = self.producers.iter().min_by_key(|(_, placed)| last(placed));
-            if let Some(name) = silent.map(|(name, _)| name.clone()) {
-                self.producers.remove(&name);
-            }
-        }
+        self.producers.placed(producer, batch)
     }
 }
 

@@ -22,6 +22,7 @@ use crate::hits_log::{HitsLog, HitsReaders};
 use crate::in_force::{self, InForce};
 use crate::metrics::Metrics;
 
+mod staged;
 mod worker;
 
 pub(crate) use worker::Worker;

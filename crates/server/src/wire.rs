@@ -8,6 +8,7 @@
 //! begins with `Hello`. A client that then says `Subscribe` is sent `Frames` (or `Hits`) for ever; of
 //! any other each message is answered by one `Answer`, in order.
 
+mod commands;
 mod follow;
 mod link;
 mod outbox;
@@ -31,9 +32,10 @@ pub(crate) use link::connect_pipeline;
 pub(crate) use serve::{ServeState, upgrade};
 #[cfg(test)]
 pub(crate) use {
+    commands::{AllDue, Commands},
     follow::Broken,
     outbox::Outbox,
-    serve::{AllDue, Commands, Pump, hello},
+    serve::{Pump, hello},
 };
 
 /// Where the upgrade is asked for.

@@ -14,6 +14,7 @@ use tapewatch_model::{
 };
 use tokio::sync::{mpsc, watch};
 
+use super::staged::{self, Staged, waiting};
 use super::{
     Command, GROUP_BYTES_MAX, Live, Marks, PublishError, Published, QUEUE_MAX, Reply, Rows, Told,
     gauge, show,
@@ -49,36 +50,6 @@ pub(crate) struct Worker {
     pub(super) marks: Marks,
     /// Encoded frames, kept for its memory.
     pub(super) encoded: Vec<u8>,
-}
-
-/// One frame of a group, appended and not yet committed.
-enum Staged {
-    /// Whoever sent it; those who sent it again meanwhile come behind.
-    Bucket(FrameMark, Rows, Vec<Reply<Published>>),
-    Clear(FrameMark, Reply<u64>),
-    Config(FrameMark, Box<DetectConfig>, Reply<u64>),
-}
-
-/// Who waits for the same bucket, if it is in the group: a producer's numbers ascend there.
-fn waiting<'g>(origin: &Origin, group: &'g mut [Staged]) -> Option<&'g mut Vec<Reply<Published>>> {
-    let same = group.iter_mut().rev().filter_map(|staged| match staged {
-        Staged::Bucket(_, rows, replies) if rows.origin().producer == origin.producer => {
-            Some((rows.origin().batch, replies))
-        }
-        _ => None,
-    });
-    let named = !origin.producer.is_empty();
-    let mut same = same.take_while(|(batch, _)| named && *batch >= origin.batch);
-    same.find(|(batch, _)| *batch == origin.batch)
-        .map(|(_, replies)| replies)
-}
-
-impl Staged {
-    fn mark(&self) -> FrameMark {
-        match self {
-            Self::Bucket(mark, ..) | Self::Clear(mark, _) | Self::Config(mark, ..) => *mark,
-        }
-    }
 }
 
 impl Worker {
@@ -344,23 +315,8 @@ impl Worker {
         let committed = self.journal.commit();
         timer.observe_duration();
         if let Err(error) = committed {
-            let refused = match &error {
-                error if error.is_disk_full() => PublishError::DiskFull(error.to_string()),
-                CommitError::Refused { .. } => PublishError::Refused(error.to_string()),
-                // What is on the disk only the next start can know.
-                CommitError::Stopped(_) => PublishError::Unknown(error.to_string()),
-            };
             tracing::warn!(%error, "a group of {} frames was not committed", group.len());
-            for staged in group {
-                match staged {
-                    Staged::Bucket(_, _, replies) => replies
-                        .into_iter()
-                        .for_each(|reply| drop(reply.send(Err(refused.clone())))),
-                    Staged::Clear(_, reply) | Staged::Config(_, _, reply) => {
-                        drop(reply.send(Err(refused.clone())));
-                    }
-                }
-            }
+            staged::refuse(group, &error);
             return match error {
                 CommitError::Refused { .. } => Ok(()),
                 CommitError::Stopped(stopped) => Err(Failure::run(stopped)),
