@@ -172,12 +172,12 @@ fn a_bucket_sent_again_is_taken_once() {
         (200, true),
         "known while it may be under way"
     );
-    for batch in 3..=65 {
+    for batch in 3..=257 {
         assert_eq!(send(&server, batch), (200, false));
     }
     assert_eq!(send(&server, 2), (200, true));
     assert_eq!(send(&server, 1).0, 400, "older than what is remembered");
-    assert_eq!(server.number("select count(*) from orders"), 65);
+    assert_eq!(server.number("select count(*) from orders"), 257);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -7,7 +7,7 @@
 mod flight;
 mod status;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::Body;
@@ -27,6 +27,7 @@ use crate::config::PeersConfig;
 use crate::dial::dial;
 use crate::metrics::Metrics;
 use crate::peers::{PeerName, Peers};
+use crate::pipeline::PublishError;
 use crate::port::{CERTIFICATE, Duplex};
 use crate::tls::TlsConfig;
 
@@ -34,6 +35,8 @@ use crate::tls::TlsConfig;
 const ASK_WITHIN: Duration = Duration::from_secs(2);
 /// How often each is asked.
 const ASK_EVERY: Duration = Duration::from_secs(1);
+/// The answer of a peer that was not ready for so long is not waited for any more.
+const GONE_AFTER: Duration = Duration::from_secs(10);
 /// Of what a peer says that is not ready, so much is shown.
 const SAID_BYTES_MAX: usize = 1 << 10;
 /// A WebSocket over HTTP/1 needs a key; here it guards nothing: both ends are ours.
@@ -136,6 +139,17 @@ impl Gateway {
         !self.peers.is_away(&peer)
     }
 
+    /// Returns once a peer has not been ready for so long that its answer is not waited for any more.
+    async fn gone(&self, role: &'static str, address: &str) {
+        let (peer, mut since) = (peer(role, address), Instant::now());
+        while since.elapsed() < GONE_AFTER {
+            tokio::time::sleep(ASK_EVERY).await;
+            if !self.peers.is_away(&peer) {
+                since = Instant::now();
+            }
+        }
+    }
+
     /// A connection to the first of the addresses that is ready, or else takes it.
     async fn connect(
         &self,
@@ -209,14 +223,21 @@ async fn pass(State(gateway): State<Gateway>, request: Request) -> Response {
         _ => ("recent", config.recent.clone()),
     };
     match gateway.connect(role, &addresses).await {
-        Ok((address, stream)) => forward(request, &address, stream)
-            .await
-            .unwrap_or_else(|why| {
-                ApiError::unavailable(format!(
-                    "{role} at {address} broke off: {why}; send it again"
-                ))
+        Ok((address, stream)) => {
+            let answer = tokio::select! {
+                answer = forward(request, &address, stream) => answer,
+                () = gateway.gone(role, &address) => Err("it does not answer".to_owned()),
+            };
+            answer.unwrap_or_else(|why| {
+                let broke = format!("{role} at {address} broke off: {why}");
+                // Some of it may have been taken.
+                match role {
+                    "recent" => ApiError::unavailable(format!("{broke}; send it again")),
+                    _ => ApiError::from(PublishError::Unknown(broke)),
+                }
                 .into_response()
-            }),
+            })
+        }
         Err(why) => ApiError::unavailable(why).into_response(),
     }
 }

@@ -102,6 +102,14 @@ impl Shares {
     /// Notes how far one has come; how far all have, once each has told.
     fn came_to(&mut self, share: Shard, through: u64) -> Option<u64> {
         if self.count != share.count {
+            if self.count > 0 {
+                let (before, now) = (self.count, share.count);
+                tracing::warn!(
+                    before,
+                    now,
+                    "engines with another number of shares: give all the same engine.share"
+                );
+            }
             (self.count, self.came) = (share.count, BTreeMap::new());
         }
         let came = self.came.entry(share.index).or_default();

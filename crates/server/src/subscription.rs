@@ -61,8 +61,14 @@ pub(crate) struct SubscriberStatus {
 /// Who is subscribed, and how far each is.
 #[derive(Clone, Default)]
 pub(crate) struct Subscribers {
-    open: Arc<Mutex<BTreeMap<String, Arc<AtomicU64>>>>,
+    open: Arc<Mutex<BTreeMap<String, Position>>>,
     numbers: Arc<AtomicU64>,
+}
+
+/// How far one has come, and in which log, unless it is the journal.
+struct Position {
+    next_seq: Arc<AtomicU64>,
+    of: Option<Readers>,
 }
 
 /// A place among the subscribers, kept until it is dropped.
@@ -79,6 +85,16 @@ impl Subscribers {
     /// # Errors
     /// [`SubscriptionError::Full`].
     pub(crate) fn join(&self, name: &str, next_seq: u64) -> Result<Seat, SubscriptionError> {
+        self.join_log(name, next_seq, None)
+    }
+
+    /// As [`Self::join`], for a subscriber of another log than the journal.
+    pub(crate) fn join_log(
+        &self,
+        name: &str,
+        next_seq: u64,
+        of: Option<Readers>,
+    ) -> Result<Seat, SubscriptionError> {
         let mut open = self.lock();
         if open.len() >= SUBSCRIBERS_MAX {
             return Err(SubscriptionError::Full);
@@ -89,7 +105,11 @@ impl Subscribers {
             label = format!("{name}-{number}");
         }
         let next_seq = Arc::new(AtomicU64::new(next_seq));
-        open.insert(label.clone(), Arc::clone(&next_seq));
+        let position = Position {
+            next_seq: Arc::clone(&next_seq),
+            of,
+        };
+        open.insert(label.clone(), position);
         drop(open);
         Ok(Seat {
             subscribers: self.clone(),
@@ -108,18 +128,19 @@ impl Subscribers {
 
     /// Each, and how far behind `published`.
     pub(crate) fn status(&self, published: u64) -> Vec<SubscriberStatus> {
-        let one = |(name, next_seq): (&String, &Arc<AtomicU64>)| {
-            let next_seq = next_seq.load(Ordering::Relaxed);
+        let one = |(name, position): (&String, &Position)| {
+            let next_seq = position.next_seq.load(Ordering::Relaxed);
+            let end = position.of.as_ref().map_or(published, Readers::durable_seq);
             SubscriberStatus {
                 name: name.clone(),
                 last_seq: next_seq.saturating_sub(1),
-                lag: published.saturating_add(1).saturating_sub(next_seq),
+                lag: end.saturating_add(1).saturating_sub(next_seq),
             }
         };
         self.lock().iter().map(one).collect()
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Arc<AtomicU64>>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Position>> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

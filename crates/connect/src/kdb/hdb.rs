@@ -87,7 +87,8 @@ impl Hdb {
             return Ok(Vec::new());
         };
         let tables = entries(path)?.into_iter();
-        let tables = tables.filter(|(_, path)| path.join(".d").is_file());
+        // One without `.d` is a table that is damaged: opening it says so.
+        let tables = tables.filter(|(_, path)| path.is_dir());
         Ok(tables.map(|(name, _)| name).collect())
     }
 

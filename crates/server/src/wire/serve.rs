@@ -198,7 +198,14 @@ async fn subscription(
         let why = "the journal's process keeps no log of hits: name its roles, with --role journal";
         return refuse(&mut connection, PublishError::Invalid(why.to_owned())).await;
     }
-    let seat = match state.subscribers.join(&label(&name), from) {
+    let seat = match (stream, &state.hits) {
+        (Stream::Hits, Some(hits)) => {
+            let (name, log) = (label(&format!("{name}/hits")), hits.readers.clone());
+            state.subscribers.join_log(&name, from, Some(log))
+        }
+        _ => state.subscribers.join(&label(&name), from),
+    };
+    let seat = match seat {
         Ok(seat) => seat,
         Err(full) => {
             let refused = PublishError::Refused(full.to_string());
@@ -231,9 +238,7 @@ async fn subscription(
             return Ok(());
         };
         send(&mut connection, message).await?;
-        if stream == Stream::Journal {
-            seat.at(next);
-        }
+        seat.at(next);
     }
 }
 
