@@ -118,7 +118,7 @@ fn a_full_disk_and_a_slow_one_are_waited_out() {
 #[test]
 fn a_clock_that_jumps_by_hours_changes_nothing() {
     let dir = tempfile::tempdir().unwrap();
-    let file = orders(dir.path(), 2_000);
+    let file = orders(dir.path(), 6_000);
     let (_one, expected) = undisturbed(dir.path(), &file);
     let mut cluster = cluster("interval:5ms");
     let mut feed = feed(&cluster, &file);
