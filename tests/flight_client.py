@@ -168,6 +168,18 @@ def refusals(url):
     refused(invalid, ["batch 2: row 0", "the 1 before it were"], [good, replaced("trader", pa.array([None] * 10, pa.string()))])
     assert count() == 10, "what came before is taken"
 
+    def stamped(count):
+        writer, answers = client.do_put(ORDERS, good.schema)
+        writer.write_with_metadata(rows(0, count), json.dumps({"producer": "twice", "batch": 1}).encode())
+        answer = json.loads(answers.read().to_pybytes())
+        writer.done_writing()
+        writer.close()
+        return answer
+
+    first = stamped(10)
+    assert (first["orders"], first["duplicate"]) == (10, False), first
+    assert stamped(4) == {**first, "duplicate": True}, "what was taken the first time"
+
     def no_ticket(words, ticket, *kinds):
         try:
             client.do_get(flight.Ticket(ticket)).read_all()
@@ -176,12 +188,21 @@ def refusals(url):
             return
         raise AssertionError(f"{ticket} was not refused")
 
-    no_ticket(["ticket", "unknown variant"], b'{"table":"trades"}', pa.ArrowInvalid)
+    no_ticket(['there is no table "trades"', "orders, alerts, hits"], b'{"table":"trades"}', pa.ArrowKeyError)
+    for words, ticket in [
+        ("ticket: is no JSON object; write it as", b'{"table'),
+        ("ticket: is no JSON object; write it as", b'["orders"]'),
+        ("ticket: has no table; write it as", b'{"follow":true}'),
+        ('ticket: has the key "tables", which is not known', b'{"table":"orders","tables":1}'),
+        ("ticket: syms is 7: a list of instruments is wanted", b'{"table":"orders","syms":7}'),
+        ('ticket: follow is "yes": true or false is wanted', b'{"table":"orders","follow":"yes"}'),
+    ]:
+        no_ticket([words], ticket, pa.ArrowInvalid)
     no_ticket(["ticket", "from_seq"], b'{"table":"orders","from_seq":"then"}', pa.ArrowInvalid)
     no_ticket(["99", "not there yet", "the last is"], b'{"table":"orders","from_seq":99}', pa.ArrowException)
     ticket = json.dumps({"table": "orders", "syms": ["SYM1", "SYM3", "it's"]}).encode()
     some = client.do_get(flight.Ticket(ticket)).read_all()
-    assert some.column("sym").to_pylist() == ["SYM1", "SYM3", "SYM1"], some
+    assert some.column("sym").to_pylist() == ["SYM1", "SYM3", "SYM1"] * 2, some
     print("ok")
 
 

@@ -74,6 +74,13 @@ fn the_gateway_says_how_far_each_is_and_who_is_waited_for() {
     for name in ["engine-0-of-2/", "engine-1-of-2/", "recent/", "history/"] {
         assert!(names.contains(name), "{names}");
     }
+    // Readers of the hits too, whose log has numbers of its own.
+    assert!(names.matches("/hits").count() >= 2, "{names}");
+    wait_for("all subscribers to have come to the end", || {
+        let status = status(gateway);
+        let mut all = status["subscribers"].as_array().unwrap().iter();
+        all.all(|one| one["lag"] == 0)
+    });
     assert_eq!(status(ports.engine)["roles"], json!(["engine"]));
 
     // An engine dies: it is waited for, and its share falls behind with what comes.

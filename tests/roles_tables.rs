@@ -10,7 +10,7 @@
 mod support;
 
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use support::cluster::{Cluster, comes_to, orders, undisturbed};
 use support::{Server, http_at, run, tables, wait_for};
@@ -139,6 +139,40 @@ fn a_recent_that_is_away_or_not_ready_is_passed_over() {
     cluster.readyz(cluster.gateway().port, 503, "recent at");
     cluster.role("journal").restart();
     cluster.readyz(cluster.gateway().port, 200, "ready");
+}
+
+#[test]
+fn a_role_that_stands_still_is_not_waited_for_and_its_rows_are_not_called_refused() {
+    let mut cluster = Cluster::new("");
+    for role in ["journal", "recent", "gateway"] {
+        cluster.start(role, role, &[]);
+    }
+    cluster.readyz(cluster.gateway().port, 200, "ready");
+    for (role, path, kind, body, wanted) in [
+        (
+            "journal",
+            "/api/v1/orders",
+            "application/json",
+            "[]",
+            (504, "unknown"),
+        ),
+        (
+            "recent",
+            "/api/v1/sql",
+            "application/json",
+            r#"{"query":"select 1"}"#,
+            (503, "unavailable"),
+        ),
+    ] {
+        cluster.role(role).signal("STOP");
+        let asked = Instant::now();
+        let (status, text) = cluster.gateway().http("POST", path, kind, body.as_bytes());
+        cluster.role(role).signal("CONT");
+        assert!(asked.elapsed() < Duration::from_secs(20), "{role}");
+        assert_eq!(status, wanted.0, "{text}");
+        assert!(text.contains(wanted.1), "{text}");
+        cluster.readyz(cluster.gateway().port, 200, "ready");
+    }
 }
 
 #[test]

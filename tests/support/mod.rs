@@ -55,16 +55,19 @@ pub(crate) fn run(command: &mut Command) -> (i32, String, String) {
 
 /// The Arrow client `tests/flight_client.py`, which is to do a command at an address.
 pub(crate) fn flight(url: &str, arguments: &[&str]) -> Command {
+    let (command, rest) = arguments.split_first().unwrap();
+    let mut client = python("flight_client.py");
+    client.arg(command).arg(url).args(rest);
+    client
+}
+
+/// A script of `tests/`, with the Python of the tests.
+pub(crate) fn python(script: &str) -> Command {
     let python = std::env::var("TAPEWATCH_PYTHON")
         .expect("TAPEWATCH_PYTHON is not set: `cargo xtask test` makes a Python with pyarrow");
-    let (command, rest) = arguments.split_first().unwrap();
-    let mut client = Command::new(python);
-    client
-        .arg(root().join("tests/flight_client.py"))
-        .arg(command)
-        .arg(url)
-        .args(rest);
-    client
+    let mut command = Command::new(python);
+    command.arg(root().join("tests").join(script));
+    command
 }
 
 /// A running `tapewatch up`, killed when dropped.
@@ -147,6 +150,10 @@ impl Server {
             .stderr(log)
             .spawn()
             .unwrap()
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     pub(crate) fn url(&self) -> String {

@@ -11,6 +11,7 @@ mod market;
 mod once;
 mod report;
 mod spread;
+mod sql;
 mod wire;
 
 use crate::args::Args;
@@ -40,6 +41,9 @@ pub(crate) fn run(mut args: Args) -> Outcome<()> {
     }
     if args.flag("wire") {
         return wire::run(args);
+    }
+    if args.flag("sql") {
+        return sql::run(args);
     }
     if args.flag("market") {
         return market::run(args);

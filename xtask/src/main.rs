@@ -56,11 +56,12 @@ const COMMANDS: &[Command] = &[
     },
     Command {
         name: "bench",
-        usage: "[market | detectors | wire] [--rows N] [--runs N] [--live-seconds N] [--real FILE]",
+        usage: "[market | detectors | sql | wire] [--rows N] [--runs N] [--live-seconds N] [--real FILE]",
         about: "side by side with DuckDB and Polars on the same file; writes bench/RESULTS.md\n\
                 market            instead, the simulated market beside a real one; writes docs/use/simulated-market.md\n\
                 detectors         instead, how good each detector is; writes bench/DETECTORS.md (--tuning: prints\n\
                                   it for the seeds that defaults are tuned on)\n\
+                sql               instead, queries over recent and history; writes bench/SQL.md\n\
                 wire              instead, what the role journal carries between processes; writes bench/WIRE.md\n\
                 --real FILE       with market and detectors: the real one's market-by-order file\n\
                 --rows N          rows of the generated file (default: 10000000)\n\

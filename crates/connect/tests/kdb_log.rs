@@ -212,6 +212,9 @@ fn a_log_cut_anywhere_gives_its_whole_messages_and_its_break() {
         "is no tickerplant log: it begins with 0100000000000000, wanted ff01000000000000"
     );
     assert!(LogReader::new(&REAL[..5], Limits::default()).is_err());
+    let error = LogReader::new(&REAL[..0], Limits::default()).unwrap_err();
+    let expected = "is empty: a tickerplant log begins with ff01000000000000";
+    assert_eq!(error.to_string(), expected);
 }
 
 #[test]

@@ -10,6 +10,7 @@ use tapewatch_model::Id;
 
 use crate::detector::{DetectorInfo, Need};
 use crate::guest::WASM;
+use crate::params::{check_shares, unknown_names};
 use crate::reference::Reference;
 use crate::registry::REGISTRY;
 use crate::rules::Rules;
@@ -86,6 +87,18 @@ impl DetectConfig {
     /// # Errors
     /// [`ConfigError`] names the detector and the parameter.
     pub fn from_json(json: &Value) -> Result<Self, ConfigError> {
+        let config = Self::read(json)?;
+        for registration in REGISTRY {
+            let id = registration.info.id;
+            if let Some(params) = config.params(id) {
+                check_shares(id, params)?;
+            }
+        }
+        Ok(config)
+    }
+
+    /// The same of what may have been written before ranges were checked.
+    fn read(json: &Value) -> Result<Self, ConfigError> {
         let Value::Object(given) = json else {
             let form = "the detectors' configuration must be a table, one entry a detector";
             return Err(ConfigError::Form(form.to_owned()));
@@ -156,7 +169,7 @@ impl DetectConfig {
                 map.entry(registration.info.id).or_insert_with(off);
             }
         }
-        Self::from_json(&json)
+        Self::read(&json)
     }
 
     /// Sets one parameter from text, as in `--set spoofing.lookback=10s`.
@@ -305,6 +318,24 @@ impl DetectConfig {
             Need::Trader | Need::Executions | Need::Capacity => true,
         };
         info.needs.iter().copied().find(|&need| !told(need))
+    }
+
+    /// What is named and is not there, a sentence each: profiles and suppressions that fit nobody.
+    #[must_use]
+    pub fn unknown_names(&self) -> Vec<String> {
+        let ids = REGISTRY.iter().map(|registration| registration.info.id);
+        let profiles =
+            ids.filter_map(|id| Some(unknown_names(id, self.params(id)?, &self.reference)));
+        let mut unknown: Vec<String> = profiles.flatten().collect();
+        for (number, name) in self.suppressions.detectors() {
+            let guest = self.detectors.contains_key(name);
+            if known(name).is_err() && !guest && self.rules.get(name).is_none() {
+                unknown.push(format!(
+                    "entry {number} of suppress is for the detector {name:?}, which there is not: it suppresses nothing"
+                ));
+            }
+        }
+        unknown
     }
 
     /// The detectors that are not built in, by name.

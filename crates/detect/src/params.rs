@@ -13,6 +13,8 @@ use crate::detector::{ParamInfo, ParamMap};
 use crate::reference::Reference;
 use crate::step::Step;
 
+/// A share that is everything.
+const ALL: Decimal = Decimal::from_units(1_000_000_000);
 /// Most profiles of a detector.
 const PROFILES_MAX: usize = 256;
 
@@ -269,6 +271,50 @@ pub(crate) fn complete<P: ParamSet>(
         whole.insert("profiles".to_owned(), profiles.clone());
     }
     Ok(whole)
+}
+
+/// Checks that what is a share of something is at most all of it, in profiles too.
+///
+/// # Errors
+/// The parameter, its value and its range.
+pub(crate) fn check_shares(detector: &'static str, params: &ParamMap) -> Result<(), ConfigError> {
+    let (usual, profiles) = split(detector, params)?;
+    let profiles = profiles.iter().map(|(_, _, overrides)| overrides);
+    for (name, value) in std::iter::once(&usual).chain(profiles).flatten() {
+        let text = value
+            .as_str()
+            .map_or_else(|| value.to_string(), str::to_owned);
+        let share = Decimal::from_text(&text);
+        let is_share = name == "share" || name.ends_with("_share");
+        if is_share && share.is_some_and(|share| share > ALL) {
+            let reason = format!("{name} is {text}: a share is from 0 to 1, as 0.25");
+            return Err(ConfigError::Param { detector, reason });
+        }
+    }
+    Ok(())
+}
+
+/// What the profiles of a detector name that the tables do not have: they fit nobody.
+pub(crate) fn unknown_names(
+    detector: &'static str,
+    params: &ParamMap,
+    reference: &Reference,
+) -> Vec<String> {
+    // They were read before.
+    let (_, profiles) = split(detector, params).unwrap_or_default();
+    let mut unknown = Vec::new();
+    for (class, group, _) in profiles {
+        let class = class.filter(|name| reference.class_named(name).is_none());
+        let group = group.filter(|name| reference.group_named(name).is_none());
+        let named = [("class", class), ("group", group)].into_iter();
+        unknown.extend(named.filter_map(|(what, name)| {
+            let name = name?;
+            Some(format!(
+                "a profile of {detector} is for the {what} {name:?}, which no reference table names: it fits nobody"
+            ))
+        }));
+    }
+    unknown
 }
 
 fn read<P: ParamSet>(detector: &'static str, params: &ParamMap) -> Result<P, ConfigError> {

@@ -82,6 +82,7 @@ impl Rules {
     pub fn parse(files: &[(String, String)]) -> Result<Self, Vec<RuleError>> {
         let mut rules = Self::default();
         let mut errors = Vec::new();
+        let mut places = BTreeMap::new();
         for (file, text) in files {
             let wrong = |at: usize, reason: String| RuleError::at(file, text, at, reason);
             if text.len() > FILE_BYTES_MAX {
@@ -89,12 +90,22 @@ impl Rules {
                 errors.push(wrong(0, reason));
                 continue;
             }
-            let rule = Item::from_toml(text).and_then(|item| Rule::read(&item));
+            let rule = Item::from_toml(text).and_then(|item| Ok((Rule::read(&item)?, item)));
             match rule {
                 Err(error) => errors.push(wrong(error.at, error.reason)),
-                Ok(rule) => {
-                    if let Err(reason) = rules.add(rule) {
-                        errors.push(wrong(0, reason));
+                Ok((rule, item)) => {
+                    let name = rule.name;
+                    let place = wrong(item.value_at("name"), String::new());
+                    if let Err(mut reason) = rules.add(rule) {
+                        if let Some(RuleError {
+                            file, line, column, ..
+                        }) = places.get(name)
+                        {
+                            reason += &format!(" at {file}:{line}:{column}");
+                        }
+                        errors.push(RuleError { reason, ..place });
+                    } else {
+                        places.insert(name, place);
                     }
                 }
             }
@@ -115,7 +126,7 @@ impl Rules {
             return Err(format!("a detector is named {name} already"));
         }
         if self.0.contains_key(name) {
-            return Err(format!("another rule is named {name}"));
+            return Err(format!("another rule is named {name} already"));
         }
         if self.0.len() >= RULES_MAX {
             return Err(format!("more than {RULES_MAX} rules"));

@@ -76,6 +76,12 @@ impl Suppressions {
         self.0.is_empty()
     }
 
+    /// The detectors that they name, each with the number of its entry.
+    pub(crate) fn detectors(&self) -> impl Iterator<Item = (usize, &str)> {
+        let entries = (1..).zip(&self.0);
+        entries.filter_map(|(number, one)| Some((number, one.detector.as_deref()?)))
+    }
+
     /// The same as JSON.
     pub(crate) fn to_json(&self) -> Value {
         serde_json::to_value(&self.0).unwrap_or_default() // texts and times have a JSON form

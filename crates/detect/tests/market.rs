@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use proptest::prelude::*;
 use support::flow::{Shape, flow};
 use support::{batch, cut, sizes};
-use tapewatch_detect::{DetectConfig, Engine, Shard, detectors, merge_shards};
+use tapewatch_detect::{Backtest, DetectConfig, Engine, Shard, detectors, merge_shards};
 use tapewatch_model::{Hit, Order, OrderBatch};
 
 /// Parameters with which the flow gives hits.
@@ -168,6 +168,33 @@ fn the_flow_gives_hits_of_every_detector_whose_thresholds_are_lowered() {
     let named = |id: &str| id == "wash_trade" || LOWERED.iter().any(|set| set.starts_with(id));
     for detector in detectors().filter(|detector| named(detector.id)) {
         assert!(found.contains(detector.id), "{} found nothing", detector.id);
+    }
+}
+
+/// One event may be a hit for two accounts, and every one of them has an id and an alert of its own,
+/// the same in a backtest.
+#[test]
+fn no_two_hits_have_one_id_and_no_two_alerts() {
+    let config = lowered();
+    for seed in 0..8 {
+        let orders = batch(&flow(seed, 1_500, ODD));
+        let hits = hits(engine(&config, Shard::WHOLE), std::slice::from_ref(&orders));
+        let mut ids = BTreeSet::new();
+        let twice = hits.iter().filter(|hit| !ids.insert(hit.hit_id));
+        let twice: BTreeSet<_> = twice.map(|hit| hit.detector).collect();
+        assert!(twice.is_empty(), "seed {seed}: {twice:?}");
+        let opened = hits.iter().filter(|hit| hit.alert_hit == 1);
+        let opened: BTreeSet<_> = opened.map(|hit| hit.alert_id).collect();
+        let mut backtest = Backtest::new(std::slice::from_ref(&config), Shard::WHOLE).unwrap();
+        backtest.apply(&orders);
+        let alerts = backtest.into_alerts().into_iter().map(|mut alert| {
+            let (order_id, price) = (alert.first.order.order_id.clone(), alert.first.order.price);
+            alert.identify(&order_id, price);
+            alert.first.alert_id
+        });
+        let alerts: Vec<_> = alerts.collect();
+        assert_eq!(alerts.len(), opened.len(), "seed {seed}");
+        assert_eq!(alerts.into_iter().collect::<BTreeSet<_>>(), opened);
     }
 }
 

@@ -145,3 +145,42 @@ fn a_profile_changes_thresholds_alone() {
         assert!(error.contains(expected), "{error}");
     }
 }
+
+#[test]
+fn a_share_is_at_most_everything_and_names_that_fit_nobody_are_told() {
+    for params in [
+        json!({ "executed_share": 7 }),
+        json!({ "profiles": [{ "class": "c", "executed_share": "1.5" }] }),
+    ] {
+        let error = DetectConfig::from_json(&json!({ "layering": params }));
+        let error = error.unwrap_err().to_string();
+        assert!(
+            error.starts_with("detector layering: executed_share is ")
+                && error.contains("a share is from 0 to 1"),
+            "{error}"
+        );
+    }
+    let config = DetectConfig::from_json(&json!({
+        "layering": { "executed_share": 1, "profiles": [
+            { "class": "shares", "levels": 3 }, { "class": "bonds", "group": "desks", "levels": 2 },
+        ] },
+        "suppress": [
+            { "detector": "spoofing", "until": "2030-01-01", "reason": "known" },
+            { "detector": "spoofin", "until": "2030-01-01", "reason": "not known" },
+        ],
+        "reference": { "classes": { "shares": {} } },
+    }));
+    let unknown = config.unwrap().unknown_names();
+    let expected = [
+        "a profile of layering is for the class \"bonds\",",
+        "a profile of layering is for the group \"desks\",",
+        "entry 2 of suppress is for the detector \"spoofin\",",
+    ];
+    assert_eq!(unknown.len(), expected.len(), "{unknown:?}");
+    for (line, begin) in unknown.iter().zip(expected) {
+        assert!(line.starts_with(begin), "{line}");
+    }
+    // What the journal holds was taken when nobody looked at this.
+    let old = r#"{"layering":{"executed_share":"7"}}"#;
+    assert!(DetectConfig::from_canonical(old).is_ok());
+}

@@ -40,6 +40,7 @@ mod recovery;
 mod retention;
 mod scan;
 mod storage;
+mod tail;
 mod writer;
 
 #[cfg(test)]
@@ -52,4 +53,5 @@ pub use reader::{FrameRef, Reader, Readers, decode_frame};
 pub use recovery::{Recovery, TornTail};
 pub use retention::{Retention, RetentionReport};
 pub use storage::{Disk, Storage, StoredFile};
+pub use tail::Run;
 pub use writer::Journal;

@@ -26,6 +26,9 @@ pub struct Options {
     pub frame_bytes_max: u32,
     /// When written frames are forced to stable storage.
     pub fsync: FsyncPolicy,
+    /// Bytes of the last groups that stay in memory for readers that keep up, once there is one.
+    /// 32 MiB.
+    pub tail_bytes_max: usize,
     /// Where the files are: [`Disk`] anywhere but in tests.
     pub storage: Arc<dyn Storage>,
 }
@@ -36,6 +39,7 @@ impl Default for Options {
             segment_bytes_max: 256 << 20,
             frame_bytes_max: 64 << 20,
             fsync: FsyncPolicy::default(),
+            tail_bytes_max: 32 << 20,
             storage: Arc::new(Disk),
         }
     }

@@ -15,6 +15,7 @@ use crate::format::{FRAME_HEADER, FrameHeader};
 use crate::judge::{self, Verdict};
 use crate::scan::{self, Start, Step, Window};
 use crate::storage::{Disk, Storage};
+use crate::tail::{Run, Tail};
 
 /// How often a segment that retention deletes while it is being opened is looked for again.
 const OPEN_ATTEMPTS: u32 = 16;
@@ -81,6 +82,7 @@ pub struct Readers {
     pub(crate) storage: Arc<dyn Storage>,
     pub(crate) dir: PathBuf,
     pub(crate) durable: Arc<AtomicU64>,
+    pub(crate) tail: Tail,
 }
 
 impl Readers {
@@ -91,6 +93,19 @@ impl Readers {
     pub fn reader(&self, from_seq: u64) -> Result<Reader, ReadError> {
         let durable = Some(Arc::clone(&self.durable));
         Reader::new(Arc::clone(&self.storage), &self.dir, from_seq, durable)
+    }
+
+    /// Committed frames from memory: from the one that holds `from_seq` on, until there are about
+    /// `bytes_max` bytes. `None` when they are not there (any more): then a [`Reader`] has them.
+    #[must_use]
+    pub fn live(&self, from_seq: u64, bytes_max: usize) -> Option<Run> {
+        self.tail.from(from_seq, bytes_max)
+    }
+
+    /// Whether [`live`](Self::live) gives frames from here on to a reader that keeps up.
+    #[must_use]
+    pub fn is_near(&self, seq: u64) -> bool {
+        self.tail.is_near(seq)
     }
 
     /// The last sequence number that is committed; one less than the first if there is none.

@@ -18,6 +18,7 @@ use crate::reader::{Reader, Readers};
 use crate::recovery::{self, Found, Recovery};
 use crate::retention::Segment;
 use crate::storage::{Storage, StoredFile};
+use crate::tail::Tail;
 
 /// The writer of a journal directory; there is one at a time, kept so by a lock.
 ///
@@ -35,6 +36,7 @@ pub struct Journal {
     pub(crate) next_seq: u64,
     /// The sequence number after the last acknowledged frame; readers stop before it.
     pub(crate) durable: Arc<AtomicU64>,
+    pub(crate) tail: Tail,
     /// Synced below this by the writer itself; the flusher, if there is one, knows more.
     pub(crate) synced: u64,
     pub(crate) flusher: Option<Flusher>,
@@ -98,6 +100,7 @@ impl Journal {
         };
         let journal = Self {
             dir: dir.to_owned(),
+            tail: Tail::new(options.tail_bytes_max),
             options,
             segments: found.segments,
             active,
@@ -184,6 +187,7 @@ impl Journal {
             storage: Arc::clone(&self.options.storage),
             dir: self.dir.clone(),
             durable: Arc::clone(&self.durable),
+            tail: self.tail.clone(),
         }
     }
 

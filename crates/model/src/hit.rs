@@ -107,7 +107,8 @@ fn nanos<S: Serializer>(span: &TimeSpan, serializer: S) -> Result<S::Ok, S::Erro
 
 impl Hit {
     /// The digest of what the hit says: everything but the alert that it is joined to and whether
-    /// it was expected.
+    /// it was expected. The sentence is part of it: where one event is a hit for two accounts, it
+    /// tells them apart.
     #[must_use]
     pub fn content_id(&self) -> Id {
         let mut content = Vec::with_capacity(256);
@@ -119,6 +120,7 @@ impl Hit {
         text(&self.order.sym);
         text(&self.order.trader);
         text(&self.order.order_id);
+        text(&self.text);
         for measure in &self.measures {
             text(measure.name);
         }

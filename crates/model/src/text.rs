@@ -75,9 +75,7 @@ impl TextColumn {
     /// When it is not UTF-8; nothing is appended then.
     #[inline]
     pub fn push_bytes(&mut self, text: &[u8]) -> Result<(), std::str::Utf8Error> {
-        if !is_short_ascii(text) {
-            std::str::from_utf8(text)?;
-        }
+        check_utf8(text)?;
         self.text.extend_from_slice(text);
         self.ends.push(self.text.len() as u32);
         Ok(())
@@ -163,6 +161,15 @@ impl TextColumn {
         self.text.shrink_to_fit();
         self.ends.shrink_to_fit();
     }
+}
+
+/// Whether a text is UTF-8; most are short and ASCII, and are seen to be without a call.
+#[inline]
+pub(crate) fn check_utf8(text: &[u8]) -> Result<(), std::str::Utf8Error> {
+    if is_short_ascii(text) {
+        return Ok(());
+    }
+    std::str::from_utf8(text).map(drop)
 }
 
 /// Whether these are at most 16 bytes, and all ASCII: the usual form of an id.

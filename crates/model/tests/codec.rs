@@ -215,8 +215,10 @@ proptest! {
 }
 
 fn hits() -> Vec<Hit> {
-    let mut hit = Hit {
-        hit_id: Id::default(),
+    let hit = Hit {
+        hit_id: Id::from_bytes([
+            30, 67, 135, 49, 77, 134, 201, 141, 184, 7, 123, 68, 85, 231, 178, 228,
+        ]),
         alert_id: Id::of(b"alert"),
         alert_hit: 2,
         alert_time: Time::from_nanos(7),
@@ -249,7 +251,6 @@ fn hits() -> Vec<Hit> {
         text: "What happened.".to_owned(),
         suppressed: "expected".to_owned(),
     };
-    hit.hit_id = hit.content_id();
     let mut plain = hit.clone();
     (plain.order.display, plain.order.flags) = (None, Flags::NONE);
     (plain.measures, plain.evidence) = (Vec::new(), Vec::new());

@@ -3,6 +3,7 @@
 //! Invariant: what a flag says goes over environment, file and defaults; every command has examples.
 
 mod feed;
+mod history;
 mod kdb;
 mod measure;
 
@@ -22,9 +23,11 @@ use crate::roles::Role;
 use crate::{guests, rules, thresholds};
 use feed::bucket_rows;
 pub(crate) use feed::{FeedArgs, FeedCommand};
+pub(crate) use history::{HistoryArgs, HistoryCommand};
 pub(crate) use kdb::{ExportArgs, ExportCommand, ExportTable, ImportCommand};
 pub(crate) use measure::{
-    LatencyArgs, LiveArgs, MeasureArgs, MeasureCommand, WireArgs, WirePart, WirePartArgs,
+    LatencyArgs, LiveArgs, MeasureArgs, MeasureCommand, SqlMeasureArgs, WireArgs, WirePart,
+    WirePartArgs,
 };
 
 /// Where a running process is looked for unless `--url` says.
@@ -44,10 +47,11 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Runs everything in one process: journal, engine, tables, API and web page
+    /// Runs journal, engine, tables, API and web page: all in one process, or the roles that are named
     #[command(
         after_help = "Examples:\n  tapewatch up\n  tapewatch up --data /var/lib/tapewatch --fsync always\n  \
-        tapewatch up --set spoofing.lookback=10s --log-format json"
+        tapewatch up --set spoofing.lookback=10s --log-format json\n  \
+        tapewatch up --config tapewatch.toml --role recent,history"
     )]
     Up(UpArgs),
     /// Publishes a file of orders to a running process
@@ -96,6 +100,9 @@ pub(crate) enum Command {
     /// Moves today's rows of a running process to the history now
     #[command(after_help = "Example:\n  tapewatch eod")]
     Eod(UrlArgs),
+    /// Looks after the history: versions, checksums, small and old files
+    #[command(subcommand)]
+    History(HistoryCommand),
     /// Shows the configuration
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -444,7 +451,7 @@ pub(crate) struct SqlArgs {
     /// Read these files instead of asking a running process
     #[arg(long, value_name = "DIR")]
     pub(crate) data: Option<PathBuf>,
-    /// table, csv, json, jsonl or parquet
+    /// table, csv, json, jsonl, arrow or parquet
     #[arg(long, value_name = "FORMAT", default_value = "table")]
     pub(crate) format: Format,
     /// Write to this file instead of standard output

@@ -14,15 +14,17 @@ use serde_json::{Map, Value};
 use tapewatch_detect::{DetectConfig, Rules, Shard};
 use tapewatch_journal::{FsyncPolicy, Options};
 use tapewatch_model::TimeSpan;
-use tapewatch_store::StoreOptions;
+use tapewatch_store::{HistoryOptions, StoreOptions};
 
 use crate::failure::Failure;
 use crate::shards::SHARDS_MAX;
 use crate::tls::TlsConfig;
 
 mod keys;
+mod peers;
 
 pub(crate) use keys::KEYS;
+pub(crate) use peers::PeersConfig;
 
 /// Name of the configuration file that is read when it stands in the working directory.
 const DEFAULT_FILE: &str = "tapewatch.toml";
@@ -73,17 +75,14 @@ pub(crate) enum LogFormat {
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct PeersConfig {
-    pub(crate) journal: String,
-    pub(crate) recent: Vec<String>,
-    pub(crate) engine: Vec<String>,
-    pub(crate) history: String,
-}
-
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub(crate) struct HistoryConfig {
     pub(crate) listen: SocketAddr,
+    pub(crate) url: String,
+    /// Each `NAME=VALUE`.
+    pub(crate) options: Vec<String>,
+    pub(crate) compact: bool,
+    pub(crate) keep_days: u32,
+    pub(crate) versions_for: TimeSpan,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -127,29 +126,28 @@ pub(crate) struct SessionConfig {
 pub(crate) struct RecentConfig {
     pub(crate) listen: SocketAddr,
     pub(crate) rows_max: u64,
+    pub(crate) memory_max: u64,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct SqlConfig {
     pub(crate) memory_bytes_max: usize,
+    pub(crate) query_memory_bytes_max: usize,
+    pub(crate) spill_bytes_max: u64,
     pub(crate) timeout: TimeSpan,
+    pub(crate) rows_max: u64,
+    pub(crate) waiting_max: usize,
 }
 
 impl Default for Config {
     /// Ports of the roles are those of the reference system.
     fn default() -> Self {
         let port = |port| SocketAddr::from(([127, 0, 0, 1], port));
-        let peer = |port| format!("127.0.0.1:{port}");
         Self {
             data: PathBuf::from("tapewatch-data"),
             listen: port(9090),
-            peers: PeersConfig {
-                journal: peer(5011),
-                recent: vec![peer(5012)],
-                engine: vec![peer(5013)],
-                history: peer(5015),
-            },
+            peers: PeersConfig::default(),
             tls: TlsConfig::default(),
             kdb: KdbConfig::default(),
             thresholds: PathBuf::new(),
@@ -179,14 +177,26 @@ impl Default for Config {
             session: SessionConfig {
                 rolls_at: "00:00".to_owned(),
             },
-            history: HistoryConfig { listen: port(5015) },
+            history: HistoryConfig {
+                listen: port(5015),
+                url: String::new(),
+                options: Vec::new(),
+                compact: true,
+                keep_days: 0,
+                versions_for: TimeSpan::from_secs(30 * 86_400),
+            },
             recent: RecentConfig {
                 listen: port(5012),
                 rows_max: 20_000_000,
+                memory_max: 768 << 20,
             },
             sql: SqlConfig {
                 memory_bytes_max: 1 << 30,
+                query_memory_bytes_max: 1 << 28,
+                spill_bytes_max: 10 << 30,
                 timeout: TimeSpan::from_secs(60),
+                rows_max: 100_000_000,
+                waiting_max: 1_024,
             },
             detectors: Map::new(),
         }
@@ -229,6 +239,8 @@ impl Config {
         config.rolls_at()?;
         config.shards()?;
         config.share()?;
+        config.peers.check()?;
+        config.history_options()?;
         config.detect()?;
         Ok(config)
     }
@@ -345,10 +357,50 @@ impl Config {
         })
     }
 
-    /// Limits of SQL.
+    /// Where the history lives and how it is kept.
+    fn history_options(&self) -> Result<HistoryOptions, Failure> {
+        let history = &self.history;
+        let option = |text: &String| match text.split_once('=') {
+            Some((name, value)) => Ok((name.trim().to_owned(), value.trim().to_owned())),
+            None => Err(Failure::usage(format!(
+                "configuration: history.options has {text:?}: write NAME=VALUE"
+            ))),
+        };
+        // Who writes, and who still reads, must be done before files of old versions go.
+        if history.versions_for < TimeSpan::from_secs(3_600) {
+            return Err(Failure::usage(format!(
+                "configuration: history.versions_for is {}: write at least 1h",
+                history.versions_for
+            )));
+        }
+        Ok(HistoryOptions {
+            url: history.url.clone(),
+            options: history
+                .options
+                .iter()
+                .map(option)
+                .collect::<Result<_, _>>()?,
+            compact: history.compact,
+            keep_days: history.keep_days,
+            versions_for: Duration::from_nanos(history.versions_for.nanos().unsigned_abs()),
+        })
+    }
+
+    /// Limits of SQL, and the history.
     pub(crate) fn store_options(&self) -> StoreOptions {
         StoreOptions {
+            // Checked when the configuration was loaded.
+            history: self.history_options().unwrap_or_default(),
             sql_memory_bytes_max: self.sql.memory_bytes_max,
+            sql_query_memory_bytes_max: self.sql.query_memory_bytes_max,
+            sql_spill_bytes_max: self.sql.spill_bytes_max,
+            sql_rows_max: self.sql.rows_max,
+            sql_waiting_max: self.sql.waiting_max,
+            // In the store 0 means that this process keeps no recent on disk.
+            recent_memory_max: match self.recent.memory_max {
+                0 => u64::MAX,
+                bytes => bytes,
+            },
             sql_timeout: Duration::from_nanos(self.sql.timeout.nanos().unsigned_abs()),
         }
     }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use futures::StreamExt as _;
 use futures::stream::{self, BoxStream};
 use tapewatch_model::Bucket;
+use tapewatch_store::Store;
 use tapewatch_store::flight::{Desk, Part, Receipt, Refusal, Rows, Start, Ticket, Topic};
 use tokio::sync::watch;
 
@@ -25,14 +26,25 @@ pub(crate) struct FlightDesk(pub(crate) Shared);
 
 impl Desk for FlightDesk {
     async fn publish(&self, bucket: Bucket) -> Result<Receipt, Refusal> {
-        let count = bucket.count();
         let published = self.0.pipeline.publish(bucket).await?;
-        let first_seq = published.placed.first_seq;
+        let placed = published.placed;
         Ok(Receipt {
-            first_seq,
-            last_seq: first_seq.saturating_add(count).saturating_sub(1),
+            orders: placed.orders,
+            first_seq: placed.first_seq,
+            last_seq: placed.last_seq(),
             duplicate: published.duplicate,
         })
+    }
+
+    fn tables(&self) -> Result<Store, Refusal> {
+        let shared = &self.0;
+        if shared.roles.tables() {
+            return Ok(shared.store.clone());
+        }
+        let recent = shared.places.recent.join(", ");
+        Err(Refusal::Invalid(format!(
+            "this process holds no tables: ask the role recent, which is in another process ({recent}), or the gateway"
+        )))
     }
 
     async fn stopped(&self) {

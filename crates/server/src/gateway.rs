@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
+use axum::http::response::Parts;
 use axum::http::{HeaderValue, Method, StatusCode, Version, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing;
@@ -22,7 +23,7 @@ use tapewatch_store::flight::FLIGHT_PATH;
 use tokio::sync::watch;
 use tokio_util::bytes::Bytes;
 
-use crate::api::{self, error::ApiError};
+use crate::api::{self, ROLES, error::ApiError};
 use crate::config::PeersConfig;
 use crate::dial::dial;
 use crate::metrics::Metrics;
@@ -73,7 +74,7 @@ async fn metrics(State(gateway): State<Gateway>) -> Result<impl IntoResponse, Ap
     gateway.metrics.text().map_err(ApiError::internal)
 }
 
-/// Ready when rows are taken and questions answered.
+/// Ready when rows are taken and questions answered, and no peer stands in the place of another.
 async fn readyz(State(gateway): State<Gateway>) -> Response {
     let all = gateway.all();
     let asked = all.iter().map(|(role, address)| gateway.ask(role, address));
@@ -87,11 +88,13 @@ async fn readyz(State(gateway): State<Gateway>) -> Response {
         of_role.into_iter().any(|(_, ready)| *ready)
     };
     let away = gateway.peers.text();
-    if one("journal") && one("recent") {
-        return format!("ready\n{away}").into_response();
+    let role = [(ROLES, HeaderValue::from_static("gateway"))];
+    // A peer in the place of another is a mistake, whether it is needed or not.
+    if one("journal") && one("recent") && !gateway.peers.any_misplaced() {
+        return (role, format!("ready\n{away}")).into_response();
     }
     let text = format!("not ready\n{away}");
-    (StatusCode::SERVICE_UNAVAILABLE, text).into_response()
+    (StatusCode::SERVICE_UNAVAILABLE, role, text).into_response()
 }
 
 impl Gateway {
@@ -130,9 +133,13 @@ impl Gateway {
     /// Whether a peer says that it is ready.
     async fn ask(&self, role: &'static str, address: &str) -> bool {
         let peer = peer(role, address);
-        let asked = tokio::time::timeout(ASK_WITHIN, is_ready(address, &self.tls)).await;
+        let asked = tokio::time::timeout(ASK_WITHIN, stands(role, address, &self.tls)).await;
         match asked {
-            Ok(Ok(())) => self.peers.back(&peer),
+            Ok(Ok(Standing::Ready)) => self.peers.back(&peer),
+            Ok(Ok(Standing::Other(is))) => {
+                let why = format!("its role is {is}, not {role}: correct peers.{role}");
+                self.peers.misplaced(&peer, &why);
+            }
             Ok(Err(why)) => drop(self.peers.away(&peer, &why)),
             Err(_) => drop(self.peers.away(&peer, "it does not answer")),
         }
@@ -150,17 +157,27 @@ impl Gateway {
         }
     }
 
-    /// A connection to the first of the addresses that is ready, or else takes it.
+    /// A connection to the first of the addresses that is ready, or else takes it; never to one of
+    /// another role.
     async fn connect(
         &self,
         role: &'static str,
         addresses: &[String],
     ) -> Result<(String, Box<dyn Duplex>), String> {
+        for address in addresses {
+            if !self.peers.knows(&peer(role, address)) {
+                self.ask(role, address).await;
+            }
+        }
         let (away, ready): (Vec<_>, Vec<_>) = addresses
             .iter()
             .partition(|address| self.peers.is_away(&peer(role, address)));
         let mut whys = Vec::new();
         for address in ready.into_iter().chain(away) {
+            if let Some(why) = self.peers.why_misplaced(&peer(role, address)) {
+                whys.push(format!("{address} ({why})"));
+                continue;
+            }
             let connected = tokio::time::timeout(ASK_WITHIN, dial(address, &self.tls)).await;
             let why = match connected {
                 Ok(Ok(stream)) => return Ok((address.clone(), stream)),
@@ -181,22 +198,39 @@ fn peer(role: &'static str, address: &str) -> PeerName {
     }
 }
 
-async fn is_ready(address: &str, tls: &TlsConfig) -> Result<(), String> {
-    let (status, said) = get(address, tls, "/readyz", SAID_BYTES_MAX).await?;
-    if status.is_success() {
-        return Ok(());
+/// How a peer that answers stands.
+enum Standing {
+    Ready,
+    /// It has these roles, and not the one that it is configured as.
+    Other(String),
+}
+
+/// How a peer stands that is configured as `role`; an error says why it is not ready.
+async fn stands(role: &str, address: &str, tls: &TlsConfig) -> Result<Standing, String> {
+    let (head, said) = get(address, tls, "/readyz", SAID_BYTES_MAX).await?;
+    let roles = head.headers.get(ROLES).map(|roles| roles.to_str());
+    match roles.and_then(Result::ok) {
+        Some(roles) if roles.split(", ").all(|is| is != role) => {
+            return Ok(Standing::Other(roles.to_owned()));
+        }
+        None if head.status.is_success() => {
+            return Ok(Standing::Other("none of this version".to_owned()));
+        }
+        _ if head.status.is_success() => return Ok(Standing::Ready),
+        _ => {}
     }
-    let said = String::from_utf8_lossy(&said).trim().replace('\n', "; ");
+    let (status, said) = (head.status, String::from_utf8_lossy(&said));
+    let said = said.trim().replace('\n', "; ");
     Err(format!("it answers {status}: {said}"))
 }
 
-/// Asks a peer for something short: its status and what it says, nothing of what is longer.
+/// Asks a peer for something short: the answer's head and what it says, nothing of what is longer.
 async fn get(
     address: &str,
     tls: &TlsConfig,
     path: &str,
     bytes_max: usize,
-) -> Result<(StatusCode, Bytes), String> {
+) -> Result<(Parts, Bytes), String> {
     let stream = dial(address, tls).await?;
     let request = Request::get(path).header(header::HOST, address);
     let request = request.body(Body::empty()).map_err(text)?;
@@ -204,9 +238,9 @@ async fn get(
     if response.headers().contains_key(CERTIFICATE) {
         return Err("it needs a client certificate: set tls.cert and tls.key".to_owned());
     }
-    let status = response.status();
-    let body = axum::body::to_bytes(response.into_body(), bytes_max).await;
-    Ok((status, body.unwrap_or_default()))
+    let (head, body) = response.into_parts();
+    let body = axum::body::to_bytes(body, bytes_max).await;
+    Ok((head, body.unwrap_or_default()))
 }
 
 async fn pass(State(gateway): State<Gateway>, request: Request) -> Response {
@@ -222,6 +256,8 @@ async fn pass(State(gateway): State<Gateway>, request: Request) -> Response {
         "/api/v1/eod" => ("history", vec![config.history.clone()]),
         _ => ("recent", config.recent.clone()),
     };
+    // Asked for again it would be done twice.
+    let once = role == "journal" || path == "/api/v1/push";
     match gateway.connect(role, &addresses).await {
         Ok((address, stream)) => {
             let answer = tokio::select! {
@@ -230,10 +266,9 @@ async fn pass(State(gateway): State<Gateway>, request: Request) -> Response {
             };
             answer.unwrap_or_else(|why| {
                 let broke = format!("{role} at {address} broke off: {why}");
-                // Some of it may have been taken.
-                match role {
-                    "recent" => ApiError::unavailable(format!("{broke}; send it again")),
-                    _ => ApiError::from(PublishError::Unknown(broke)),
+                match once {
+                    true => ApiError::from(PublishError::Unknown(broke)),
+                    false => ApiError::unavailable(format!("{broke}; send it again")),
                 }
                 .into_response()
             })

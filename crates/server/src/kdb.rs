@@ -19,13 +19,14 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use tapewatch_connect::kdb::wire::Credentials;
+use tapewatch_connect::kdb::value::Value;
+use tapewatch_connect::kdb::wire::{Credentials, MessageKind};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio_util::bytes::{Buf as _, BytesMut};
 
 use crate::clock;
-use crate::config::Config;
+use crate::config::{Config, PeersConfig};
 use crate::failure::Failure;
 use crate::metrics::Metrics;
 use crate::port::{Duplex, KdbHandler};
@@ -48,13 +49,21 @@ const TELL_NANOS: i64 = 1_000_000_000;
 /// The way in for kdb+ clients, closed until recovery is done; clones are the same.
 #[derive(Clone)]
 pub(crate) struct Door {
-    shared: Arc<RwLock<Option<Shared>>>,
+    inside: Arc<RwLock<Option<Inside>>>,
     users: Arc<Users>,
     metrics: Metrics,
     /// When a refusal was last told.
     told: Arc<AtomicI64>,
     seats: Arc<Semaphore>,
     large: Arc<Semaphore>,
+}
+
+/// What is behind the door.
+#[derive(Clone)]
+enum Inside {
+    Tables(Box<Shared>),
+    /// Nothing: where it is, and when the process stops.
+    Elsewhere(String, watch::Receiver<bool>),
 }
 
 impl Door {
@@ -64,7 +73,7 @@ impl Door {
     /// What is wrong with the file of users.
     pub(crate) fn new(config: &Config, metrics: Metrics) -> Result<Self, Failure> {
         Ok(Self {
-            shared: Arc::default(),
+            inside: Arc::default(),
             users: Arc::new(Users::load(&config.kdb.users)?),
             metrics,
             told: Arc::default(),
@@ -75,17 +84,31 @@ impl Door {
 
     /// Lets clients in.
     pub(crate) fn open(&self, shared: Shared) {
-        *self.shared.write().unwrap_or_else(PoisonError::into_inner) = Some(shared);
+        self.set(Some(Inside::Tables(Box::new(shared))));
+    }
+
+    /// Tells clients until `stopping` that they are served at these places.
+    pub(crate) fn send_away(&self, places: &PeersConfig, stopping: watch::Receiver<bool>) {
+        let (journal, recent) = (&places.journal, places.recent.join(" or "));
+        let text = format!(
+            "elsewhere: a gateway speaks no kdb+: publish and subscribe to order at the role journal ({journal}), \
+             subscribe to orderAlerts and query at recent ({recent})"
+        );
+        self.set(Some(Inside::Elsewhere(text, stopping)));
     }
 
     /// Lets nobody else in.
     pub(crate) fn close(&self) {
-        *self.shared.write().unwrap_or_else(PoisonError::into_inner) = None;
+        self.set(None);
     }
 
-    fn current(&self) -> Option<Shared> {
-        let shared = self.shared.read();
-        shared.unwrap_or_else(PoisonError::into_inner).clone()
+    fn set(&self, inside: Option<Inside>) {
+        *self.inside.write().unwrap_or_else(PoisonError::into_inner) = inside;
+    }
+
+    fn current(&self) -> Option<Inside> {
+        let inside = self.inside.read();
+        inside.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// What a port does with a connection; `loopback` when it is only open to this machine.
@@ -126,7 +149,7 @@ impl Door {
         let mut buffer = BytesMut::new();
         let greeting = tokio::time::timeout(GREETING, greeting(&mut stream, &mut buffer));
         let credentials = greeting.await.map_err(|_| "silent")??;
-        let shared = self.current().ok_or("starting")?;
+        let inside = self.current().ok_or("starting")?;
         match self.users.login(&credentials, loopback).await {
             Login::Accepted => {}
             Login::Refused(why) => {
@@ -142,11 +165,36 @@ impl Door {
         let (read, write) = tokio::io::split(stream);
         let reader = Reader::new(read, buffer, Arc::clone(&self.large));
         let out = Arc::new(Out::new(write, packs));
-        Session::new(shared, reader, out, peer, credentials.user)
-            .run()
-            .await;
+        match inside {
+            Inside::Tables(shared) => {
+                let session = Session::new(*shared, reader, out, peer, credentials.user);
+                session.run().await;
+            }
+            Inside::Elsewhere(why, mut stopping) => tokio::select! {
+                () = self.refuse_all(reader, &out, (peer, &why)) => {}
+                // An error means that everything is gone already.
+                _ = stopping.wait_for(|stopping| *stopping) => {}
+            },
+        }
         self.metrics.kdb_sessions.dec();
         Ok(())
+    }
+}
+
+impl Door {
+    /// Answers every question with an error. Who does not wait for an answer is let go: what he sends
+    /// must not seem to be taken.
+    async fn refuse_all(&self, mut reader: Reader, out: &Out, (peer, why): (SocketAddr, &str)) {
+        while let Ok(Some(frame)) = reader.next().await {
+            let waits = frame.header.kind == MessageKind::Sync;
+            let kind = if waits { "sync" } else { "async" };
+            self.metrics.kdb_refused.with_label_values(&[kind]).inc();
+            self.tell(peer, why);
+            out.speak(frame.header.order);
+            if !waits || !out.send(MessageKind::Response, &Value::error(why)).await {
+                return;
+            }
+        }
     }
 }
 

@@ -28,6 +28,7 @@ mod fold;
 mod follower;
 mod gateway;
 mod guests;
+mod history;
 mod hit_writer;
 mod hits_log;
 mod in_force;
@@ -52,7 +53,6 @@ mod shards;
 mod shared;
 mod simulate;
 mod source;
-mod sql_runtime;
 mod starting;
 mod subscription;
 mod thresholds;
@@ -66,6 +66,10 @@ use clap::Parser as _;
 
 use crate::cli::{Cli, Command, ConfigCommand, ExportCommand};
 use crate::failure::Failure;
+
+/// A message is some small allocations, made on one thread and let go on another.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     match run(Cli::parse().command) {
@@ -88,6 +92,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Simulate(args) => simulate::run(&args),
         Command::Sql(args) => up::block_on(query::sql(&args)),
         Command::Eod(args) => up::block_on(query::end_of_day(&args)),
+        Command::History(command) => up::block_on(history::run(&command)),
         Command::Config(ConfigCommand::Show(args)) => {
             let mut config = config::Config::load(args.config.as_ref(), args.overrides())?;
             config.set_detectors(&args.detector, &args.set)?;

@@ -31,7 +31,10 @@ use crate::recovery::JOURNAL_DIR;
 use crate::source::{format_of, open};
 use crate::starting::Thread;
 use crate::up;
+use dashboard::Dashboard;
 
+mod dashboard;
+mod sql;
 mod wire;
 mod wire_latency;
 
@@ -54,6 +57,7 @@ pub(crate) fn run(command: &MeasureCommand) -> Result<(), Failure> {
         MeasureCommand::Latency(args) => (&args.common, up::block_on(latency(args))),
         MeasureCommand::Wire(args) => (&args.common, wire::run(args)),
         MeasureCommand::WirePart(args) => return wire::work(args),
+        MeasureCommand::Sql(args) => (&args.common, up::block_on(sql::run(args))),
     };
     let dir = directory(args);
     if let Err(error) = fs::remove_dir_all(&dir) {
@@ -187,6 +191,7 @@ async fn latency(args: &LatencyArgs) -> Result<serde_json::Value, Failure> {
     let (spawned, thread, store) = start(&args.common).await?;
     let events = args.rate.saturating_mul(args.common.seconds) + WARM_UP;
     let pipeline = spawned.pipeline.clone();
+    let dashboard = Dashboard::start(&store, args.queries)?;
     let source = thread::Builder::new()
         .name("source".to_owned())
         .spawn({
@@ -198,6 +203,10 @@ async fn latency(args: &LatencyArgs) -> Result<serde_json::Value, Failure> {
     let mut waits = match joined {
         Ok(Ok(waits)) => waits?,
         _ => return Err(Failure::run("the source died")),
+    };
+    let answers = match dashboard {
+        Some(dashboard) => dashboard.stop().await?,
+        None => 0,
     };
     let hits = store.counts().hits;
     finish(pipeline, spawned, thread)?;
@@ -211,6 +220,7 @@ async fn latency(args: &LatencyArgs) -> Result<serde_json::Value, Failure> {
         "rate": args.rate,
         "events": waits.len(),
         "hits": hits,
+        "answers": answers,
         "p50_us": at(0.5),
         "p99_us": at(0.99),
         "p999_us": at(0.999),

@@ -52,6 +52,8 @@ struct Away {
     said: Instant,
     attempts: u32,
     why: String,
+    /// It answered, and is another role than the one that it is configured as.
+    misplaced: bool,
 }
 
 /// How a peer stands.
@@ -96,6 +98,10 @@ enum PeerState {
 impl Peers {
     /// An attempt failed; how long to pause before the next.
     pub(crate) fn away(&self, name: &PeerName, why: &str) -> Duration {
+        self.note(name, why, false)
+    }
+
+    fn note(&self, name: &PeerName, why: &str, misplaced: bool) -> Duration {
         let now = Instant::now();
         let mut peers = self.lock();
         let peer = peers.entry(name.clone()).or_insert_with(Peer::new);
@@ -108,7 +114,9 @@ impl Peers {
             said: now,
             attempts: 0,
             why: String::new(),
+            misplaced,
         });
+        away.misplaced = misplaced;
         away.attempts = away.attempts.saturating_add(1);
         why.clone_into(&mut away.why);
         if !known || now.duration_since(away.said) >= SAY_EVERY {
@@ -118,6 +126,30 @@ impl Peers {
         PAUSE
             .saturating_mul(1 << away.attempts.saturating_sub(1).min(10))
             .min(PAUSE_MAX)
+    }
+
+    /// It answers, and is another role than the one that it is configured as.
+    pub(crate) fn misplaced(&self, name: &PeerName, why: &str) {
+        self.note(name, why, true);
+    }
+
+    /// Why it must not be asked for anything, when it is not what it is configured as.
+    pub(crate) fn why_misplaced(&self, name: &PeerName) -> Option<String> {
+        let peers = self.lock();
+        let away = peers.get(name)?.away.as_ref()?;
+        away.misplaced.then(|| away.why.clone())
+    }
+
+    /// Whether any is not what it is configured as.
+    pub(crate) fn any_misplaced(&self) -> bool {
+        let peers = self.lock();
+        let mut away = peers.values().filter_map(|peer| peer.away.as_ref());
+        away.any(|away| away.misplaced)
+    }
+
+    /// Whether it was ever asked.
+    pub(crate) fn knows(&self, name: &PeerName) -> bool {
+        self.lock().contains_key(name)
     }
 
     /// It answers.

@@ -160,9 +160,11 @@ impl Live {
         Arc::clone(&in_force.unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Shows a configuration that came into force; what its detectors lack is told to the operator.
+    /// Shows a configuration that came into force; what it names that is not there, and what its
+    /// detectors lack, is told to the operator.
     pub(crate) fn show_config(&self, config: &DetectConfig) {
-        for line in in_force::missing(config, Tells::ALL) {
+        let unknown = config.unknown_names();
+        for line in unknown.iter().chain(&in_force::missing(config, Tells::ALL)) {
             tracing::warn!("{line}");
         }
         let now = Arc::new((config.clone(), in_force::list(config)));
@@ -226,14 +228,14 @@ impl Pipeline {
         Self { queue, metrics }
     }
 
-    /// Queues a bucket without waiting; `None` when the queue is full or gone. The answer comes as
-    /// that of [`Self::publish`].
+    /// Queues rows without waiting; `None` when the queue is full or gone. The answer comes as that of
+    /// [`Self::publish`].
     pub(crate) fn try_publish(
         &self,
-        bucket: Bucket,
+        rows: impl Into<Rows>,
     ) -> Option<oneshot::Receiver<Result<Published, PublishError>>> {
         let (reply, answer) = oneshot::channel();
-        let command = Command::Publish(bucket.into(), reply);
+        let command = Command::Publish(rows.into(), reply);
         self.queue.try_send(command).ok().map(|()| answer)
     }
 
@@ -306,10 +308,12 @@ impl Marks {
         marks.drain(..more);
     }
 
-    /// Whether the journal has this very frame; `None` when it is older than what is remembered.
+    /// Whether the journal has this very frame; `None` when it is not among what is remembered.
     pub(crate) fn has(&self, frame: FrameMark) -> Option<bool> {
         let marks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if marks.front().is_none_or(|first| frame.seq < first.seq) {
+        // One behind the last may be committed and not here yet.
+        let known = marks.front().zip(marks.back());
+        if known.is_none_or(|(first, last)| frame.seq < first.seq || frame.seq > last.seq) {
             return None;
         }
         let at = marks.binary_search_by_key(&frame.seq, |mark| mark.seq);

@@ -60,8 +60,8 @@ pub(crate) type KdbHandler =
 pub(crate) struct Services {
     /// HTTP/1 and HTTP/2.
     pub(crate) http: Router,
-    /// kdb+ IPC; without it such connections are closed.
-    pub(crate) kdb: Option<KdbHandler>,
+    /// kdb+ IPC.
+    pub(crate) kdb: KdbHandler,
     /// With it nothing is spoken in plain text.
     pub(crate) tls: Option<Tls>,
     pub(crate) metrics: Metrics,
@@ -268,12 +268,12 @@ impl Connection {
             .keep_alive_timeout(PING)
             .max_concurrent_streams(STREAMS_MAX)
             .enable_connect_protocol();
-        let builder = match (kind, &self.services.kdb) {
-            (Kind::Http1, _) => builder.http1_only(),
-            (Kind::Http2, _) => builder.http2_only(),
-            (Kind::Other, Some(_)) if !known => return self.services.closed("tls", self.peer),
-            (Kind::Other, Some(kdb)) => return kdb(Box::new(stream), self.peer).await,
-            (Kind::Other | Kind::Tls, _) => return self.services.closed("unknown", self.peer),
+        let builder = match kind {
+            Kind::Http1 => builder.http1_only(),
+            Kind::Http2 => builder.http2_only(),
+            Kind::Other if !known => return self.services.closed("tls", self.peer),
+            Kind::Other => return (self.services.kdb)(Box::new(stream), self.peer).await,
+            Kind::Tls => return self.services.closed("unknown", self.peer),
         };
         let http = match known {
             true => self.services.http,

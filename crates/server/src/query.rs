@@ -4,12 +4,14 @@ use std::error::Error;
 use std::io::{self, IsTerminal as _, Read as _, Write};
 use std::path::Path;
 
+use reqwest::header::HeaderValue;
 use reqwest::{Client, Response, Url};
 use rustls::ClientConfig;
 use tapewatch_detect::Shard;
 use tapewatch_model::{OrderBatch, OrderSource as _};
 use tapewatch_store::{Format, Store};
 
+use crate::api::sql::QUERY_ID;
 use crate::cli::{SqlArgs, UrlArgs};
 use crate::config::Config;
 use crate::failure::Failure;
@@ -193,10 +195,12 @@ pub(crate) async fn sql(args: &SqlArgs) -> Result<(), Failure> {
         }
         query => query.to_owned(),
     };
-    if args.format == Format::Parquet && args.output.is_none() && std::io::stdout().is_terminal() {
-        return Err(Failure::usage(
-            "Parquet is not for a terminal: add --output FILE",
-        ));
+    let binary = matches!(args.format, Format::Arrow | Format::Parquet);
+    if binary && args.output.is_none() && std::io::stdout().is_terminal() {
+        return Err(Failure::usage(format!(
+            "{} is not for a terminal: add --output FILE",
+            args.format
+        )));
     }
     let mut output = Output::open(args)?;
     match local(args).await? {
@@ -214,16 +218,31 @@ pub(crate) async fn sql(args: &SqlArgs) -> Result<(), Failure> {
             let body = serde_json::json!({ "query": query, "format": args.format.to_string() });
             let response = client()?.post(url.clone()).json(&body).send().await;
             let mut response = checked(&url, response).await?;
-            while let Some(chunk) = response
-                .chunk()
-                .await
-                .map_err(|error| Failure::run(explain(&url, &error)))?
-            {
-                output.writer.write_all(&chunk).map_err(broken)?;
+            let id = response.headers().get(QUERY_ID).cloned();
+            loop {
+                match response.chunk().await {
+                    Ok(Some(chunk)) => output.writer.write_all(&chunk).map_err(broken)?,
+                    Ok(None) => break,
+                    Err(error) => {
+                        let why = why_broken(&url, id.as_ref()).await;
+                        return Err(Failure::run(why.unwrap_or_else(|| explain(&url, &error))));
+                    }
+                }
             }
         }
     }
     output.finish()
+}
+
+/// What the process says of a query whose answer broke off.
+async fn why_broken(url: &Url, id: Option<&HeaderValue>) -> Option<String> {
+    let url = url.join(&format!("queries/{}", id?.to_str().ok()?)).ok()?;
+    let answer = client().ok()?.get(url).send().await.ok()?;
+    let answer: serde_json::Value = answer.json().await.ok()?;
+    let error = answer.get("error")?.as_str()?;
+    Some(format!(
+        "the answer broke off, what was written is not whole: {error}"
+    ))
 }
 
 /// Moves today's rows to the history.

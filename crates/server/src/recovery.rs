@@ -385,6 +385,21 @@ pub(crate) async fn read_only(
     Ok(fold)
 }
 
+/// All that the journal in `data` has, in memory; nothing of the history.
+pub(crate) async fn journal_only(
+    data: &Path,
+    config: &DetectConfig,
+    options: StoreOptions,
+) -> Result<Store, Failure> {
+    let store = Store::in_memory(options).map_err(Failure::run)?;
+    let mut fold = Fold::new(config, Parts::whole(1), store)?;
+    if let Some(mut reader) = journal_from(data, 1, 0)? {
+        let all = (None, u64::MAX);
+        replay(&mut reader, &mut fold, None, all, &ProgressBar::hidden())?;
+    }
+    Ok(fold.store)
+}
+
 /// Orders as the files in `data` tell them, without detecting anything.
 pub(crate) async fn orders_only(data: &Path, options: StoreOptions) -> Result<Store, Failure> {
     let store = open_read_only(data, options).await?;
@@ -398,7 +413,11 @@ pub(crate) async fn orders_only(data: &Path, options: StoreOptions) -> Result<St
     Ok(fold.store)
 }
 
-async fn open_read_only(data: &Path, options: StoreOptions) -> Result<Store, Failure> {
+/// Refuses a directory that is not one of data.
+pub(crate) fn check_dir(data: &Path, options: &StoreOptions) -> Result<(), Failure> {
+    if !options.history.url.is_empty() {
+        return Ok(());
+    }
     if !data.is_dir() {
         return Err(Failure::usage(format!(
             "{}: there is no data directory; name one with --data",
@@ -411,6 +430,11 @@ async fn open_read_only(data: &Path, options: StoreOptions) -> Result<Store, Fai
             data.display()
         )));
     }
+    Ok(())
+}
+
+async fn open_read_only(data: &Path, options: StoreOptions) -> Result<Store, Failure> {
+    check_dir(data, &options)?;
     Store::open_read_only(data, options)
         .await
         .map_err(Failure::run)

@@ -149,7 +149,9 @@ impl<'a> Replay<'a> {
         name: &str,
     ) -> Result<(), Failure> {
         let missing = in_force::missing(&self.config, source.tells());
-        missing.iter().for_each(|line| eprintln!("{name}: {line}"));
+        let unknown = self.config.unknown_names();
+        let told = unknown.iter().chain(&missing);
+        told.for_each(|line| eprintln!("{name}: {line}"));
         source.want(self.wanted()?);
         let out = BufWriter::with_capacity(1 << 16, std::io::stdout().lock());
         let mut writer = HitWriter::new(out, self.args.format);

@@ -20,7 +20,6 @@ use crate::metrics::Metrics;
 use crate::peers::Peers;
 use crate::pipeline::{Live, Pipeline, gauge};
 use crate::roles::Roles;
-use crate::sql_runtime::SqlRuntime;
 use crate::subscription::{Source, Subscribers};
 use crate::wire::ServeState;
 
@@ -53,7 +52,6 @@ pub(crate) struct Shared {
     pub(crate) live: Arc<Live>,
     pub(crate) jobs: Arc<Jobs>,
     pub(crate) metrics: Metrics,
-    pub(crate) sql: SqlRuntime,
     /// Set once, when the process begins to stop.
     pub(crate) stopping: watch::Receiver<bool>,
     pub(crate) retention_age: TimeSpan,

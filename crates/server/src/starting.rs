@@ -3,13 +3,15 @@
 //! Invariant: rows are taken and questions answered only after recovery. A process with the journal
 //! makes the state from its own files, any other from what the journal sends.
 
+use std::fs::{File, TryLockError};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use axum::Router;
-use tapewatch_detect::DetectConfig;
+use tapewatch_detect::{DetectConfig, Shard};
 use tapewatch_journal::Readers;
 use tokio::sync::watch;
 
@@ -26,9 +28,8 @@ use crate::pipeline::{self, Spawned};
 use crate::recovery::{self, JOURNAL_DIR, Log, Recovered, Start};
 use crate::roles::{Role, Roles};
 use crate::shared::Shared;
-use crate::sql_runtime::SqlRuntime;
 use crate::subscription::Subscribers;
-use crate::wire::{self, Follow, JournalAt, ServeState};
+use crate::wire::{self, Follow, JournalAt, ServeState, Sharers};
 use crate::{api, clock};
 
 /// Largest segment of the log of hits: there are few.
@@ -75,8 +76,9 @@ struct Running {
     thread: Thread,
 }
 
-/// Makes the directories that the roles write to, before anything is promised.
-pub(crate) fn directories(config: &Config, roles: Roles) -> Result<(), Failure> {
+/// Makes the directories that the roles write to, before anything is promised. What is returned keeps
+/// an engine's for it alone, until it is dropped; the journal keeps its own.
+pub(crate) fn directories(config: &Config, roles: Roles) -> Result<Option<File>, Failure> {
     let (journal, engine) = (roles.has(Role::Journal), roles.has(Role::Engine));
     for (wanted, name) in [
         (journal, JOURNAL_DIR.to_owned()),
@@ -93,7 +95,30 @@ pub(crate) fn directories(config: &Config, roles: Roles) -> Result<(), Failure> 
             })?;
         }
     }
-    Ok(())
+    let share = config.share()?;
+    let alone = engine && !journal;
+    let dir = config.data.join(roles.checkpoint_dir(share));
+    alone.then(|| lock(&dir, share)).transpose()
+}
+
+/// Takes an engine's directory.
+fn lock(dir: &Path, share: Shard) -> Result<File, Failure> {
+    let path = dir.join("LOCK");
+    let fail = |error| Failure::run(format!("cannot lock {}: {error}", path.display()));
+    let mut options = File::options();
+    let file = options.create(true).truncate(false).write(true);
+    let file = file.open(&path).map_err(fail)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::Error(error)) => Err(fail(error)),
+        Err(TryLockError::WouldBlock) => Err(Failure::run(format!(
+            "{}: another engine with the share {}/{} works on this directory: stop it, or give this one another \
+             share (engine.share) or another directory (data)",
+            dir.display(),
+            share.index,
+            share.count
+        ))),
+    }
 }
 
 /// A gateway that holds nothing.
@@ -137,6 +162,12 @@ impl Starting {
             self.without_journal(parts, &metrics).await?
         };
         let (fold, running, before_boundary) = made;
+        let (queries, seconds) = (metrics.queries.clone(), metrics.query_seconds.clone());
+        fold.store.observe_queries(move |end| {
+            seconds.observe(end.seconds);
+            let label = if end.done { "done" } else { "failed" };
+            queries.with_label_values(&[label]).inc();
+        });
         let shared = Shared {
             store: fold.store,
             book: fold.book,
@@ -150,7 +181,6 @@ impl Starting {
             jobs: Arc::default(),
             days: watch::Sender::default(),
             metrics,
-            sql: SqlRuntime::start()?,
             stopping: self.stopping,
             retention_age: self.config.journal.retention_age,
             retention_bytes: self.config.journal.retention_bytes,
@@ -220,6 +250,8 @@ impl Starting {
             stopping: self.stopping.clone(),
             subscribers: self.subscribers.clone(),
             connections: Arc::new(AtomicU64::new(0)),
+            lane: crate::wire::Lane::default(),
+            sharers: Sharers::with_own(parts.detects.map(|(share, _)| share)),
             keeps_rows,
         });
         let running = Running {

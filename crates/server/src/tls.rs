@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use rustls::client::ClientConfig;
 use rustls::crypto::CryptoProvider;
-use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::pem::{self, PemObject as _};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
@@ -54,6 +54,19 @@ impl TlsConfig {
         }
     }
 
+    /// Checks that a certificate and its key are both there or both not.
+    fn pair(&self) -> Result<(), String> {
+        let (cert, key) = (self.cert.as_os_str(), self.key.as_os_str());
+        let text = |is: &str, not: &str| {
+            format!("tls.{is} is set and tls.{not} is not: a certificate and its key go together")
+        };
+        match (cert.is_empty(), key.is_empty()) {
+            (false, true) => Err(text("cert", "key")),
+            (true, false) => Err(text("key", "cert")),
+            _ => Ok(()),
+        }
+    }
+
     /// What a client of our own kind trusts and shows: `tls.ca`, and the certificate if there is one.
     ///
     /// # Errors
@@ -84,9 +97,7 @@ impl Tls {
     pub(crate) fn load(config: &TlsConfig) -> Result<Option<Self>, Failure> {
         let fail = |error: String| Failure::usage(format!("configuration: {error}"));
         let set = |path: &Path| !path.as_os_str().is_empty();
-        if set(&config.cert) != set(&config.key) {
-            return Err(fail("tls.cert and tls.key go together".to_owned()));
-        }
+        config.pair().map_err(fail)?;
         if !set(&config.cert) {
             return match set(&config.client_ca) {
                 true => Err(fail("tls.client_ca needs tls.cert".to_owned())),
@@ -190,6 +201,7 @@ struct Files {
 
 impl Files {
     fn read(config: &TlsConfig) -> Result<Self, String> {
+        config.pair()?;
         let read = |key: &str, path: &Path| match path.as_os_str().is_empty() {
             true => Ok(Vec::new()),
             false => std::fs::read(path).map_err(|error| at(key, path, error)),
@@ -251,9 +263,14 @@ impl Files {
     fn identity(&self) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), String> {
         let TlsConfig { cert, key, .. } = &self.config;
         let chain = certificates("cert", cert, &self.cert)?;
-        let key =
-            PrivateKeyDer::from_pem_slice(&self.key).map_err(|error| at("key", key, error))?;
-        Ok((chain, key))
+        let read = PrivateKeyDer::from_pem_slice(&self.key);
+        let read = read.map_err(|error| match error {
+            pem::Error::NoItemsFound => {
+                at("key", key, "there is no private key in it: PEM is wanted")
+            }
+            error => at("key", key, error),
+        })?;
+        Ok((chain, read))
     }
 
     fn does_not_fit(&self, error: rustls::Error) -> String {

@@ -43,13 +43,14 @@ pub(crate) async fn run(args: &UpArgs) -> Result<(), Failure> {
         .map_err(Failure::run)?;
     let roles = Roles::named(&args.role);
     roles.check(config.share()?)?;
-    starting::directories(&config, roles)?;
+    let _lock = starting::directories(&config, roles)?;
     let (stop, stopping) = watch::channel(false);
     let peers = Peers::default();
     let metrics = Metrics::new().map_err(Failure::run)?;
     let doors = Doors::new(&config, &peers, &metrics)?;
     let (urls, mut server) = listen(roles, &config, &doors, &metrics, &stopping).await?;
     let started = if roles.is_gateway_alone() {
+        doors.kdb.send_away(&config.peers, stopping.clone());
         starting::gateway(&config, &peers, metrics, &stopping)
     } else {
         let starting = Starting {
@@ -169,7 +170,7 @@ async fn listen(
         }
         let services = Services {
             http: doors.http.on(loopback).router(),
-            kdb: (!roles.is_gateway_alone()).then(|| doors.kdb.handler(loopback)),
+            kdb: doors.kdb.handler(loopback),
             tls: tls.clone(),
             metrics: metrics.clone(),
         };
@@ -315,7 +316,7 @@ async fn watch_history(shared: Shared) {
         match shared.store.refresh_history().await {
             Ok(true) => tracing::info!(
                 through = shared.store.high_water().last(),
-                "a day moved to the history"
+                "the history was changed"
             ),
             Ok(false) => {}
             Err(error) => tracing::warn!(%error, "the history cannot be looked at; trying again"),

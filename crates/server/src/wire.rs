@@ -12,7 +12,9 @@ mod commands;
 mod follow;
 mod link;
 mod outbox;
+mod pump;
 mod serve;
+mod sharers;
 
 use std::time::Duration;
 
@@ -29,13 +31,16 @@ use crate::roles::SHARES_MAX;
 
 pub(crate) use follow::{Chunk, Follow, Followed, JournalAt, Place};
 pub(crate) use link::connect_pipeline;
+pub(crate) use pump::Lane;
 pub(crate) use serve::{ServeState, upgrade};
+pub(crate) use sharers::Sharers;
 #[cfg(test)]
 pub(crate) use {
     commands::{AllDue, Commands},
     follow::Broken,
     outbox::Outbox,
-    serve::{Pump, hello},
+    pump::Pump,
+    serve::hello,
 };
 
 /// Where the upgrade is asked for.
@@ -43,7 +48,9 @@ pub(crate) const PATH: &str = "/wire";
 /// Name of the protocol in the upgrade.
 pub(crate) const PROTOCOL: &str = "tapewatch-wire";
 /// Version of the messages.
-const VERSION: u16 = 1;
+const VERSION: u16 = 2;
+/// Bytes of commands that one connection has on the way; the one that goes beyond is still taken.
+const UNDER_WAY_BYTES_MAX: usize = 64 << 20;
 /// Largest message: the largest frame that the journal takes, behind frames that go with it.
 const MESSAGE_BYTES_MAX: usize = 66 << 20;
 /// How long a peer may take to say hello, and another to answer it.
@@ -73,6 +80,14 @@ pub(crate) struct Hello {
     pub(crate) next_hit: u64,
 }
 
+/// Who tells what it found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Teller {
+    pub(crate) share: Shard,
+    /// Another at each start of a process; never 0.
+    pub(crate) run: u64,
+}
+
 /// A message.
 #[derive(Debug)]
 pub(crate) enum Message {
@@ -86,9 +101,9 @@ pub(crate) enum Message {
     Configure(String),
     Sync,
     Retain(Retention),
-    /// A share of the engines, which has applied the journal up to this frame, has found all hits up to
-    /// a sequence number: those since it said so last.
-    Found(Shard, u64, FrameMark, Bytes),
+    /// A run of a process with a share of the engines, which has applied the journal up to this frame,
+    /// has found all hits up to a sequence number: those since it said so last.
+    Found(Teller, u64, FrameMark, Bytes),
     /// What became of a `Publish`, or the sequence number that another command gives.
     Answer(Result<Published, PublishError>),
     /// Whole frames, one after another.
@@ -178,10 +193,11 @@ impl Message {
                 let age = retention.age_max.map_or(0, |age| age.as_nanos());
                 out.put_u64_le(u64::try_from(age).unwrap_or(u64::MAX));
             }
-            Self::Found(share, through, frame, hits) => {
+            Self::Found(teller, through, frame, hits) => {
                 out.put_u8(Self::FOUND);
-                out.put_u32_le(share.index);
-                out.put_u32_le(share.count);
+                out.put_u32_le(teller.share.index);
+                out.put_u32_le(teller.share.count);
+                out.put_u64_le(teller.run);
                 out.put_u64_le(*through);
                 out.put_u64_le(frame.seq);
                 out.put_u32_le(frame.count);
@@ -244,13 +260,17 @@ impl Message {
                 if index >= count || count > SHARES_MAX {
                     return Err("a share that cannot be");
                 }
+                let teller = Teller {
+                    share: Shard { index, count },
+                    run: input.u64().ok_or(short)?,
+                };
                 let through = input.u64().ok_or(short)?;
                 let frame = FrameMark {
                     seq: input.u64().ok_or(short)?,
                     count: input.u32().ok_or(short)?,
                     time: input.u64().ok_or(short)?.cast_signed(),
                 };
-                Ok(Self::Found(Shard { index, count }, through, frame, input.0))
+                Ok(Self::Found(teller, through, frame, input.0))
             }
             Self::ANSWER => Ok(Self::Answer(input.answer()?)),
             Self::FRAMES => Ok(Self::Frames(input.0)),
@@ -260,44 +280,18 @@ impl Message {
     }
 }
 
-/// The bytes of [`Message::Frames`] or [`Message::Hits`], put together where they stand.
-struct FramesMessage {
-    bytes: BytesMut,
-    head: usize,
-}
-
-impl FramesMessage {
-    fn begin(stream: Stream) -> Self {
-        let mut bytes = BytesMut::new();
-        match stream {
-            Stream::Journal => bytes.put_u8(Message::FRAMES),
-            Stream::Hits => {
-                bytes.put_u8(Message::HITS);
-                bytes.put_u64_le(0);
-            }
+/// What stands before the frames in [`Message::Frames`] or [`Message::Hits`]; `through` is what the latter
+/// says, the journal's frames say nothing of it.
+fn frames_head(stream: Stream, through: u64) -> BytesMut {
+    let mut head = BytesMut::new();
+    match stream {
+        Stream::Journal => head.put_u8(Message::FRAMES),
+        Stream::Hits => {
+            head.put_u8(Message::HITS);
+            head.put_u64_le(through);
         }
-        let head = bytes.len();
-        Self { bytes, head }
     }
-
-    fn push(&mut self, frame: &[u8]) {
-        self.bytes.extend_from_slice(frame);
-    }
-
-    /// Bytes of frames.
-    fn len(&self) -> usize {
-        self.bytes.len() - self.head
-    }
-
-    /// `through` is what [`Message::Hits`] says; the journal's frames say nothing of it.
-    fn finish(mut self, through: u64) -> Bytes {
-        if let Some(field) = self.bytes.get_mut(1..self.head)
-            && field.len() == size_of::<u64>()
-        {
-            field.copy_from_slice(&through.to_le_bytes());
-        }
-        self.bytes.freeze()
-    }
+    head
 }
 
 fn put_answer(out: &mut BytesMut, answer: &Result<Published, PublishError>) {

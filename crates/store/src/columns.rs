@@ -5,7 +5,6 @@
 //! codes are decoded here, straight into codes; all other encodings are left to the library.
 
 use std::collections::HashMap;
-use std::fs::File;
 use std::sync::Arc;
 
 use bytes::{Buf as _, Bytes};
@@ -19,11 +18,13 @@ use parquet::file::reader::{ChunkReader, Length};
 use parquet::file::serialized_reader::SerializedPageReader;
 use parquet::schema::types::ColumnDescPtr;
 
+use crate::object_file::ObjectFile;
+
 mod hybrid;
 
 /// A column of a row group, by its name.
 pub(crate) struct Leaf<'a> {
-    file: &'a File,
+    file: &'a ObjectFile,
     rows: usize,
     said: &'a ColumnChunkMetaData,
 }
@@ -34,7 +35,7 @@ impl<'a> Leaf<'a> {
     /// # Errors
     /// There is none, or it is nested.
     pub(crate) fn find(
-        file: &'a File,
+        file: &'a ObjectFile,
         metadata: &'a ParquetMetaData,
         group: usize,
         name: &str,

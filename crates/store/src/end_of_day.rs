@@ -5,17 +5,21 @@
 //! nothing: what is committed is recognised by its mark, what is not is still in recent (after a
 //! restart: in the journal), and the next run finishes it.
 
+use std::num::NonZero;
 use std::sync::Arc;
+use std::time::Instant;
 
 use arrow::array::RecordBatch;
 use deltalake::kernel::Add;
 use tapewatch_model::Date;
 
+use crate::disk_rows;
 use crate::history::{self, History, HistoryError};
 use crate::recent::last_seq;
 use crate::recent_orders::Chunk;
 use crate::schema::Table;
 use crate::sorted_orders;
+use crate::spill::Spilled;
 use crate::store::{Snapshot, Store};
 
 /// What an end of day moved.
@@ -55,7 +59,7 @@ pub enum EndOfDayError {
     Table {
         /// Table.
         table: &'static str,
-        /// Its directory.
+        /// Where it lives.
         dir: String,
         /// What is wrong.
         message: String,
@@ -91,6 +95,9 @@ impl Store {
             return Err(EndOfDayError::ReadOnly);
         }
         let _running = self.inner.end_of_day.lock().await;
+        self.unspill(through_seq, self.high_water().orders)
+            .await
+            .map_err(|error| self.failed(Table::Orders, &error.to_string()))?;
         let snapshot = self.snapshot();
         let mut histories = snapshot.history.clone();
         let mut report = EndOfDayReport::default();
@@ -107,15 +114,17 @@ impl Store {
             }
         }
         self.swap(histories);
+        // The rows are where they belong: what fails here is tried again at the next end of day.
+        if let Err(error) = self.upkeep().await {
+            tracing::warn!(%error, "the history could not be kept");
+        }
         Ok(report)
     }
 
     fn failed(&self, table: Table, message: &str) -> EndOfDayError {
         EndOfDayError::Table {
             table: table.name(),
-            dir: history::table_dir(&self.inner.dir, table)
-                .display()
-                .to_string(),
+            dir: self.inner.home.of(table),
             message: message.to_owned(),
         }
     }
@@ -135,7 +144,7 @@ impl Store {
             let history = match &before {
                 Some(history) => Some(history::refresh(history, table).await?),
                 None => {
-                    let found = history::open(&self.inner.dir, table).await?;
+                    let found = history::open(&self.inner.home, table).await?;
                     found.map(|history| History::clone(&history))
                 }
             };
@@ -153,7 +162,7 @@ impl Store {
                 Ok((history, report)) => return Ok((Some(Arc::new(history)), report)),
                 Err(error) => error,
             };
-            let Some(now) = history::open(&self.inner.dir, table).await? else {
+            let Some(now) = history::open(&self.inner.home, table).await? else {
                 return Err(error);
             };
             let is_news = known.is_none_or(|known| known.through < now.through);
@@ -176,9 +185,14 @@ impl Store {
     ) -> Result<(History, TableReport), MoveError> {
         let history = match history {
             Some(history) => history.with_all_columns(table).await?,
-            None => history::create(&self.inner.dir, table).await?,
+            None => {
+                let versions_for = self.inner.options.versions_for;
+                history::create(&self.inner.home, table, versions_for).await?
+            }
         };
-        let files = rows.write(&history).await?;
+        let begun = Instant::now();
+        let files = rows.write(table, &history).await?;
+        let written = begun.elapsed();
         crash(stop, table, false)?;
         report.files = files.len();
         let history = history.commit(table, files, report.through).await?;
@@ -188,6 +202,8 @@ impl Store {
             rows = report.rows,
             files = report.files,
             through = report.through,
+            write_ms = written.as_millis(),
+            commit_ms = begun.elapsed().saturating_sub(written).as_millis(),
             "moved to history"
         );
         Ok((history, report))
@@ -196,14 +212,22 @@ impl Store {
 
 /// The rows of one table that move.
 enum Moving {
-    Orders(Vec<Chunk>),
+    /// What is on disk already moves as it is: its files are those of a history.
+    Orders(Option<Arc<Spilled>>, Vec<Chunk>),
     Others(Vec<RecordBatch>),
 }
 
 impl Moving {
     fn of(snapshot: &Snapshot, table: Table, after: u64, through: u64) -> Self {
         match table {
-            Table::Orders => Self::Orders(snapshot.orders.between(after, through)),
+            Table::Orders => {
+                let moves =
+                    |spilled: &Arc<Spilled>| after < spilled.first && spilled.through() <= through;
+                Self::Orders(
+                    snapshot.spilled.clone().filter(moves),
+                    snapshot.orders.between(after, through),
+                )
+            }
             Table::Hits => Self::Others(snapshot.hits.between(after, through)),
             Table::DeadLetters => Self::Others(snapshot.dead_letters.between(after, through)),
         }
@@ -212,14 +236,21 @@ impl Moving {
     /// The report, but for the files; `None` when there are no rows.
     fn report(&self) -> Option<TableReport> {
         let (rows, dates, through) = match self {
-            Self::Orders(chunks) => (
-                chunks.iter().map(|chunk| chunk.len() as u64).sum(),
-                sorted_orders::dates(chunks).into_iter().collect(),
-                chunks.last()?.seqs().1,
-            ),
+            Self::Orders(spilled, chunks) => {
+                let rows: usize = chunks.iter().map(Chunk::len).sum();
+                let mut dates = sorted_orders::dates(chunks);
+                dates.extend(spilled.iter().flat_map(|spilled| spilled.dates()));
+                let last = chunks.last().map(|chunk| chunk.seqs().1);
+                let on_disk = spilled.as_ref().map_or(0, |spilled| spilled.rows());
+                (
+                    on_disk + rows as u64,
+                    dates.into_iter().collect(),
+                    last.or_else(|| Some(spilled.as_ref()?.through()))?,
+                )
+            }
             Self::Others(batches) => (
                 batches.iter().map(|batch| batch.num_rows() as u64).sum(),
-                history::dates(batches)
+                disk_rows::dates(batches)
                     .into_iter()
                     .map(Date::from_days)
                     .collect(),
@@ -234,10 +265,18 @@ impl Moving {
         })
     }
 
-    async fn write(self, history: &History) -> Result<Vec<Add>, HistoryError> {
+    async fn write(self, table: Table, history: &History) -> Result<Vec<Add>, HistoryError> {
         match self {
-            Self::Orders(chunks) => history.write_orders(chunks).await,
-            Self::Others(batches) => history.write_files(&batches).await,
+            Self::Orders(spilled, chunks) => {
+                let mut files = match spilled {
+                    Some(spilled) => history.adopt(&spilled).await?,
+                    None => Vec::new(),
+                };
+                let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
+                files.extend(history.write_orders(chunks, cores).await?);
+                Ok(files)
+            }
+            Self::Others(batches) => history.write_files(table, batches).await,
         }
     }
 }

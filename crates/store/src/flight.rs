@@ -12,6 +12,7 @@ mod encode;
 mod handing_on;
 mod put;
 mod service;
+mod sql;
 mod topic;
 
 #[cfg(test)]
@@ -29,7 +30,7 @@ use futures::stream::BoxStream;
 use tapewatch_model::{Bucket, OrderBatch};
 use tonic::{Code, Status};
 
-pub use handing_on::{broken_off, names_a_table, refused, table_of};
+pub use handing_on::{broken_off, is_for_tables, looks_inside, refused};
 pub use service::{FLIGHT_PATH, service};
 pub use topic::{Start, Ticket, Topic};
 
@@ -45,6 +46,12 @@ pub trait Desk: Clone + Send + Sync + 'static {
     /// Why nothing of it was taken.
     fn publish(&self, bucket: Bucket) -> impl Future<Output = Result<Receipt, Refusal>> + Send;
 
+    /// The tables that statements ask.
+    ///
+    /// # Errors
+    /// Who has them, when this process has none.
+    fn tables(&self) -> Result<Store, Refusal>;
+
     /// Waits until the process begins to stop.
     fn stopped(&self) -> impl Future<Output = ()> + Send;
 
@@ -58,9 +65,11 @@ pub trait Desk: Clone + Send + Sync + 'static {
     ) -> Result<BoxStream<'static, Result<Part, Refusal>>, Refusal>;
 }
 
-/// What became of a bucket.
+/// What became of a bucket; of one that had been taken before, what became of it then.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Receipt {
+    /// Orders in it.
+    pub orders: u64,
     /// First sequence number.
     pub first_seq: u64,
     /// Last sequence number.
@@ -192,7 +201,7 @@ impl Store {
             Topic::Hits => " ORDER BY seq, hit_id",
             Topic::Alerts => " ORDER BY seq, alert_id",
         });
-        let result = self.sql_without_time_limit(&query).await?;
+        let result = self.own_sql(&query).await?;
         Ok(StoredRows(Stored::Query(result)))
     }
 

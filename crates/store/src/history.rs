@@ -4,39 +4,36 @@
 //! (Delta's application transaction), so that a table always holds exactly the rows up to that
 //! number, each once. Files that no commit names are leftovers of a crash and are never read.
 
-use std::collections::BTreeSet;
-use std::num::NonZeroU64;
+use std::collections::{BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
-use arrow::array::{Array as _, ArrayRef, AsArray as _, BooleanArray, RecordBatch};
-use arrow::compute::filter_record_batch;
-use arrow::datatypes::{
-    DataType, Date32Type, Field, Int64Type, SchemaRef, TimestampNanosecondType,
-};
-use deltalake::datafile::writer::{DeltaWriter, WriterConfig};
+use arrow::array::RecordBatch;
+use arrow::datatypes::{DataType, Field};
 use deltalake::kernel::transaction::{CommitBuilder, CommitProperties, TransactionError};
 use deltalake::kernel::{Action, Add, Transaction};
 use deltalake::operations::create::CreateBuilder;
 use deltalake::protocol::{DeltaOperation, SaveMode};
-use deltalake::table::config::TablePropertiesExt as _;
-use deltalake::{DeltaTable, DeltaTableBuilder, DeltaTableError};
-use parquet::basic::{Compression, ZstdLevel};
-use parquet::file::properties::WriterProperties;
-use url::Url;
+use deltalake::{DeltaTable, DeltaTableError};
+use object_store::ObjectStoreExt as _;
+use tapewatch_model::Date;
 
+use crate::data_file::copy;
+use crate::disk_rows::{dates, rows_of_date, write_date};
+use crate::object_file::FileAt;
+use crate::place::{Home, PlaceError};
 use crate::recent_orders::Chunk;
 use crate::schema::{PARTITION, Table, delta_column, disk_name};
 use crate::sorted_orders;
+use crate::spill::Spilled;
 
 /// Name that the high-water mark is kept under in the Delta log.
-const APP: &str = "tapewatch";
-/// A file is closed when it has about this size.
-const FILE_BYTES: u64 = 128 << 20;
-/// Rows of a row group: what a reader must hold at once.
-const ROW_GROUP_ROWS: usize = 262_144;
-/// Rows handed to the Parquet writer at once.
-const WRITE_ROWS: usize = 8_192;
+pub(crate) const APP: &str = "tapewatch";
+/// How often a commit is tried whose fate is not known or that the store did not take, and how long
+/// after the first time it is tried again; twice as long after each.
+const COMMITS_MAX: u32 = 4;
+const COMMIT_AGAIN: Duration = Duration::from_millis(200);
 
 /// One table at one version.
 #[derive(Clone)]
@@ -52,12 +49,22 @@ pub(crate) struct History {
 /// Why a table on disk cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum HistoryError {
-    #[error("the directory's path cannot be written as a URL")]
-    Path,
+    #[error(transparent)]
+    Place(#[from] PlaceError),
     #[error("column {column} is missing or of another type; this program cannot read the table")]
     Column { column: String },
     #[error(transparent)]
     Delta(#[from] DeltaTableError),
+    #[error(transparent)]
+    Parquet(#[from] parquet::errors::ParquetError),
+    #[error(transparent)]
+    Arrow(#[from] arrow::error::ArrowError),
+    #[error(transparent)]
+    Store(#[from] object_store::Error),
+    #[error(transparent)]
+    Sent(#[from] std::io::Error),
+    #[error("{0}")]
+    Version(String),
     #[error("the writer of the files ended: {0}")]
     Writer(String),
     #[error("{path}: {source}")]
@@ -67,23 +74,15 @@ pub(crate) enum HistoryError {
     },
 }
 
-/// Where a table lives.
-pub(crate) fn table_dir(dir: &Path, table: Table) -> PathBuf {
-    dir.join("history").join(table.name())
-}
-
 /// Opens a table if it exists. Writes nothing.
-pub(crate) async fn open(dir: &Path, table: Table) -> Result<Option<Arc<History>>, HistoryError> {
-    let dir = table_dir(dir, table);
-    if !dir.join("_delta_log").is_dir() {
+pub(crate) async fn open(home: &Home, table: Table) -> Result<Option<Arc<History>>, HistoryError> {
+    let mut delta = DeltaTable::new(home.log_store(table)?);
+    // A crash while it was created: no commit yet, so no rows.
+    if !delta.verify_deltatable_existence().await? {
         return Ok(None);
     }
-    match DeltaTableBuilder::from_url(url(&dir)?)?.load().await {
-        Ok(delta) => at_version(delta, table).await.map(Arc::new).map(Some),
-        // A crash while it was created: no commit yet, so no rows.
-        Err(DeltaTableError::NotATable(_)) => Ok(None),
-        Err(error) => Err(error.into()),
-    }
+    delta.load().await?;
+    at_version(delta, table).await.map(Arc::new).map(Some)
 }
 
 /// The table with whatever was committed to it since.
@@ -94,33 +93,30 @@ pub(crate) async fn refresh(history: &History, table: Table) -> Result<History, 
 }
 
 /// Creates an empty table.
-pub(crate) async fn create(dir: &Path, table: Table) -> Result<History, HistoryError> {
-    let dir = table_dir(dir, table);
-    std::fs::create_dir_all(&dir).map_err(|source| HistoryError::Io {
-        path: dir.clone(),
-        source,
-    })?;
+pub(crate) async fn create(
+    home: &Home,
+    table: Table,
+    versions_for: Duration,
+) -> Result<History, HistoryError> {
+    home.make(table)?;
     let delta = CreateBuilder::new()
-        .with_location(url(&dir)?.to_string())
+        .with_log_store(home.log_store(table)?)
         .with_table_name(table.name())
         .with_comment("Written by Tapewatch; *_ns columns are nanoseconds since 1970, UTC.")
         .with_columns(table.delta_columns())
         .with_partition_columns([PARTITION])
+        .with_configuration(kept_for(versions_for).map(|(name, value)| (name, Some(value))))
         .with_save_mode(SaveMode::ErrorIfExists)
         .await?;
-    dir.ancestors().take(3).try_for_each(sync)?;
-    at_version(delta, table).await
+    let history = at_version(delta, table).await?;
+    if let Some(dir) = history.dir() {
+        history.sync_commit()?;
+        dir.ancestors().take(3).try_for_each(sync)?;
+    }
+    Ok(history)
 }
 
-fn url(dir: &Path) -> Result<Url, HistoryError> {
-    let dir = std::fs::canonicalize(dir).map_err(|source| HistoryError::Io {
-        path: dir.to_owned(),
-        source,
-    })?;
-    Url::from_directory_path(dir).map_err(|()| HistoryError::Path)
-}
-
-async fn at_version(delta: DeltaTable, table: Table) -> Result<History, HistoryError> {
+pub(crate) async fn at_version(delta: DeltaTable, table: Table) -> Result<History, HistoryError> {
     let state = delta.snapshot()?;
     let schema = state.snapshot().arrow_schema();
     for field in table.schema().fields() {
@@ -158,27 +154,18 @@ fn disk_type(kind: &DataType) -> &DataType {
     }
 }
 
-/// The dates that the batches' rows fall on, in days since 1970.
-pub(crate) fn dates(batches: &[RecordBatch]) -> BTreeSet<i32> {
-    let mut dates = BTreeSet::new();
-    for batch in batches {
-        let mut last = None;
-        for &date in date_column(batch) {
-            if last.replace(date) != Some(date) {
-                dates.insert(date);
-            }
-        }
-    }
-    dates
-}
-
-fn date_column(batch: &RecordBatch) -> &[i32] {
-    let column = batch
-        .column_by_name(PARTITION)
-        .and_then(|column| column.as_primitive_opt::<Date32Type>());
-    column
-        .map(|dates| dates.values().as_ref())
-        .unwrap_or_default()
+/// The properties that say how long files and versions are kept that are no longer of the table.
+fn kept_for(versions_for: Duration) -> [(String, String); 2] {
+    let names = [
+        "delta.deletedFileRetentionDuration",
+        "delta.logRetentionDuration",
+    ];
+    names.map(|name| {
+        (
+            name.to_owned(),
+            format!("interval {} seconds", versions_for.as_secs()),
+        )
+    })
 }
 
 impl History {
@@ -194,9 +181,29 @@ impl History {
             return Ok(self);
         }
         let delta = self.delta.add_columns().with_fields(missing).await?;
-        let version = delta.version();
         let history = at_version(delta, table).await?;
-        history.sync_commit(version.unwrap_or_default())?;
+        history.sync_commit()?;
+        Ok(history)
+    }
+
+    /// The table with these properties, which other programs heed too.
+    pub(crate) async fn with_versions_for(
+        self,
+        table: Table,
+        versions_for: Duration,
+    ) -> Result<Self, HistoryError> {
+        let wanted = kept_for(versions_for);
+        let said = self.delta.snapshot()?.metadata().configuration().clone();
+        if wanted
+            .iter()
+            .all(|(name, value)| said.get(name) == Some(value))
+        {
+            return Ok(self);
+        }
+        let properties = wanted.into();
+        let changed = self.delta.set_tbl_properties().with_properties(properties);
+        let history = at_version(changed.await?, table).await?;
+        history.sync_commit()?;
         Ok(history)
     }
 
@@ -205,36 +212,106 @@ impl History {
     /// [`Self::commit`].
     pub(crate) async fn write_files(
         &self,
-        batches: &[RecordBatch],
+        table: Table,
+        batches: Vec<RecordBatch>,
     ) -> Result<Vec<Add>, HistoryError> {
-        let mut files = Vec::new();
-        for date in dates(batches) {
-            files.extend(self.write_date(batches, date).await?);
-        }
-        self.sync(&files)?;
-        Ok(files)
+        let store = self.delta.object_store();
+        let schema = self.delta.snapshot()?.snapshot().arrow_schema();
+        self.written(move || {
+            let write = |days| {
+                let of_date = batches.iter().map(|batch| rows_of_date(batch, days));
+                let of_date = of_date
+                    .filter_map(Result::transpose)
+                    .collect::<Result<Vec<_>, _>>()?;
+                write_date(&store, &schema, table, Date::from_days(days), &of_date)
+            };
+            dates(&batches).into_iter().map(write).collect()
+        })
+        .await
     }
 
-    /// The same for orders, which are sorted on the way.
-    pub(crate) async fn write_orders(&self, chunks: Vec<Chunk>) -> Result<Vec<Add>, HistoryError> {
-        let root = self.root()?;
+    /// The same for rows of one date as they are on disk.
+    pub(crate) async fn write_rows(
+        &self,
+        table: Table,
+        date: Date,
+        batches: Vec<RecordBatch>,
+    ) -> Result<Vec<Add>, HistoryError> {
+        let store = self.delta.object_store();
         let schema = self.delta.snapshot()?.snapshot().arrow_schema();
-        let write = move || sorted_orders::write(&root, &schema, &chunks);
+        self.written(move || Ok(vec![write_date(&store, &schema, table, date, &batches)?]))
+            .await
+    }
+
+    /// The same for orders, which are sorted on the way, so many files at a time.
+    pub(crate) async fn write_orders(
+        &self,
+        chunks: Vec<Chunk>,
+        at_once: usize,
+    ) -> Result<Vec<Add>, HistoryError> {
+        let store = self.delta.object_store();
+        let schema = self.delta.snapshot()?.snapshot().arrow_schema();
+        self.written(move || sorted_orders::write(&store, &schema, &chunks, at_once))
+            .await
+    }
+
+    /// Takes the files of spilled orders over, byte by byte; they become part of the table as new ones do.
+    pub(crate) async fn adopt(&self, spilled: &Spilled) -> Result<Vec<Add>, HistoryError> {
+        let (from, to) = (
+            spilled.history.delta.object_store(),
+            self.delta.object_store(),
+        );
+        let files = spilled.files.clone();
+        self.written(move || {
+            files.iter().try_for_each(|file| copy(&from, &to, file))?;
+            Ok(files)
+        })
+        .await
+    }
+
+    /// What `write` writes, on a thread that may wait.
+    async fn written(
+        &self,
+        write: impl FnOnce() -> Result<Vec<Add>, HistoryError> + Send + 'static,
+    ) -> Result<Vec<Add>, HistoryError> {
         let written = tokio::task::spawn_blocking(write).await;
         let files = written.map_err(|error| HistoryError::Writer(error.to_string()))??;
         self.sync(&files)?;
         Ok(files)
     }
 
-    fn sync_commit(&self, version: impl std::fmt::Display) -> Result<(), HistoryError> {
-        let log = self.root()?.join("_delta_log");
+    /// The directory, when the table is on a disk.
+    pub(crate) fn dir(&self) -> Option<PathBuf> {
+        self.delta.table_url().to_file_path().ok()
+    }
+
+    /// Where a file is that the table names.
+    pub(crate) fn file(&self, path: &str) -> FileAt {
+        match self.dir() {
+            Some(dir) => FileAt::Disk(dir.join(path)),
+            None => FileAt::Bucket {
+                store: self.delta.object_store(),
+                path: path.into(),
+                name: format!("{}{path}", self.delta.table_url()),
+            },
+        }
+    }
+
+    /// Forces the last commit to the disk.
+    fn sync_commit(&self) -> Result<(), HistoryError> {
+        let (Some(dir), Some(version)) = (self.dir(), self.delta.version()) else {
+            return Ok(());
+        };
+        let log = dir.join("_delta_log");
         sync(&log.join(format!("{version:020}.json")))?;
         sync(&log)
     }
 
     /// A commit must not survive a power failure that its files do not.
     fn sync(&self, files: &[Add]) -> Result<(), HistoryError> {
-        let root = self.root()?;
+        let Some(root) = self.dir() else {
+            return Ok(());
+        };
         let mut directories = BTreeSet::new();
         for file in files {
             let path = root.join(&file.path);
@@ -245,45 +322,6 @@ impl History {
         directories.iter().try_for_each(|path| sync(path))
     }
 
-    async fn write_date(
-        &self,
-        batches: &[RecordBatch],
-        date: i32,
-    ) -> Result<Vec<Add>, HistoryError> {
-        let state = self.delta.snapshot()?;
-        let schema = state.snapshot().arrow_schema();
-        let properties = WriterProperties::builder()
-            .set_compression(Compression::ZSTD(ZstdLevel::default()))
-            .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
-            .build();
-        let config = WriterConfig::new(
-            Arc::clone(&schema),
-            vec![PARTITION.to_owned()],
-            Some(properties),
-            NonZeroU64::new(FILE_BYTES),
-            Some(WRITE_ROWS),
-            state.table_config().num_indexed_cols(),
-            None,
-        );
-        let mut writer = DeltaWriter::new(self.delta.object_store(), config);
-        for batch in batches {
-            let written = match rows_of_date(batch, date)
-                .and_then(|rows| rows.map(|rows| to_disk(&rows, &schema)).transpose())
-            {
-                Ok(Some(rows)) => writer.write(&rows).await,
-                Ok(None) => Ok(()),
-                Err(error) => Err(error),
-            };
-            if let Err(error) = written {
-                if let Err(left) = writer.abort().await {
-                    tracing::warn!(%left, "a half-written file of the history could not be removed");
-                }
-                return Err(error.into());
-            }
-        }
-        Ok(writer.close().await?)
-    }
-
     /// Makes files part of the table, and with them the new high-water mark.
     pub(crate) async fn commit(
         &self,
@@ -291,44 +329,107 @@ impl History {
         files: Vec<Add>,
         through: u64,
     ) -> Result<Self, HistoryError> {
-        let mark = Transaction::new(APP, through.cast_signed());
         let operation = DeltaOperation::Write {
             mode: SaveMode::Append,
             partition_by: Some(vec![PARTITION.to_owned()]),
             predicate: None,
         };
+        let mark = Transaction::new(APP, through.cast_signed());
         let properties = CommitProperties::default().with_application_transaction(mark);
-        let paths: Vec<PathBuf> = files.iter().map(|file| PathBuf::from(&file.path)).collect();
-        let committed = CommitBuilder::from(properties)
-            .with_actions(files.into_iter().map(Action::Add).collect())
-            .build(
-                Some(self.delta.snapshot()?),
-                self.delta.log_store(),
-                operation,
-            )
-            .await;
-        if let Err(DeltaTableError::Transaction { source: conflict }) = &committed
-            && matches!(conflict, TransactionError::CommitConflict(_))
-        {
-            // Another process moved these rows: no commit will ever name the files.
-            for path in paths {
-                if let Err(left) = std::fs::remove_file(self.root()?.join(path)) {
-                    tracing::warn!(%left, "a file that nobody needs could not be removed");
-                }
-            }
-        }
-        let committed = committed?;
-        self.sync_commit(committed.version())?;
-        let mut delta = self.delta.clone();
-        delta.state = Some(committed.snapshot());
-        at_version(delta, table).await
+        let actions = files.into_iter().map(Action::Add).collect();
+        self.change(table, actions, operation, properties).await
     }
 
-    pub(crate) fn root(&self) -> Result<PathBuf, HistoryError> {
-        self.delta
-            .table_url()
-            .to_file_path()
-            .map_err(|()| HistoryError::Path)
+    /// Adds and removes files by one commit, which is made once and known to be, whatever happens to
+    /// the answers of the store. When another process was first, the new files are deleted.
+    pub(crate) async fn change(
+        &self,
+        table: Table,
+        actions: Vec<Action>,
+        operation: DeltaOperation,
+        properties: CommitProperties,
+    ) -> Result<Self, HistoryError> {
+        let mut attempt = 1;
+        loop {
+            let committed = CommitBuilder::from(properties.clone())
+                .with_actions(actions.clone())
+                .build(
+                    Some(self.delta.snapshot()?),
+                    self.delta.log_store(),
+                    operation.clone(),
+                )
+                .await;
+            let error = match committed {
+                Ok(committed) => {
+                    let mut delta = self.delta.clone();
+                    delta.state = Some(committed.snapshot());
+                    let history = at_version(delta, table).await?;
+                    history.sync_commit()?;
+                    return Ok(history);
+                }
+                Err(error) => error,
+            };
+            // An answer may be lost, and a commit that is tried again finds itself in its place.
+            let now = refresh(self, table).await?;
+            if now.has(&actions)? {
+                now.sync_commit()?;
+                return Ok(now);
+            }
+            if is_conflict(&error) {
+                self.delete(&actions).await;
+            }
+            let of_store = is_of_store(&error) && now.through == self.through;
+            if !of_store || attempt == COMMITS_MAX {
+                return Err(error.into());
+            }
+            tracing::warn!(table = table.name(), %error, attempt, "a commit failed; trying again");
+            tokio::time::sleep(COMMIT_AGAIN * 2_u32.pow(attempt - 1)).await;
+            attempt += 1;
+        }
+    }
+
+    /// Whether the table is as the actions make it.
+    fn has(&self, actions: &[Action]) -> Result<bool, HistoryError> {
+        let state = self.delta.snapshot()?.log_data();
+        let files = state.iter().map(|file| file.path().into_owned());
+        let files: HashSet<String> = files.collect();
+        Ok(actions.iter().all(|action| match action {
+            Action::Add(file) => files.contains(&file.path),
+            Action::Remove(file) => !files.contains(&file.path),
+            _ => true,
+        }))
+    }
+
+    /// Deletes new files that no commit will ever name.
+    async fn delete(&self, actions: &[Action]) {
+        let store = self.delta.object_store();
+        for action in actions {
+            if let Action::Add(file) = action
+                && let Err(left) = store.delete(&file.path.as_str().into()).await
+            {
+                tracing::warn!(%left, "a file that nobody needs could not be removed");
+            }
+        }
+    }
+}
+
+/// Whether another commit took the place of one for good, so that none will ever name its files.
+fn is_conflict(error: &DeltaTableError) -> bool {
+    let source = match error {
+        DeltaTableError::Transaction { source } => source,
+        _ => return false,
+    };
+    matches!(source, TransactionError::CommitConflict(_))
+}
+
+/// Whether the store did not do as it was told, or did not say so.
+fn is_of_store(error: &DeltaTableError) -> bool {
+    match error {
+        DeltaTableError::ObjectStore { .. } => true,
+        DeltaTableError::Transaction { source } => {
+            matches!(source, TransactionError::ObjectStore { .. })
+        }
+        _ => false,
     }
 }
 
@@ -340,48 +441,4 @@ fn sync(path: &Path) -> Result<(), HistoryError> {
             path: path.to_owned(),
             source,
         })
-}
-
-/// The batch's rows of one date, without a copy when these are all or none.
-fn rows_of_date(batch: &RecordBatch, date: i32) -> Result<Option<RecordBatch>, DeltaTableError> {
-    let dates = date_column(batch);
-    let count = dates.iter().filter(|&&d| d == date).count();
-    if count == 0 {
-        return Ok(None);
-    }
-    if count == dates.len() {
-        return Ok(Some(batch.clone()));
-    }
-    let mask: BooleanArray = dates.iter().map(|&d| Some(d == date)).collect();
-    Ok(Some(filter_record_batch(batch, &mask)?))
-}
-
-/// The batch with its columns as on disk.
-fn to_disk(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, DeltaTableError> {
-    let fields = batch.schema();
-    let mut columns = Vec::with_capacity(schema.fields().len());
-    for field in schema.fields() {
-        let column = fields
-            .fields()
-            .iter()
-            .zip(batch.columns())
-            .find(|(ours, _)| disk_name(ours) == *field.name())
-            .map(|(_, column)| column);
-        columns.push(match column {
-            Some(column) => disk_column(column, field.data_type())?,
-            // A column that a later version added.
-            None => arrow::array::new_null_array(field.data_type(), batch.num_rows()),
-        });
-    }
-    Ok(RecordBatch::try_new(Arc::clone(schema), columns)?)
-}
-
-fn disk_column(column: &ArrayRef, kind: &DataType) -> Result<ArrayRef, DeltaTableError> {
-    if let Some(times) = column.as_primitive_opt::<TimestampNanosecondType>() {
-        return Ok(Arc::new(times.reinterpret_cast::<Int64Type>()));
-    }
-    if column.data_type() == kind {
-        return Ok(Arc::clone(column));
-    }
-    Ok(arrow::compute::cast(column, kind)?)
 }

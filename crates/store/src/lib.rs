@@ -14,25 +14,44 @@
 #[cfg(test)]
 extern crate self as tapewatch_store;
 
+mod check;
 mod coded;
 mod columns;
+mod data_file;
+mod disk_rows;
 mod end_of_day;
 pub mod flight;
 mod history;
 mod hit_file;
+mod object_file;
 mod order_arrays;
 pub mod order_file;
+mod place;
+mod query;
 mod recent;
 mod recent_orders;
 mod rows;
 mod scan;
 mod schema;
 mod sorted_orders;
+mod spill;
 mod sql;
 mod store;
+mod upkeep;
+mod versions;
 
+pub use check::{CheckReport, Damage, DamagedFile, Repair};
 pub use end_of_day::{EndOfDayError, EndOfDayReport, TableReport};
 pub use hit_file::HitFileError;
+pub use place::HistoryOptions;
+pub use query::{
+    AskedLimits, Description, Door, Limit, Parameter, QueryEnd, QueryState, QueryStatus, Request,
+};
 pub use scan::{OrderScan, Place as ScanPlace, ScanError, ScanRequest, ScanUnit};
-pub use sql::{Column, Format, FormatError, HistoryOrders, Place, QueryResult, SqlError, Values};
+pub use spill::SpillError;
+pub use sql::{
+    Chunks, Column, Format, FormatError, HistoryOrders, Place, QueryResult, SqlError, Values,
+};
 pub use store::{Counts, HighWater, OpenError, Store, StoreOptions};
+pub use upkeep::{UpkeepError, UpkeepReport};
+pub use versions::TableVersion;

@@ -21,6 +21,8 @@ pub(crate) struct Chunk {
     rows: Range<usize>,
     /// No row is earlier than the first or later than the second.
     times: (Time, Time),
+    /// Whether no row is earlier than the one before it.
+    ascending: bool,
 }
 
 /// The orders of today.
@@ -44,13 +46,15 @@ pub(crate) struct OrderRows {
 
 impl Chunk {
     /// `None` when there is no row.
-    fn of(orders: Arc<OrderBatch>, rows: Range<usize>) -> Option<Self> {
+    pub(crate) fn of(orders: Arc<OrderBatch>, rows: Range<usize>) -> Option<Self> {
         let times = orders.times().get(rows.clone())?;
+        let ascending = times.is_sorted();
         let times = (*times.iter().min()?, *times.iter().max()?);
         Some(Self {
             orders,
             rows,
             times,
+            ascending,
         })
     }
 
@@ -72,6 +76,15 @@ impl Chunk {
     /// The times between which all rows lie.
     pub(crate) fn times(&self) -> (Time, Time) {
         self.times
+    }
+
+    /// The rows with `from <= time <= upto`, when these stand together.
+    pub(crate) fn span(&self, from: Time, upto: Time) -> Option<Range<usize>> {
+        let times = self.orders.times().get(self.rows())?;
+        let first = times.partition_point(|&time| time < from);
+        let end = times.partition_point(|&time| time <= upto);
+        let start = self.rows.start;
+        (self.ascending && first <= end).then(|| start + first..start + end)
     }
 
     /// The first and the last sequence number.
@@ -116,7 +129,7 @@ fn bytes(orders: &OrderBatch, before: Option<&Chunk>) -> usize {
 }
 
 /// The first of the rows whose sequence number is above `seq`; their end when there is none.
-fn first_after(orders: &OrderBatch, rows: Range<usize>, seq: u64) -> usize {
+pub(crate) fn first_after(orders: &OrderBatch, rows: Range<usize>, seq: u64) -> usize {
     let Range { mut start, mut end } = rows;
     while start < end {
         let middle = start.midpoint(end);
@@ -186,6 +199,39 @@ impl RecentOrders {
         }
     }
 
+    /// The oldest sealed rows, as many as must go for the others to take at most `kept` bytes.
+    pub(crate) fn oldest(&self, kept: usize) -> Vec<Chunk> {
+        let mut left = self.bytes();
+        let before = std::iter::once(None).chain(self.sealed.iter().map(Some));
+        let chunks = self.sealed.iter().zip(before);
+        let must_go = chunks.take_while(|(chunk, before)| {
+            let goes = left > kept;
+            left = left.saturating_sub(chunk.bytes(*before));
+            goes
+        });
+        must_go.map(|(chunk, _)| chunk.clone()).collect()
+    }
+
+    /// Takes the sealed chunks away that end at or before a sequence number.
+    pub(crate) fn drop_through(&mut self, seq: u64) -> Arc<Vec<Chunk>> {
+        let kept = self.sealed.iter().filter(|chunk| chunk.seqs().1 > seq);
+        let kept = kept.cloned().collect();
+        self.replace(kept)
+    }
+
+    /// Puts chunks before all others.
+    pub(crate) fn prepend(&mut self, chunks: Vec<Chunk>) {
+        let chunks = chunks.into_iter().filter_map(|chunk| {
+            let mut orders = Arc::unwrap_or_clone(chunk.orders);
+            orders.recode(&mut self.syms, &mut self.traders);
+            orders.recode_accounts(&mut self.accounts);
+            Chunk::of(Arc::new(orders), chunk.rows)
+        });
+        let mut all: Vec<_> = chunks.collect();
+        all.extend(self.sealed.iter().cloned());
+        self.replace(all);
+    }
+
     /// Forgets the rows up to a sequence number.
     pub(crate) fn forget(&mut self, through: u64) {
         self.seal();
@@ -193,12 +239,17 @@ impl RecentOrders {
             .sealed
             .iter()
             .filter_map(|chunk| chunk.between(through, u64::MAX));
-        let kept: Vec<_> = kept.collect();
-        self.sealed_rows = kept.iter().map(Chunk::len).sum();
-        let before = std::iter::once(None).chain(kept.iter().map(Some));
-        let bytes = kept.iter().zip(before);
+        let kept = kept.collect();
+        self.replace(kept);
+    }
+
+    /// Other sealed chunks in the place of those here, which are given back.
+    fn replace(&mut self, chunks: Vec<Chunk>) -> Arc<Vec<Chunk>> {
+        self.sealed_rows = chunks.iter().map(Chunk::len).sum();
+        let before = std::iter::once(None).chain(chunks.iter().map(Some));
+        let bytes = chunks.iter().zip(before);
         self.sealed_bytes = bytes.map(|(chunk, before)| chunk.bytes(before)).sum();
-        self.sealed = Arc::new(kept);
+        std::mem::replace(&mut self.sealed, Arc::new(chunks))
     }
 }
 

@@ -10,11 +10,12 @@ mod parts;
 mod read;
 mod unit;
 
-use std::path::PathBuf;
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use tapewatch_model::{EventTypes, Time};
 
+use crate::history::History;
 use crate::recent_orders::Chunk;
 use crate::store::Store;
 use parts::{Part, Range};
@@ -57,10 +58,12 @@ pub enum ScanError {
         message: String,
     },
     /// A file of the history cannot be read, or holds what is not an order.
-    #[error("{}: {message}; restore the file from a copy", path.display())]
+    #[error(
+        "{path}: {message}; `tapewatch history check --repair` restores what the journal still has, a copy the rest"
+    )]
     File {
-        /// File.
-        path: PathBuf,
+        /// File: its path or its URL.
+        path: String,
         /// What is wrong, where.
         message: String,
     },
@@ -91,13 +94,16 @@ impl Store {
     /// [`ScanError`] names the file and what is wrong with it.
     pub fn order_scan(&self, request: &ScanRequest) -> Result<OrderScan, ScanError> {
         let snapshot = self.snapshot();
-        let (table, parts) = match &snapshot.history.orders {
+        let (table, mut parts) = match &snapshot.history.orders {
             Some(history) => {
-                let (id, parts) = parts::find(history, request)?;
+                let (id, parts) = parts::find(history, request, None)?;
                 (Some(id), parts)
             }
             None => (None, Vec::new()),
         };
+        if let Some(spilled) = &snapshot.spilled {
+            parts.extend(parts::find(&spilled.history, request, None)?.1);
+        }
         Ok(OrderScan {
             request: Arc::new(request.clone()),
             table,
@@ -108,6 +114,21 @@ impl Store {
 }
 
 impl OrderScan {
+    /// The orders of some files of the history.
+    pub(crate) fn of_files(
+        history: &History,
+        request: &ScanRequest,
+        files: &HashSet<String>,
+    ) -> Result<Self, ScanError> {
+        let (id, parts) = parts::find(history, request, Some(files))?;
+        Ok(Self {
+            request: Arc::new(request.clone()),
+            table: Some(id),
+            parts,
+            recent: Arc::default(),
+        })
+    }
+
     /// Rows that have to be looked at: at least those that are wanted.
     #[must_use]
     pub fn rows(&self) -> u64 {

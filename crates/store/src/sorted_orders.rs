@@ -6,30 +6,30 @@
 //! out what it does not ask for by the statistics. A file has no column that none of its rows fills.
 
 use std::collections::BTreeSet;
-use std::fs::File;
-use std::io;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use arrow::datatypes::{Schema, SchemaRef};
 use deltalake::DeltaTableError;
 use deltalake::kernel::Add;
-use parquet::arrow::ArrowWriter;
+use object_store::DynObjectStore;
 use parquet::basic::{Compression, Encoding, ZstdLevel};
 use parquet::file::metadata::SortingColumn;
 use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterVersion};
 use parquet::schema::types::ColumnPath;
-use serde_json::json;
-use tapewatch_model::{Date, Details, EventType, EventTypes, Interner, Time};
+use tapewatch_model::{Date, Details, EventType, EventTypes, Interner};
+use tokio::runtime::Handle;
 
+use crate::data_file::{NewFile, Writer};
 use crate::history::HistoryError;
 use crate::order_arrays;
 use crate::recent_orders::Chunk;
-use crate::schema::{DETAILS, PARTITION};
+use crate::schema::{DETAILS, PARTITION, Table};
 
 /// Rows of a file, about: near 64 MiB of them.
 const FILE_ROWS: usize = 4 << 20;
+/// A file is not made smaller than this for another thread's sake.
+const FILE_ROWS_MIN: usize = 1 << 20;
 /// Rows of a row group: what a reader must hold at once.
 const ROW_GROUP_ROWS: usize = 131_072;
 /// Rows of a data page: what a reader must decode for one row.
@@ -79,7 +79,6 @@ struct Slot {
     /// Number of rows.
     rows: usize,
     seqs: (u64, u64),
-    times: (Time, Time),
 }
 
 /// The rows of one file.
@@ -104,23 +103,26 @@ pub(crate) fn dates(chunks: &[Chunk]) -> BTreeSet<Date> {
     dates
 }
 
-/// Writes the rows to new files below `root`, whose columns are those of `schema`. They are not
+/// Writes the rows to new files, whose columns are those of `schema`, so many at a time. They are not
 /// part of the table before a commit names them.
 pub(crate) fn write(
-    root: &Path,
+    store: &Arc<DynObjectStore>,
     schema: &Schema,
     chunks: &[Chunk],
+    at_once: usize,
 ) -> Result<Vec<Add>, HistoryError> {
     let syms = Syms::of(chunks);
     let mut files = Vec::new();
     let mut written = 0;
     for date in dates(chunks) {
         let sorted = sort(chunks, &syms, date);
-        for file in sorted.files(FILE_ROWS) {
-            written += file.places.len();
-            let schema = columns(schema, chunks, &file);
-            files.push(write_file(root, &schema, chunks, &syms, date, &file)?);
-        }
+        // As many files as make threads end together.
+        let turns = sorted.places.len().div_ceil(FILE_ROWS * at_once.max(1));
+        let about = sorted.places.len().div_ceil(turns.max(1) * at_once.max(1));
+        let rows = sorted.files(about.max(FILE_ROWS_MIN));
+        written += rows.iter().map(|file| file.places.len()).sum::<usize>();
+        let write = |rows: &FileRows<'_>| write_file(store, schema, chunks, date, rows);
+        files.extend(in_threads(&rows, at_once, write)?);
     }
     let rows: usize = chunks.iter().map(Chunk::len).sum();
     if written != rows {
@@ -128,6 +130,59 @@ pub(crate) fn write(
         return Err(HistoryError::Writer(message));
     }
     Ok(files)
+}
+
+fn write_file(
+    store: &Arc<DynObjectStore>,
+    schema: &Schema,
+    chunks: &[Chunk],
+    date: Date,
+    rows: &FileRows<'_>,
+) -> Result<Add, HistoryError> {
+    let schema = columns(schema, chunks, rows);
+    let new = NewFile {
+        store,
+        table: Table::Orders,
+        date,
+        seqs: rows.seqs(),
+        properties: properties(&schema)?,
+        schema: Arc::clone(&schema),
+    };
+    new.write(|writer| write_rows(writer, &schema, chunks, rows))
+}
+
+/// Does the same to all, with so many threads; the results in order.
+fn in_threads<T: Sync, R: Send>(
+    all: &[T],
+    threads: usize,
+    each: impl Fn(&T) -> Result<R, HistoryError> + Sync,
+) -> Result<Vec<R>, HistoryError> {
+    if threads < 2 || all.len() < 2 {
+        return all.iter().map(each).collect();
+    }
+    let (next, runtime) = (AtomicUsize::new(0), Handle::current());
+    let work = || {
+        let _runtime = runtime.enter();
+        let mut done = Vec::new();
+        loop {
+            let index = next.fetch_add(1, Ordering::Relaxed);
+            let Some(one) = all.get(index) else {
+                return Ok(done);
+            };
+            done.push((index, each(one)?));
+        }
+    };
+    let done = std::thread::scope(|scope| {
+        let started: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+        let ended = started.into_iter().map(|thread| {
+            let died = |_| HistoryError::Writer("a thread that writes died".to_owned());
+            thread.join().map_err(died)?
+        });
+        ended.collect::<Result<Vec<_>, HistoryError>>()
+    });
+    let mut done: Vec<(usize, R)> = done?.into_iter().flatten().collect();
+    done.sort_unstable_by_key(|(index, _)| *index);
+    Ok(done.into_iter().map(|(_, result)| result).collect())
 }
 
 /// The columns of a file: not the partition's, which is in its path, and of those that not every
@@ -163,9 +218,10 @@ fn columns(schema: &Schema, chunks: &[Chunk], rows: &FileRows<'_>) -> SchemaRef 
     Arc::new(Schema::new(kept.cloned().collect::<Vec<_>>()))
 }
 
-/// The instruments by name.
+/// The instruments in the order of their names.
 struct Syms {
-    names: Vec<String>,
+    /// How many.
+    width: usize,
     /// For each chunk, the rank of each code of its dictionary.
     ranks: Vec<Arc<[u32]>>,
 }
@@ -198,13 +254,9 @@ impl Syms {
             ranks.push(known);
         }
         Self {
-            names: names.into_iter().map(str::to_owned).collect(),
+            width: names.len(),
             ranks,
         }
-    }
-
-    fn name(&self, rank: usize) -> &str {
-        self.names.get(rank).map_or("", String::as_str)
     }
 }
 
@@ -246,7 +298,7 @@ fn keys(chunks: &[Chunk], syms: &Syms, date: Date) -> impl Iterator<Item = Key> 
 
 /// Sorts the rows of a date, by counting.
 fn sort(chunks: &[Chunk], syms: &Syms, date: Date) -> Sorted {
-    let width = syms.names.len();
+    let width = syms.width;
     let kinds = EventTypes::ALL.iter().map(|kind| kind as usize + 1).max();
     let mut slots = vec![Slot::EMPTY; kinds.unwrap_or_default() * width];
     let slot_of = |key: &Key| key.kind as usize * width + key.sym;
@@ -280,7 +332,6 @@ impl Slot {
         sym: 0,
         rows: 0,
         seqs: (u64::MAX, 0),
-        times: (Time::MAX, Time::MIN),
     };
 
     fn add(&mut self, key: &Key, chunks: &[Chunk]) {
@@ -289,9 +340,6 @@ impl Slot {
         let seq = orders.seq(row);
         self.rows += 1;
         self.seqs = (self.seqs.0.min(seq), self.seqs.1.max(seq));
-        if let Some(&time) = orders.times().get(row) {
-            self.times = (self.times.0.min(time), self.times.1.max(time));
-        }
     }
 }
 
@@ -367,45 +415,12 @@ fn properties(schema: &Schema) -> Result<WriterProperties, DeltaTableError> {
         .build())
 }
 
-fn write_file(
-    root: &Path,
-    schema: &SchemaRef,
-    chunks: &[Chunk],
-    syms: &Syms,
-    date: Date,
-    rows: &FileRows<'_>,
-) -> Result<Add, HistoryError> {
-    let (path, file) = create(root, date, rows.seqs())?;
-    let failed = |source| HistoryError::Io {
-        path: root.join(&path),
-        source,
-    };
-    let size = write_rows(file, schema, chunks, rows)?.metadata();
-    let size = size.map_err(failed)?.len();
-    let now = SystemTime::now().duration_since(UNIX_EPOCH);
-    let now = now.unwrap_or_default().as_millis();
-    Ok(Add {
-        path,
-        partition_values: [(PARTITION.to_owned(), Some(date.to_string()))].into(),
-        size: size.cast_signed(),
-        modification_time: i64::try_from(now).unwrap_or_default(),
-        data_change: true,
-        stats: Some(statistics(syms, rows).to_string()),
-        tags: None,
-        deletion_vector: None,
-        base_row_id: None,
-        default_row_commit_version: None,
-        clustering_provider: None,
-    })
-}
-
 fn write_rows(
-    file: File,
+    writer: &mut Writer<'_>,
     schema: &SchemaRef,
     chunks: &[Chunk],
     rows: &FileRows<'_>,
-) -> Result<File, DeltaTableError> {
-    let mut writer = ArrowWriter::try_new(file, Arc::clone(schema), Some(properties(schema)?))?;
+) -> Result<(), HistoryError> {
     let mut places = rows.places;
     for group in row_groups(rows.slots) {
         let (some, others) = places.split_at(group.iter().map(|slot| slot.rows).sum());
@@ -416,7 +431,7 @@ fn write_rows(
         writer.flush()?;
         places = others;
     }
-    Ok(writer.into_inner()?)
+    Ok(())
 }
 
 /// The slots cut into row groups: of one event type, and between instruments where they fit, so that a
@@ -445,52 +460,6 @@ impl Place {
             None => unreachable!("places are made from the chunks"),
         }
     }
-}
-
-/// A file of its own, whatever a crash left behind: one that is written to is never written again.
-fn create(root: &Path, date: Date, seqs: (u64, u64)) -> Result<(String, File), HistoryError> {
-    let failed = |path: &Path, source: io::Error| HistoryError::Io {
-        path: path.to_owned(),
-        source,
-    };
-    let partition = format!("{PARTITION}={date}");
-    let dir: PathBuf = root.join(&partition);
-    std::fs::create_dir_all(&dir).map_err(|source| failed(&dir, source))?;
-    let (first, last) = seqs;
-    let mut attempt = 0_u64;
-    loop {
-        let name = format!("orders-{first:020}-{last:020}-{attempt}.parquet");
-        let path = dir.join(&name);
-        match File::create_new(&path) {
-            Ok(file) => return Ok((format!("{partition}/{name}"), file)),
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => attempt += 1,
-            Err(error) => return Err(failed(&path, error)),
-        }
-    }
-}
-
-/// Delta's statistics of a file.
-fn statistics(syms: &Syms, rows: &FileRows<'_>) -> serde_json::Value {
-    let kinds = || rows.slots.iter().map(|slot| slot.kind.name());
-    let names = || rows.slots.iter().map(|slot| syms.name(slot.sym));
-    let times = || rows.slots.iter().map(|slot| slot.times);
-    let (first, last) = rows.seqs();
-    json!({
-        "numRecords": rows.places.len(),
-        "minValues": {
-            "seq": first,
-            "time_ns": times().map(|times| times.0.nanos()).min(),
-            "sym": names().min(),
-            "event_type": kinds().min(),
-        },
-        "maxValues": {
-            "seq": last,
-            "time_ns": times().map(|times| times.1.nanos()).max(),
-            "sym": names().max(),
-            "event_type": kinds().max(),
-        },
-        "nullCount": { "seq": 0, "time_ns": 0, "sym": 0, "event_type": 0 },
-    })
 }
 
 #[cfg(test)]

@@ -11,30 +11,53 @@ use std::time::Duration;
 use arrow::array::{AsArray as _, RecordBatch};
 use arrow::datatypes::Int64Type;
 use tapewatch_model::{DeadLetter, Hit, Order, OrderBatch, Time};
+use tokio::sync::Notify;
 
 use crate::history::{self, History, HistoryError};
 use crate::hit_file::{OutOfOrder, alerts, check_order};
+use crate::place::{HistoryOptions, Home};
+use crate::query::Desk;
 use crate::recent::{Recent, RecentRows, after, last_seq};
 use crate::recent_orders::{OrderRows, RecentOrders};
 use crate::rows::{HitRows, LetterRows};
 use crate::schema::{PerTable, Table};
+use crate::spill::{self, Spilled};
 use crate::sql::Engine;
 
 /// Limits of a store.
 #[derive(Debug, Clone)]
 pub struct StoreOptions {
-    /// Memory that all running queries may take together; beyond it they spill to the system's
-    /// temporary directory, or fail where that is not possible.
+    /// Memory that all running queries may take together; who does not fit in waits.
     pub sql_memory_bytes_max: usize,
+    /// Memory that is set aside for each; beyond it a query spills to the system's temporary
+    /// directory, or fails where that is not possible.
+    pub sql_query_memory_bytes_max: usize,
+    /// What a query may spill.
+    pub sql_spill_bytes_max: u64,
     /// A query that takes longer, reading its result included, is ended.
     pub sql_timeout: Duration,
+    /// A query whose result has more rows is ended. 0: no limit.
+    pub sql_rows_max: u64,
+    /// Queries that wait for their turn; one more is refused.
+    pub sql_waiting_max: usize,
+    /// Bytes of memory that today's orders may take; beyond it older ones move to the local disk, and
+    /// what an earlier process left there is deleted at the start. 0: neither.
+    pub recent_memory_max: u64,
+    /// Where the history lives and how it is kept.
+    pub history: HistoryOptions,
 }
 
 impl Default for StoreOptions {
     fn default() -> Self {
         Self {
             sql_memory_bytes_max: 1 << 30,
+            sql_query_memory_bytes_max: 1 << 28,
+            sql_spill_bytes_max: 10 << 30,
             sql_timeout: Duration::from_secs(60),
+            sql_rows_max: 100_000_000,
+            sql_waiting_max: 1_024,
+            recent_memory_max: 0,
+            history: HistoryOptions::default(),
         }
     }
 }
@@ -73,6 +96,8 @@ pub struct Counts {
     pub recent_orders: u64,
     /// Bytes of memory that these orders take.
     pub recent_bytes: u64,
+    /// Orders of today that are on the local disk.
+    pub spilled_orders: u64,
 }
 
 /// Why a store cannot be opened.
@@ -86,16 +111,21 @@ pub enum OpenError {
         /// What the system says.
         source: std::io::Error,
     },
+    /// The place of the history cannot be used.
+    #[error("history: {message}")]
+    Place {
+        /// What is wrong with its URL or its options.
+        message: String,
+    },
     /// A table of the history cannot be read.
     #[error(
-        "table {table} in {}: {message}; restore the directory from a copy, or move it away to rebuild it from the journal",
-        dir.display()
+        "table {table} in {dir}: {message}; restore the directory from a copy, or move it away to rebuild it from the journal"
     )]
     Table {
         /// Table.
         table: &'static str,
-        /// Its directory.
-        dir: PathBuf,
+        /// Where it lives.
+        dir: String,
         /// What is wrong.
         message: String,
     },
@@ -114,20 +144,27 @@ pub struct Store {
 }
 
 pub(crate) struct Inner {
-    pub(crate) dir: PathBuf,
+    pub(crate) home: Home,
+    pub(crate) options: HistoryOptions,
     pub(crate) read_only: bool,
     pub(crate) engine: Engine,
+    pub(crate) desk: Arc<Desk>,
     state: Mutex<State>,
-    /// Held by the end of day that is running.
+    /// Held by the end of day that is running, and by whatever else moves orders out of memory.
     pub(crate) end_of_day: tokio::sync::Mutex<()>,
+    /// Where today's older orders go, if they may, and from how many bytes in memory on.
+    pub(crate) spill_dir: Option<PathBuf>,
+    pub(crate) memory_max: u64,
+    pub(crate) spill_wanted: Arc<Notify>,
 }
 
 /// The history of each table; `None` when it does not exist yet.
 pub(crate) type Histories = PerTable<Option<Arc<History>>>;
 
 #[derive(Default)]
-struct State {
-    orders: RecentOrders,
+pub(crate) struct State {
+    pub(crate) orders: RecentOrders,
+    pub(crate) spilled: Option<Arc<Spilled>>,
     hits: Recent<HitRows>,
     dead_letters: Recent<LetterRows>,
     history: Histories,
@@ -141,6 +178,8 @@ struct State {
 #[derive(Clone)]
 pub(crate) struct Snapshot {
     pub(crate) orders: OrderRows,
+    /// Orders of today that are on the local disk; those in memory come behind them.
+    pub(crate) spilled: Option<Arc<Spilled>>,
     pub(crate) hits: RecentRows,
     pub(crate) dead_letters: RecentRows,
     pub(crate) history: Histories,
@@ -173,7 +212,7 @@ impl Store {
     /// [`OpenError::Engine`].
     pub fn in_memory(options: StoreOptions) -> Result<Self, OpenError> {
         let state = State::default();
-        Self::with_state(Path::new(""), &options, true, state)
+        Self::with_state(Home::nowhere(), options, true, None, state)
     }
 
     async fn open_with(
@@ -182,52 +221,72 @@ impl Store {
         read_only: bool,
     ) -> Result<Self, OpenError> {
         let mut state = State::default();
+        let home = Home::open(dir, &options.history).map_err(|error| OpenError::Place {
+            message: error.to_string(),
+        })?;
         for table in Table::ALL {
-            let history = history::open(dir, table)
+            let history = history::open(&home, table)
                 .await
-                .map_err(|error| unreadable(dir, table, error))?;
+                .map_err(|error| unreadable(&home, table, error))?;
             *state.high_water.get_mut(table) = history.as_ref().map_or(0, |h| h.through);
             *state.history.get_mut(table) = history;
         }
         state.last_hit = state.high_water.hits;
-        let store = Self::with_state(dir, &options, read_only, state)?;
-        let alerts = store.count_alerts().await;
-        let alerts = alerts.map_err(|error| OpenError::Table {
+        let spills = !read_only && options.recent_memory_max > 0;
+        let spill_dir = spills.then(|| spill::directory(dir));
+        if let Some(dir) = &spill_dir {
+            spill::clear(dir).map_err(|source| OpenError::Directory {
+                dir: dir.clone(),
+                source,
+            })?;
+        }
+        let store = Self::with_state(home, options, read_only, spill_dir, state)?;
+        if spills {
+            spill::watch(&store.inner);
+        }
+        let alerts = store.count_alerts("true").await;
+        store.state().alerts = alerts.map_err(|error| OpenError::Table {
             table: Table::Hits.name(),
-            dir: history::table_dir(dir, Table::Hits),
+            dir: store.inner.home.of(Table::Hits),
             message: error.to_string(),
         })?;
-        store.state().alerts = alerts;
         Ok(store)
     }
 
     fn with_state(
-        dir: &Path,
-        options: &StoreOptions,
+        home: Home,
+        options: StoreOptions,
         read_only: bool,
+        spill_dir: Option<PathBuf>,
         state: State,
     ) -> Result<Self, OpenError> {
-        let engine = Engine::new(options).map_err(|error| OpenError::Engine {
+        let desk = Arc::new(Desk::new(&options));
+        let engine = Engine::new(&options).map_err(|error| OpenError::Engine {
             message: error.to_string(),
         })?;
         Ok(Self {
             inner: Arc::new(Inner {
-                dir: dir.to_owned(),
+                home,
+                options: options.history,
                 read_only,
                 engine,
+                desk,
                 state: Mutex::new(state),
                 end_of_day: tokio::sync::Mutex::new(()),
+                spill_dir,
+                memory_max: options.recent_memory_max,
+                spill_wanted: Arc::default(),
             }),
         })
     }
 
-    async fn count_alerts(&self) -> Result<u64, crate::SqlError> {
+    /// Alerts that began at hits of which the condition holds.
+    pub(crate) async fn count_alerts(&self, condition: &str) -> Result<u64, crate::SqlError> {
         if self.state().history.hits.is_none() {
             return Ok(0);
         }
-        let mut result = self
-            .sql("SELECT count(*) FROM hits WHERE alert_hit = 1")
-            .await?;
+        let sql = format!("SELECT count(*) FROM hits WHERE alert_hit = 1 AND {condition}");
+        let mut result = self.own_sql(&sql).await?;
         let mut alerts = 0;
         while let Some(batch) = result.next().await? {
             let counts = batch.columns().first();
@@ -237,12 +296,10 @@ impl Store {
         Ok(alerts.cast_unsigned())
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
         // A thread that panicked aborts the process in release; in tests its rows are whole.
-        self.inner
-            .state
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        let state = self.inner.state.lock();
+        state.unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Last sequence number in history, for each table: the journal needs to be replayed only from
@@ -262,6 +319,9 @@ impl Store {
         let mut state = self.state();
         let mark = state.high_water.orders;
         state.orders.append(orders, mark);
+        if self.is_full(&state) {
+            self.inner.spill_wanted.notify_one();
+        }
     }
 
     /// Adds hits, ascending by their event's sequence number, after their orders; all hits of one
@@ -314,21 +374,26 @@ impl Store {
         self.state().last_hit
     }
 
+    /// Counts alerts no more that are in no table now.
+    pub(crate) fn forget_alerts(&self, alerts: u64) {
+        let mut state = self.state();
+        state.alerts = state.alerts.saturating_sub(alerts);
+    }
+
     /// Numbers of rows.
     #[must_use]
     pub fn counts(&self) -> Counts {
         let state = self.state();
-        let past = |table| {
-            let history: &Option<Arc<History>> = state.history.get(table);
-            history.as_ref().map_or(0, |history| history.rows)
-        };
+        let past = |table| state.history.get(table).as_ref().map_or(0, |it| it.rows);
+        let spilled = state.spilled.as_ref().map_or(0, |spilled| spilled.rows());
         Counts {
-            orders: past(Table::Orders) + state.orders.len() as u64,
+            orders: past(Table::Orders) + spilled + state.orders.len() as u64,
             hits: past(Table::Hits) + state.hits.len() as u64,
             alerts: state.alerts,
             dead_letters: past(Table::DeadLetters) + state.dead_letters.len() as u64,
             recent_orders: state.orders.len() as u64,
             recent_bytes: state.orders.bytes() as u64,
+            spilled_orders: spilled,
         }
     }
 
@@ -351,19 +416,20 @@ impl Store {
         let mut state = self.state();
         Snapshot {
             orders: state.orders.snapshot(),
+            spilled: state.spilled.clone(),
             hits: state.hits.snapshot(),
             dead_letters: state.dead_letters.snapshot(),
             history: state.history.clone(),
         }
     }
 
-    /// Takes in what another process moved to the history; whether there was anything. What is there
+    /// Takes in what another process changed in the history; whether there was anything. What is there
     /// now is forgotten from memory.
     ///
     /// # Errors
     /// [`OpenError::Table`] names the table and what is wrong with it; the store is as it was.
     pub async fn refresh_history(&self) -> Result<bool, OpenError> {
-        let dir = &self.inner.dir;
+        let home = &self.inner.home;
         // An end of day of this process takes all of it in by itself.
         let Ok(_running) = self.inner.end_of_day.try_lock() else {
             return Ok(false);
@@ -376,16 +442,26 @@ impl Store {
                 Some(history) => history::refresh(history, table)
                     .await
                     .map(|found| Some(Arc::new(found))),
-                None => history::open(dir, table).await,
+                None => history::open(home, table).await,
             };
-            let found = found.map_err(|error| unreadable(dir, table, error))?;
-            let through = |history: &Option<Arc<History>>| {
-                history.as_ref().map_or(0, |history| history.through)
+            let found = found.map_err(|error| unreadable(home, table, error))?;
+            // A compaction too: files of old versions do not stay for ever.
+            let version = |history: &Option<Arc<History>>| {
+                history.as_ref().and_then(|history| history.delta.version())
             };
-            news |= through(&found) > through(before.get(table));
+            news |= version(&found) > version(before.get(table));
             *histories.get_mut(table) = found;
         }
         if news {
+            let orders = &histories.orders;
+            let mark = orders.as_ref().map_or(0, |history| history.through);
+            self.unspill(0, mark)
+                .await
+                .map_err(|error| OpenError::Table {
+                    table: Table::Orders.name(),
+                    dir: home.of(Table::Orders),
+                    message: error.to_string(),
+                })?;
             self.swap(histories);
         }
         Ok(news)
@@ -404,6 +480,8 @@ impl Store {
             dead_letters: through(Table::DeadLetters),
         };
         state.orders.forget(marks.orders);
+        let spilled = state.spilled.take();
+        state.spilled = spilled.filter(|spilled| spilled.through() > marks.orders);
         state.hits.forget(marks.hits);
         state.dead_letters.forget(marks.dead_letters);
         state.high_water = marks;
@@ -411,10 +489,10 @@ impl Store {
     }
 }
 
-fn unreadable(dir: &Path, table: Table, error: HistoryError) -> OpenError {
+fn unreadable(home: &Home, table: Table, error: HistoryError) -> OpenError {
     OpenError::Table {
         table: table.name(),
-        dir: history::table_dir(dir, table),
+        dir: home.of(table),
         message: error.to_string(),
     }
 }

@@ -274,6 +274,7 @@ async fn limits_end_a_query_not_the_process() {
     let options = StoreOptions {
         sql_timeout: Duration::from_millis(300),
         sql_memory_bytes_max: 1 << 20,
+        ..StoreOptions::default()
     };
     let store = Store::open(dir.path(), options).await.unwrap();
     let started = Instant::now();

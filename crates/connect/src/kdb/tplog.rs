@@ -29,6 +29,9 @@ pub struct LogMessage {
 /// Why a log cannot be read on. What came before is good.
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
+    /// There is nothing in it.
+    #[error("is empty: a tickerplant log begins with ff01000000000000")]
+    Empty,
     /// It does not begin as a log does.
     #[error("is no tickerplant log: it begins with {0}, wanted ff01000000000000")]
     Head(String),
@@ -97,6 +100,9 @@ impl<R: Read> LogReader<R> {
         };
         log.fill(HEAD.len())?;
         let head = log.buffer.get(..HEAD.len()).unwrap_or(&log.buffer);
+        if head.is_empty() {
+            return Err(LogError::Empty);
+        }
         if head != HEAD {
             let head = head.iter().map(|byte| format!("{byte:02x}")).collect();
             return Err(LogError::Head(head));

@@ -75,6 +75,18 @@ impl Item {
         }
     }
 
+    /// Where the value of one of its keys begins; 0 where there is none.
+    pub(super) fn value_at(&self, key: &str) -> usize {
+        let entries = match &self.value {
+            Content::Table(entries) => entries.as_slice(),
+            _ => &[],
+        };
+        let mut entries = entries.iter();
+        entries
+            .find(|entry| entry.key == key)
+            .map_or(0, |entry| entry.item.at)
+    }
+
     /// Its entries, when it is a table.
     pub(super) fn table(&self, key: &str) -> Result<&[Entry], Wrong> {
         match &self.value {

@@ -11,7 +11,7 @@ use super::{OrderBatch, intern, recode};
 use crate::details::{Details, Flags};
 use crate::fixed::Quantity;
 use crate::order::RowError;
-use crate::text::{Interner, ORDER_ID_BYTES_MAX, TRADER_BYTES_MAX, TextColumn};
+use crate::text::{Interner, ORDER_ID_BYTES_MAX, TRADER_BYTES_MAX, TextColumn, check_utf8};
 
 /// The columns; all of the batch's length.
 #[derive(Debug, Clone, Default)]
@@ -76,9 +76,7 @@ fn check_texts(details: &Details<'_, [u8]>) -> Result<(), RowError> {
         ("exec_id", exec_id, ORDER_ID_BYTES_MAX),
     ] {
         check_length(column, text, max)?;
-        if std::str::from_utf8(text).is_err() {
-            return Err(super::not_utf8(column));
-        }
+        check_utf8(text).map_err(|_| super::not_utf8(column))?;
     }
     Ok(())
 }

@@ -6,7 +6,7 @@ use super::details;
 use crate::details::Details;
 use crate::fixed::{Price, Quantity};
 use crate::order::{EventType, RowError, Side};
-use crate::text::{ORDER_ID_BYTES_MAX, SYM_BYTES_MAX, TRADER_BYTES_MAX};
+use crate::text::{ORDER_ID_BYTES_MAX, SYM_BYTES_MAX, TRADER_BYTES_MAX, check_utf8};
 use crate::time::Time;
 
 /// One row, borrowed. Texts of a row that is being added may be any bytes: adding checks them.
@@ -90,10 +90,7 @@ pub(crate) fn check_trader(text: &[u8]) -> Result<&[u8], RowError> {
 pub(crate) fn check_coded(row: &CodedRow<'_>) -> Result<(), RowError> {
     check_length("order_id", row.order_id, ORDER_ID_BYTES_MAX)?;
     details::check(&row.details)?;
-    match std::str::from_utf8(row.order_id) {
-        Ok(_) => Ok(()),
-        Err(_) => Err(not_utf8("order_id")),
-    }
+    check_utf8(row.order_id).map_err(|_| not_utf8("order_id"))
 }
 
 #[cold]

@@ -11,7 +11,7 @@ use crate::dead_letter::{DeadLetter, RAW_BYTES_MAX};
 use crate::details::Details;
 use crate::fixed::{Price, Quantity};
 use crate::order::{EventType, RowError, Side};
-use crate::text::{SYM_BYTES_MAX, TRADER_BYTES_MAX};
+use crate::text::{SYM_BYTES_MAX, TRADER_BYTES_MAX, check_utf8};
 use crate::time::Time;
 
 /// Reads a bucket; its rows are not numbered yet.
@@ -218,10 +218,7 @@ pub fn decode_config(payload: &[u8]) -> Result<DetectorConfig, CodecError> {
         Ok(json) => Ok(DetectorConfig {
             json: json.to_owned(),
         }),
-        Err(_) => Err(CodecError::Value {
-            at: 1,
-            what: "not UTF-8",
-        }),
+        Err(_) => Err(not_utf8(1)),
     }
 }
 
@@ -345,6 +342,13 @@ impl<'a> Input<'a> {
 
     pub(super) fn text(&mut self, max: usize) -> Result<&'a str, CodecError> {
         let at = self.at;
+        let bytes = self.short_text(max)?;
+        std::str::from_utf8(bytes).map_err(|_| not_utf8(at))
+    }
+
+    /// The bytes of a text of at most so many.
+    fn short_text(&mut self, max: usize) -> Result<&'a [u8], CodecError> {
+        let at = self.at;
         let bytes = self.bytes_of_text()?;
         if bytes.len() > max {
             return Err(CodecError::Value {
@@ -352,10 +356,7 @@ impl<'a> Input<'a> {
                 what: "a text that is too long",
             });
         }
-        std::str::from_utf8(bytes).map_err(|_| CodecError::Value {
-            at,
-            what: "not UTF-8",
-        })
+        Ok(bytes)
     }
 
     /// The codes that the texts of a dictionary get.
@@ -368,7 +369,8 @@ impl<'a> Input<'a> {
         let mut codes = Vec::new();
         for _ in 0..self.u32()? {
             let at = self.at;
-            let text = self.text(max)?.as_bytes();
+            let text = self.short_text(max)?;
+            check_utf8(text).map_err(|_| not_utf8(at))?;
             codes.push(code(text).map_err(|_| CodecError::Value {
                 at,
                 what: "an empty instrument or trader",
@@ -393,5 +395,12 @@ impl<'a> Input<'a> {
             0 => Ok(()),
             left => Err(CodecError::Long(left)),
         }
+    }
+}
+
+fn not_utf8(at: usize) -> CodecError {
+    CodecError::Value {
+        at,
+        what: "not UTF-8",
     }
 }

@@ -1,12 +1,12 @@
 //! The alerts, newest first, and one by its id.
 
-use axum::Json;
-use axum::extract::{Path, Query, State};
+use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::alert_book::AlertRow;
 use crate::api::error::{ApiError, ErrorBody};
+use crate::api::extract::{Json, Path, Query};
 use crate::api::orders::ROWS_MAX;
 use crate::fold::lock;
 use crate::shared::Shared;

@@ -10,6 +10,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::pipeline::PublishError;
+use tapewatch_store::SqlError;
 
 /// An error, as JSON.
 #[derive(Debug, Serialize, ToSchema)]
@@ -44,6 +45,21 @@ impl ApiError {
 
     pub(crate) fn bad_request(message: impl ToString) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "bad_request", message)
+    }
+
+    /// What a request says cannot be taken; the status says in which way.
+    pub(crate) fn refused(status: StatusCode, message: impl ToString) -> Self {
+        let code = match status {
+            StatusCode::UNSUPPORTED_MEDIA_TYPE => "unsupported_media_type",
+            StatusCode::PAYLOAD_TOO_LARGE => "too_large",
+            StatusCode::METHOD_NOT_ALLOWED => "method_not_allowed",
+            _ => return Self::bad_request(message),
+        };
+        Self::new(status, code, message)
+    }
+
+    pub(crate) fn not_acceptable(message: impl ToString) -> Self {
+        Self::new(StatusCode::NOT_ACCEPTABLE, "not_acceptable", message)
     }
 
     pub(crate) fn forbidden(message: impl ToString) -> Self {
@@ -96,6 +112,27 @@ impl From<PublishError> for ApiError {
             PublishError::Invalid(_) => (StatusCode::BAD_REQUEST, "invalid_bucket"),
             PublishError::Stopped(_) => (StatusCode::SERVICE_UNAVAILABLE, "stopped"),
             PublishError::RecentFull(_) => (StatusCode::SERVICE_UNAVAILABLE, "recent_full"),
+        };
+        Self::new(status, code, error)
+    }
+}
+
+impl From<SqlError> for ApiError {
+    fn from(error: SqlError) -> Self {
+        let (status, code) = match &error {
+            SqlError::Memory { .. } | SqlError::Timeout { .. } | SqlError::Rows { .. } => {
+                (StatusCode::BAD_REQUEST, "limit")
+            }
+            SqlError::Cancelled { .. } => (StatusCode::BAD_REQUEST, "cancelled"),
+            SqlError::Busy { .. } => (StatusCode::TOO_MANY_REQUESTS, "busy"),
+            SqlError::Broken { .. } | SqlError::Write(_) => {
+                (StatusCode::INTERNAL_SERVER_ERROR, "internal")
+            }
+            SqlError::Syntax { .. }
+            | SqlError::Plan { .. }
+            | SqlError::ReadOnly { .. }
+            | SqlError::Request { .. }
+            | SqlError::Execution { .. } => (StatusCode::BAD_REQUEST, "bad_request"),
         };
         Self::new(status, code, error)
     }

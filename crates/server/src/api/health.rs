@@ -4,12 +4,15 @@
 //! stop. It names the peers that are away.
 
 use axum::extract::State;
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderName, StatusCode, header};
 use axum::response::IntoResponse;
 
 use crate::api::error::ApiError;
 use crate::pipeline::gauge;
 use crate::shared::Shared;
+
+/// A header of `/readyz`: the roles of the process. A gateway looks whether it asked the right one.
+pub(crate) const ROLES: HeaderName = HeaderName::from_static("tapewatch-roles");
 
 /// The process runs.
 #[utoipa::path(get, path = "/healthz", tag = "health", responses((status = 200, description = "It runs.")))]
@@ -22,14 +25,13 @@ pub(crate) async fn healthz() -> &'static str {
     responses((status = 200, description = "Ready."), (status = 503, description = "Not ready.")))]
 pub(crate) async fn readyz(State(shared): State<Shared>) -> impl IntoResponse {
     let away = shared.peers.text();
+    let roles = [(ROLES, shared.roles.names().join(", "))];
     // Tables can be asked while the journal is away; an engine alone can do nothing.
     if shared.is_ready() && (away.is_empty() || shared.roles.tables()) {
-        (StatusCode::OK, format!("ready\n{away}"))
+        (StatusCode::OK, roles, format!("ready\n{away}"))
     } else {
-        (
-            StatusCode::SERVICE_UNAVAILABLE,
-            format!("not ready\n{away}"),
-        )
+        let text = format!("not ready\n{away}");
+        (StatusCode::SERVICE_UNAVAILABLE, roles, text)
     }
 }
 

@@ -6,9 +6,8 @@
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
-use axum::Json;
 use axum::body::{Body, Bytes};
-use axum::extract::{FromRequest, Query, Request, State};
+use axum::extract::{FromRequest, Request, State};
 use axum::http::{StatusCode, header};
 use futures::TryStreamExt;
 use serde::{Deserialize, Serialize};
@@ -23,6 +22,7 @@ use tokio_util::io::{StreamReader, SyncIoBridge};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::api::error::{ApiError, ErrorBody};
+use crate::api::extract::{Json, Query};
 use crate::jobs::start_demo;
 use crate::shared::Shared;
 
@@ -228,14 +228,13 @@ fn csv<R: std::io::Read>(reader: R, source: &str) -> Result<CsvOrders<R>, ApiErr
 }
 
 async fn publish_one(shared: &Shared, bucket: Bucket) -> Result<IngestAnswer, ApiError> {
-    let count = bucket.count();
     let published = shared.pipeline.publish(bucket).await?;
     let placed = published.placed;
     Ok(IngestAnswer {
         orders: placed.orders,
         dead_letters: placed.dead_letters,
         first_seq: placed.first_seq,
-        last_seq: placed.first_seq.saturating_add(count).saturating_sub(1),
+        last_seq: placed.last_seq(),
         duplicate: published.duplicate,
     })
 }

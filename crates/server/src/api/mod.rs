@@ -5,23 +5,28 @@
 
 mod alerts;
 pub(crate) mod error;
+mod extract;
 mod gate;
 mod health;
 mod ingest;
 mod orders;
 mod page;
+mod queries;
 mod replay;
-mod sql;
+pub(crate) mod sql;
 mod status;
 mod stream;
 
+use std::time::Duration;
+
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request};
-use axum::http::{HeaderName, HeaderValue, Method, header};
+use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{connect, get};
 use tapewatch_store::flight::FLIGHT_PATH;
+use tower_http::classify::ServerErrorsFailureClass;
 use tower_http::set_header::SetResponseHeaderLayer;
 use tower_http::trace::TraceLayer;
 use utoipa::OpenApi;
@@ -29,6 +34,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 pub(crate) use gate::Gate;
+pub(crate) use health::ROLES;
 pub(crate) use ingest::BUCKET_TYPE;
 pub(crate) use page::asset;
 
@@ -58,6 +64,8 @@ fn api() -> OpenApiRouter<Shared> {
         .routes(routes!(alerts::alert))
         .routes(routes!(stream::stream))
         .routes(routes!(sql::sql))
+        .routes(routes!(queries::queries))
+        .routes(routes!(queries::query, queries::cancel))
         .routes(routes!(replay::replay))
         .routes(routes!(status::end_of_day))
         .routes(routes!(health::healthz))
@@ -92,6 +100,10 @@ pub(crate) fn router(shared: Shared) -> Router {
                 page::asset(&uri)
             }
         })
+        .method_not_allowed_fallback(async |method: Method, uri: axum::http::Uri| {
+            let refused = axum::http::StatusCode::METHOD_NOT_ALLOWED;
+            error::ApiError::refused(refused, format!("{} takes no {method}", uri.path()))
+        })
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .layer(always(header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
         .layer(always(header::X_FRAME_OPTIONS, "DENY"))
@@ -101,7 +113,7 @@ pub(crate) fn router(shared: Shared) -> Router {
             "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; \
              connect-src 'self' ws: wss:; frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
         ))
-        .layer(TraceLayer::new_for_http())
+        .layer(TraceLayer::new_for_http().on_failure(failed))
         .with_state(shared)
 }
 
@@ -117,6 +129,15 @@ async fn without_tables(request: Request, next: Next) -> Response {
         return error::ApiError::misdirected(text).into_response();
     }
     next.run(request).await
+}
+
+/// Tells the operator of requests that failed here. 503 says that this is not the time, as probes are
+/// told over and over: who causes it says so once, where it begins.
+fn failed(failure: ServerErrorsFailureClass, took: Duration, _: &tracing::Span) {
+    match failure {
+        ServerErrorsFailureClass::StatusCode(StatusCode::SERVICE_UNAVAILABLE) => {}
+        failure => tracing::error!(%failure, seconds = took.as_secs_f64(), "a request failed"),
+    }
 }
 
 fn always(name: HeaderName, value: &'static str) -> SetResponseHeaderLayer<HeaderValue> {

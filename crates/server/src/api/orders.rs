@@ -1,12 +1,12 @@
 //! Today's orders, a page at a time.
 
-use axum::Json;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use tapewatch_model::Order;
 use utoipa::{IntoParams, ToSchema};
 
 use crate::api::error::ApiError;
+use crate::api::extract::{Json, Query};
 use crate::shared::Shared;
 
 /// Most rows in one answer.

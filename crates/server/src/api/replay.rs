@@ -1,6 +1,5 @@
 //! A replay over the stored orders, as `tapewatch replay --from --to` does it.
 
-use axum::Json;
 use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::http::header;
@@ -13,6 +12,7 @@ use tapewatch_store::HistoryOrders;
 use utoipa::ToSchema;
 
 use crate::api::error::{ApiError, ErrorBody};
+use crate::api::extract::Json;
 use crate::hit_writer::write_json_line;
 use crate::shared::Shared;
 use crate::{guests, rules};
@@ -82,15 +82,16 @@ pub(crate) async fn replay(
     let engine = Engine::with_guests(&config, Shard::WHOLE, guests::provider())
         .map_err(ApiError::bad_request)?;
     // Where queries run, a batch at a time: a replay must not delay publishing either.
-    let (store, sql) = (shared.store.clone(), shared.sql.clone());
-    let orders = sql
-        .run(async move { store.history_orders(request.from, request.to).await })
-        .await
-        .map_err(ApiError::internal)?
-        .map_err(ApiError::bad_request)?;
+    let (store, threads) = (shared.store.clone(), shared.store.clone());
+    let orders = threads
+        .on_query_threads(async move { store.history_orders(request.from, request.to).await })
+        .await??;
     let lines = futures::stream::try_unfold((orders, engine), move |state| {
-        let sql = sql.clone();
-        async move { sql.run(next_lines(state)).await? }
+        let threads = threads.clone();
+        async move {
+            let next = threads.on_query_threads(next_lines(state)).await;
+            next.map_err(|error| error.to_string())?
+        }
     });
     // A body stream ends early on an error, which the reader sees as a broken answer.
     let lines = lines.inspect(|lines| {

@@ -2,13 +2,13 @@
 
 use std::sync::atomic::Ordering;
 
-use axum::Json;
 use axum::extract::State;
 use serde::Serialize;
 use tapewatch_detect::Shard;
 use utoipa::ToSchema;
 
 use crate::api::error::{ApiError, ErrorBody};
+use crate::api::extract::Json;
 use crate::clock;
 use crate::fold::lock;
 use crate::in_force::InForce;

@@ -6,13 +6,14 @@
 
 use std::time::Duration;
 
+use axum::extract::State;
 use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade, close_code};
-use axum::extract::{Query, State};
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
 use utoipa::IntoParams;
 
 use crate::api::error::ApiError;
+use crate::api::extract::Query;
 use crate::api::orders::ROWS_MAX;
 use crate::fold::lock;
 use crate::shared::Shared;

@@ -16,6 +16,17 @@ pub(crate) enum MeasureCommand {
     Wire(WireArgs),
     /// One of these processes
     WirePart(WirePartArgs),
+    /// Queries over a file's orders in recent, then in history, as standard input asks for them
+    Sql(SqlMeasureArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SqlMeasureArgs {
+    #[command(flatten)]
+    pub(crate) common: MeasureArgs,
+    /// CSV or Parquet file of one day
+    #[arg(long)]
+    pub(crate) file: PathBuf,
 }
 
 #[derive(Debug, Args)]
@@ -88,4 +99,7 @@ pub(crate) struct LatencyArgs {
     /// Events a second
     #[arg(long, value_name = "N", default_value_t = 50_000, value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) rate: u64,
+    /// Queries a second that a dashboard asks meanwhile
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) queries: u64,
 }

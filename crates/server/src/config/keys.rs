@@ -55,6 +55,26 @@ pub(crate) const KEYS: &[Key] = &[
         doc: "Address and port of the role `history`; open when the role is named.",
     },
     Key {
+        name: "history.url",
+        doc: "Where the history lives: a directory, `s3://BUCKET/PREFIX`, `gs://BUCKET/PREFIX` or `az://CONTAINER/PREFIX`. Empty: `history` in the directory of the data.",
+    },
+    Key {
+        name: "history.options",
+        doc: "What the client of the bucket is told over what the environment says, a list of `NAME=VALUE`: `endpoint=http://127.0.0.1:9000`, `allow_http=true`, `region=eu-central-1`. Secrets only as `NAME=env:VARIABLE` or `NAME=file:PATH`.",
+    },
+    Key {
+        name: "history.compact",
+        doc: "Whether an end of day writes a day's small files anew as few, once there are eight.",
+    },
+    Key {
+        name: "history.keep_days",
+        doc: "Days whose rows stay in the history, by their own date; older ones are taken out after an end of day. 0: all.",
+    },
+    Key {
+        name: "history.versions_for",
+        doc: "How long older versions of the history can be read; files that only they need are deleted after that. At least `1h`.",
+    },
+    Key {
         name: "peers.journal",
         doc: "Where the role `journal` is, `host:port`, for roles in other processes.",
     },
@@ -127,11 +147,31 @@ pub(crate) const KEYS: &[Key] = &[
         doc: "Rows held in memory before they become history ahead of time.",
     },
     Key {
+        name: "recent.memory_max",
+        doc: "Bytes of memory that today's orders may take; beyond, older ones move to files in the data directory, where queries find them. 0: no limit.",
+    },
+    Key {
         name: "sql.memory_bytes_max",
-        doc: "Memory that all SQL queries together may take; beyond, sorts and joins spill to disk or the query is refused.",
+        doc: "Memory that all running SQL queries together may take for sorts, joins and aggregates. A query runs once its `sql.query_memory_bytes_max` is free; until then it waits.",
+    },
+    Key {
+        name: "sql.query_memory_bytes_max",
+        doc: "Memory of that kind that is set aside for each query, at most `sql.memory_bytes_max`; beyond, it spills to disk or ends with an error. A request may ask for less, at least 16 MiB: then more queries run at once.",
+    },
+    Key {
+        name: "sql.spill_bytes_max",
+        doc: "What a query may write to the system's temporary directory; beyond, it ends with an error.",
     },
     Key {
         name: "sql.timeout",
-        doc: "A query that takes longer is stopped.",
+        doc: "A query that runs longer, reading its answer included, ends with an error; the time that it waits does not count. A request may ask for less.",
+    },
+    Key {
+        name: "sql.rows_max",
+        doc: "A query ends with an error behind so many rows of its answer. A request may ask for less. 0: no limit.",
+    },
+    Key {
+        name: "sql.waiting_max",
+        doc: "Queries that may wait for their turn; one more is refused with 429.",
     },
 ];

@@ -24,6 +24,14 @@ pub(crate) struct Placed {
     pub(crate) dead_letters: u64,
 }
 
+impl Placed {
+    /// Last sequence number; one before the first where nothing was taken.
+    pub(crate) fn last_seq(&self) -> u64 {
+        let count = self.orders.saturating_add(self.dead_letters);
+        self.first_seq.saturating_add(count).saturating_sub(1)
+    }
+}
+
 /// Producers, by name.
 #[derive(Default)]
 pub(super) struct Producers(HashMap<String, VecDeque<Placed>>);

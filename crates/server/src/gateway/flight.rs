@@ -1,8 +1,8 @@
 //! Arrow Flight through a gateway: each call is handed on to the role that has what it is about, over
 //! HTTP/2, as it comes.
 //!
-//! Invariant: of a call no more is read than the first message, and that only where it names the
-//! table; rows pass through without being held. A refusal is said in the protocol's words.
+//! Invariant: of a call no more is read than the first message, and that only where it says who has
+//! what it is about; rows pass through without being held. A refusal is said in the protocol's words.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -15,7 +15,7 @@ use futures::{StreamExt as _, stream};
 use hyper::body::{Body as HttpBody, Frame, Incoming};
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use tapewatch_store::flight::{Refusal, Topic, broken_off, names_a_table, refused, table_of};
+use tapewatch_store::flight::{Refusal, broken_off, is_for_tables, looks_inside, refused};
 use tokio_util::bytes::{Bytes, BytesMut};
 
 use super::{Gateway, text};
@@ -32,14 +32,14 @@ pub(super) async fn pass(
     Path(call): Path<String>,
     request: Request,
 ) -> Response {
-    let (table, request) = match names_a_table(&call) {
+    let (tables, request) = match looks_inside(&call) {
         true => look(&call, request).await,
-        false => (None, request),
+        false => (false, request),
     };
     let config = &gateway.config;
-    let (role, addresses) = match table {
-        Some(Topic::Alerts | Topic::Hits) => ("recent", config.recent.clone()),
-        Some(Topic::Orders) | None => ("journal", vec![config.journal.clone()]),
+    let (role, addresses) = match tables {
+        true => ("recent", config.recent.clone()),
+        false => ("journal", vec![config.journal.clone()]),
     };
     let passed = match gateway.connect(role, &addresses).await {
         Ok((address, stream)) => forward(&gateway, request, &address, stream)
@@ -50,8 +50,8 @@ pub(super) async fn pass(
     passed.unwrap_or_else(|why| refused(Refusal::Unavailable(why)))
 }
 
-/// The table that the first message names, and the request as it was.
-async fn look(call: &str, request: Request) -> (Option<Topic>, Request) {
+/// Whether the call is for who has the tables, and the request as it was.
+async fn look(call: &str, request: Request) -> (bool, Request) {
     let (head, body) = request.into_parts();
     let mut rest = body.into_data_stream();
     let mut first = BytesMut::new();
@@ -63,13 +63,14 @@ async fn look(call: &str, request: Request) -> (Option<Topic>, Request) {
             None => break,
         }
     }
-    let table = match first.split_at_checked(PREFIX_BYTES) {
-        Some((prefix, rest)) => table_of(call, rest.get(..length(prefix)).unwrap_or_default()),
-        None => None,
-    };
+    let tables = first
+        .split_at_checked(PREFIX_BYTES)
+        .is_some_and(|(prefix, rest)| {
+            is_for_tables(call, rest.get(..length(prefix)).unwrap_or_default())
+        });
     let before = stream::once(async move { Ok(first.freeze()) });
     let body = before.chain(stream::iter(broken)).chain(rest);
-    (table, Request::from_parts(head, Body::from_stream(body)))
+    (tables, Request::from_parts(head, Body::from_stream(body)))
 }
 
 fn length(prefix: &[u8]) -> usize {

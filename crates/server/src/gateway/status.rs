@@ -66,8 +66,8 @@ impl Gateway {
             return None;
         }
         let asked = get(address, &self.tls, "/api/v1/status", STATUS_BYTES_MAX);
-        let (status, body) = tokio::time::timeout(ASK_WITHIN, asked).await.ok()?.ok()?;
-        if !status.is_success() {
+        let (head, body) = tokio::time::timeout(ASK_WITHIN, asked).await.ok()?.ok()?;
+        if !head.status.is_success() {
             return None;
         }
         let told: Map<String, Value> = serde_json::from_slice(&body).ok()?;

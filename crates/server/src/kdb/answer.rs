@@ -3,13 +3,11 @@
 //! Invariant: a query runs within the limits of SQL, and its answer within one of its own; what is
 //! NULL is q's null of the column's kind.
 
-use std::time::Instant;
-
 use tapewatch_connect::kdb::qsql::Select;
 use tapewatch_connect::kdb::tick::{ColumnKind, to_date, to_timestamp};
 use tapewatch_connect::kdb::value::{Items, NULL_LONG, Value};
 use tapewatch_model::Time;
-use tapewatch_store::{Store, Values};
+use tapewatch_store::{Door, Request, Store, Values};
 
 use crate::shared::Shared;
 
@@ -26,19 +24,12 @@ pub(super) async fn query(shared: &Shared, select: Select) -> Result<Value, Stri
     if !shared.roles.tables() {
         return Err("this process holds no tables: ask the role recent".to_owned());
     }
-    let (store, started) = (shared.store.clone(), Instant::now());
-    let ran = shared.sql.run(async move {
+    let store = shared.store.clone();
+    let ran = shared.store.on_query_threads(async move {
         let columns = columns(&store, &select).await?;
         select.answer(columns).map_err(|error| error.to_string())
     });
-    let answer = ran.await.and_then(|answer| answer);
-    let metrics = &shared.metrics;
-    metrics
-        .query_seconds
-        .observe(started.elapsed().as_secs_f64());
-    let label = if answer.is_ok() { "done" } else { "failed" };
-    metrics.queries.with_label_values(&[label]).inc();
-    answer
+    ran.await.map_err(|error| error.to_string())?
 }
 
 /// The columns that a query gives.
@@ -47,7 +38,7 @@ pub(super) async fn query(shared: &Shared, select: Select) -> Result<Value, Stri
 /// Why there are none.
 pub(super) async fn columns(store: &Store, select: &Select) -> Result<Vec<Items>, String> {
     let mut rows = store
-        .sql(&select.sql)
+        .query(Request::new(Door::Kdb, &*select.sql))
         .await
         .map_err(|error| error.to_string())?;
     let kinds = select.columns.iter().map(|(_, kind)| *kind);

@@ -4,23 +4,25 @@
 //! Invariant: publisher, carrier and subscriber are three processes over loopback TCP; the subscriber
 //! counts what it has received and checked.
 
+use std::collections::VecDeque;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{self, Child, Stdio};
 use std::time::{Duration, Instant};
 
-use futures::StreamExt as _;
 use serde_json::json;
 use tapewatch_journal::decode_frame;
-use tapewatch_model::{Bucket, encode_bucket};
-use tokio::sync::mpsc;
+use tapewatch_model::{Bucket, check_bucket, encode_bucket};
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::bytes::Bytes;
 
 use super::{directory, event, wire_latency};
 use crate::cli::{WireArgs, WirePart, WirePartArgs};
 use crate::failure::Failure;
 use crate::metrics::Metrics;
 use crate::peers::Peers;
+use crate::pipeline::{Command, Published, Rows};
 use crate::up;
 use crate::wire::{self, Chunk, Follow, JournalAt, Place, Stream};
 
@@ -45,7 +47,7 @@ impl Drop for Part {
 /// Measures one size of message.
 pub(super) fn run(args: &WireArgs) -> Result<serde_json::Value, Failure> {
     if let Some(rate) = args.rate {
-        return up::block_on(wire_latency::run(args, rate));
+        return wire_latency::run(args, rate);
     }
     let bare = bare(args)?;
     let (carried, published) = up::block_on(journal(args))?;
@@ -61,7 +63,7 @@ pub(super) fn run(args: &WireArgs) -> Result<serde_json::Value, Failure> {
 
 pub(super) fn part(part: &str, to: &str, args: &WireArgs) -> Result<Part, Failure> {
     let program = std::env::current_exe().map_err(Failure::run)?;
-    let child = Command::new(program)
+    let child = process::Command::new(program)
         .args(["measure", "wire-part", part, "--to", to])
         .args(["--rows", &args.rows.to_string()])
         .args(["--rate", &args.rate.unwrap_or(0).to_string()])
@@ -116,7 +118,7 @@ pub(super) fn role(
     journal: Option<&str>,
 ) -> Result<Part, Failure> {
     let program = std::env::current_exe().map_err(Failure::run)?;
-    let mut command = Command::new(program);
+    let mut command = process::Command::new(program);
     command
         .args(["up", "--role", roles, "--log-level", "warn", "--data"])
         .arg(data)
@@ -234,8 +236,8 @@ pub(super) fn work(args: &WirePartArgs) -> Result<(), Failure> {
     }
 }
 
-/// A publisher shares no rows between threads.
-fn one_thread() -> Result<tokio::runtime::Runtime, Failure> {
+/// Who has one task needs no other threads.
+pub(super) fn one_thread() -> Result<tokio::runtime::Runtime, Failure> {
     let mut runtime = tokio::runtime::Builder::new_current_thread();
     runtime.enable_all().build().map_err(Failure::run)
 }
@@ -285,16 +287,21 @@ fn buckets(rows: u64) -> Result<Vec<Bucket>, Failure> {
     (0..MESSAGES).map(bucket).collect()
 }
 
+/// The messages' bytes: made once, so that what is measured is the way and not the making.
+fn payloads(rows: u64) -> Result<Vec<Vec<u8>>, Failure> {
+    let payload = |bucket: &Bucket| {
+        let mut payload = Vec::new();
+        encode_bucket(bucket, &mut payload);
+        payload
+    };
+    Ok(buckets(rows)?.iter().map(payload).collect())
+}
+
 fn bare_publisher(args: &WirePartArgs) -> Result<(), Failure> {
-    let mut messages = Vec::new();
-    for bucket in buckets(args.rows)? {
-        let mut message = vec![0; 4];
-        encode_bucket(&bucket, &mut message);
-        let length = (message.len() - 4) as u32;
-        if let Some(head) = message.first_chunk_mut() {
-            *head = length.to_le_bytes();
-        }
-        messages.push(message);
+    let mut messages = payloads(args.rows)?;
+    for message in &mut messages {
+        let length = message.len() as u32;
+        message.splice(..0, length.to_le_bytes());
     }
     let mut stream = connect(&args.to)?;
     loop {
@@ -312,13 +319,23 @@ async fn publisher(args: &WirePartArgs) -> Result<(), Failure> {
         &Peers::default(),
         metrics,
     );
-    let buckets = buckets(args.rows)?;
-    let forever = buckets.iter().cycle().cloned();
-    let mut published = futures::stream::iter(forever)
-        .map(|bucket| pipeline.publish(bucket))
-        .buffered(IN_FLIGHT);
-    while let Some(published) = published.next().await {
-        published.map_err(Failure::run)?;
+    let rows = |payload: Vec<u8>| match check_bucket(&payload) {
+        Ok(head) => Ok((head, Bytes::from(payload))),
+        Err(error) => Err(Failure::run(error)),
+    };
+    let messages = payloads(args.rows)?.into_iter().map(rows);
+    let messages: Vec<_> = messages.collect::<Result<_, _>>()?;
+    let stopped = || Failure::run("the connection's task ended");
+    let mut answers = VecDeque::new();
+    for (head, payload) in messages.iter().cycle() {
+        if answers.len() == IN_FLIGHT {
+            let answer: oneshot::Receiver<_> = answers.pop_front().ok_or_else(stopped)?;
+            let published: Result<Published, _> = answer.await.map_err(Failure::run)?;
+            published.map_err(Failure::run)?;
+        }
+        let rows = Rows::Encoded(head.clone(), payload.clone());
+        let answer = pipeline.submit(|reply| Command::Publish(rows, reply)).await;
+        answers.push_back(answer.ok_or_else(stopped)?);
     }
     Ok(())
 }

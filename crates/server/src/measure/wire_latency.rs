@@ -9,10 +9,11 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 use tapewatch_journal::decode_frame;
-use tapewatch_model::{Bucket, encode_bucket};
+use tapewatch_model::{BucketHead, check_bucket, encode_bucket};
 use tokio::sync::{mpsc, watch};
+use tokio_util::bytes::Bytes;
 
-use super::wire::{bare_pipe, connect, first_line, part, read_message, role};
+use super::wire::{bare_pipe, connect, first_line, one_thread, part, read_message, role};
 use super::{directory, event};
 use crate::cli::{WireArgs, WirePartArgs};
 use crate::clock;
@@ -20,17 +21,20 @@ use crate::failure::Failure;
 use crate::hits_log;
 use crate::metrics::Metrics;
 use crate::peers::Peers;
+use crate::pipeline::Rows;
 use crate::wire::{self, Chunk, Follow, JournalAt, Place, Stream};
 
 /// Not counted: connections are made, files are created, windows fill.
 const SETTLE: Duration = Duration::from_secs(2);
+/// Different events that are sent in turn: as many as there are of each trader's.
+const MESSAGES: u64 = 20_000;
 /// A publisher that is ahead looks again after this.
 const TICK: Duration = Duration::from_micros(100);
 
-/// Measures the pipe, then the roles.
-pub(super) async fn run(args: &WireArgs, rate: u64) -> Result<serde_json::Value, Failure> {
-    let bare = tokio::task::block_in_place(|| bare(args))?;
-    let hits = hits(args).await?;
+/// Measures the pipe, then the roles: each with one thread that receives.
+pub(super) fn run(args: &WireArgs, rate: u64) -> Result<serde_json::Value, Failure> {
+    let bare = bare(args)?;
+    let hits = one_thread()?.block_on(hits(args))?;
     Ok(json!({
         "rate": rate,
         "fsync": args.common.fsync.as_deref().unwrap_or("interval"),
@@ -204,6 +208,40 @@ pub(super) fn bare_publisher(args: &WirePartArgs) -> Result<(), Failure> {
     }
 }
 
+/// An event that was encoded beforehand, so that what is measured is the way and not the making.
+struct Prepared {
+    head: BucketHead,
+    payload: Vec<u8>,
+    /// Where its time stands.
+    time_at: usize,
+}
+
+impl Prepared {
+    fn new(number: u64) -> Result<Self, Failure> {
+        let mut payload = Vec::new();
+        let bucket = event(number)?;
+        encode_bucket(&bucket, &mut payload);
+        let time = bucket.orders.times().first().map(|time| time.nanos());
+        let time = time.unwrap_or_default().to_le_bytes();
+        let time_at = payload.windows(time.len()).position(|bytes| bytes == time);
+        Ok(Self {
+            head: check_bucket(&payload).map_err(Failure::run)?,
+            time_at: time_at.ok_or_else(|| Failure::run("an event without its time"))?,
+            payload,
+        })
+    }
+
+    /// The event as of now.
+    fn now(&self) -> (BucketHead, Bytes) {
+        let mut payload = self.payload.clone();
+        let time = clock::now().nanos().to_le_bytes();
+        if let Some(field) = payload.get_mut(self.time_at..self.time_at + time.len()) {
+            field.copy_from_slice(&time);
+        }
+        (self.head.clone(), payload.into())
+    }
+}
+
 /// Publishes single events.
 pub(super) async fn publisher(args: &WirePartArgs) -> Result<(), Failure> {
     let metrics = Metrics::new().map_err(Failure::run)?;
@@ -217,16 +255,20 @@ pub(super) async fn publisher(args: &WirePartArgs) -> Result<(), Failure> {
         }
     });
     let mut paced = Paced::new(args.rate);
+    let messages: Vec<Prepared> = (0..MESSAGES).map(Prepared::new).collect::<Result<_, _>>()?;
+    let mut messages = messages.iter().cycle();
     let mut waiting = None;
     while tick.changed().await.is_ok() {
         while waiting.is_some() || paced.is_due() {
-            let one = match waiting.take() {
-                Some(one) => one,
-                None => event(paced.next())?,
-            };
+            let one: Option<(BucketHead, Bytes)> = waiting.take().or_else(|| {
+                paced.next();
+                messages.next().map(Prepared::now)
+            });
+            let Some((head, payload)) = one else { break };
             // A full queue makes the event late, and that counts.
-            if pipeline.try_publish(Bucket::clone(&one)).is_none() {
-                waiting = Some(one);
+            let rows = Rows::Encoded(head.clone(), payload.clone());
+            if pipeline.try_publish(rows).is_none() {
+                waiting = Some((head, payload));
                 break;
             }
         }

@@ -73,7 +73,7 @@ impl Pipe {
 enum Served {
     New,
     Commands(Box<Commands>, AllDue),
-    Stream(Pump),
+    Stream(Box<Pump>),
     Ended,
 }
 
@@ -118,6 +118,14 @@ impl Line {
         matches!(self.served, Served::Ended)
     }
 
+    /// The client has given it up: once nothing is on its way, the journal hears nothing for so long that
+    /// it lets go.
+    pub(super) fn may_fall_silent(&mut self, dice: &mut Dice) {
+        if self.up.flying.is_empty() && self.up.come.is_empty() && dice.below(10) == 0 {
+            self.served = Served::Ended;
+        }
+    }
+
     /// Bytes arrive, and the journal's end does something.
     pub(super) fn step(&mut self, journal: &mut JournalRole, dice: &mut Dice) {
         if self.run != journal.run {
@@ -142,7 +150,8 @@ impl Line {
                 None => {}
                 Some(Message::Subscribe(stream, from, _)) => {
                     let pump = Pump::open(state, stream, from);
-                    self.served = Served::Stream(pump.map_err(|error| error.to_string())?);
+                    let pump = pump.map_err(|error| error.to_string())?;
+                    self.served = Served::Stream(Box::new(pump));
                 }
                 Some(message) => {
                     let (mut commands, mut due) = (Box::<Commands>::default(), AllDue::default());
@@ -170,8 +179,8 @@ impl Line {
             Served::Stream(pump) => {
                 let sending = pump.next(1 + dice.below(4_000) as usize);
                 let sending = sending.map_err(|error| error.to_string())?;
-                if !sending.empty || dice.below(3) == 0 {
-                    self.down.send(sending.message);
+                if !sending.is_empty() || dice.below(3) == 0 {
+                    self.down.send(sending.message());
                 }
                 // A subscriber has nothing to say, but may go.
                 self.up.receive()?;

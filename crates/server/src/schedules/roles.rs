@@ -25,7 +25,7 @@ use crate::hits_log::{self, HitsLog};
 use crate::metrics::Metrics;
 use crate::pipeline::{Command, Limits, PublishError, Worker, prepare};
 use crate::subscription::Subscribers;
-use crate::wire::{Broken, Chunk, Message, Outbox, Place, ServeState, Stream};
+use crate::wire::{Broken, Chunk, Message, Outbox, Place, ServeState, Sharers, Stream};
 
 /// What all schedules share.
 #[derive(Clone)]
@@ -84,6 +84,7 @@ impl JournalRole {
         Options {
             fsync: self.policy,
             segment_bytes_max: 8_000,
+            tail_bytes_max: 2_000,
             storage: Arc::new(self.disk.clone()),
             ..Options::default()
         }
@@ -121,6 +122,8 @@ impl JournalRole {
             stopping: watch::channel(false).1,
             subscribers: Subscribers::default(),
             connections: Arc::new(AtomicU64::new(0)),
+            lane: crate::wire::Lane::default(),
+            sharers: Sharers::default(),
             keeps_rows: false,
         };
         self.running = Some(RunningJournal { worker, state });
@@ -152,7 +155,10 @@ impl JournalRole {
     /// Connections that nobody waits on any more.
     pub(super) fn step_orphans(&mut self, dice: &mut Dice) {
         let mut orphans = std::mem::take(&mut self.orphans);
-        orphans.iter_mut().for_each(|line| line.step(self, dice));
+        for line in &mut orphans {
+            line.step(self, dice);
+            line.may_fall_silent(dice);
+        }
         orphans.retain(|line| !line.is_over());
         self.orphans = orphans;
     }

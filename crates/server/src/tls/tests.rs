@@ -105,3 +105,27 @@ async fn meet_with(tls: &Tls, ours: &TlsConfig, key: &[u8]) {
     meet(tls, ours).await.unwrap();
     std::fs::write(&ours.key, now).unwrap();
 }
+
+#[test]
+fn a_certificate_without_its_key_is_told_of_and_so_is_a_key_that_is_none() {
+    let dir = tempfile::tempdir().unwrap();
+    let whole = files(dir.path(), "one");
+    let alone = TlsConfig {
+        key: PathBuf::new(),
+        ..whole.clone()
+    };
+    let error = alone.client().unwrap_err().to_string();
+    assert!(
+        error.contains("tls.cert is set and tls.key is not"),
+        "{error}"
+    );
+    let no_key = TlsConfig {
+        key: whole.cert.clone(),
+        ..whole
+    };
+    let error = no_key.client().unwrap_err().to_string();
+    assert!(
+        error.contains("one.crt: there is no private key in it: PEM is wanted"),
+        "{error}"
+    );
+}

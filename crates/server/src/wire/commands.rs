@@ -1,7 +1,8 @@
 //! Commands that come over a connection to the journal: each handed on in its turn, and what comes of it.
 //!
 //! Invariant: answers come in the order of the commands; what an engine found on rows that the journal
-//! does not have is refused, and with it all that comes behind it on the connection.
+//! does not have is refused, and with it all that comes behind it on the connection; so is what a second
+//! process tells of a share.
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
@@ -15,8 +16,9 @@ use tapewatch_journal::{ReadError, Reader, Readers};
 use tapewatch_model::{BucketDecoder, check_bucket, decode_hits};
 use tokio::sync::oneshot;
 
-use super::Message;
 use super::serve::ServeState;
+use super::sharers::Claim;
+use super::{Message, Teller, UNDER_WAY_BYTES_MAX};
 use crate::fold::{FrameMark, Placed, UNDER_WAY_MAX};
 use crate::pipeline::{Command, PublishError, Published, Rows, Told};
 
@@ -49,18 +51,21 @@ fn stopping() -> PublishError {
     PublishError::Stopped("the process is stopping".to_owned())
 }
 
-/// The answers that are due, in order.
+/// The answers that are due, in order, and how many bytes of rows or hits wait for each.
 #[derive(Default)]
-pub(crate) struct AllDue(VecDeque<Due>);
+pub(crate) struct AllDue {
+    due: VecDeque<(Due, usize)>,
+    bytes: usize,
+}
 
 impl AllDue {
     pub(crate) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.due.is_empty()
     }
 
     /// Whether another command is taken.
     pub(crate) fn has_room(&self) -> bool {
-        self.0.len() <= UNDER_WAY_MAX
+        self.due.len() <= UNDER_WAY_MAX && self.bytes < UNDER_WAY_BYTES_MAX
     }
 
     /// Hands a command on, in its turn.
@@ -70,19 +75,25 @@ impl AllDue {
         state: &ServeState,
         message: Message,
     ) -> Result<(), String> {
+        let bytes = match &message {
+            Message::Publish(bytes) | Message::Found(.., bytes) => bytes.len(),
+            _ => 0,
+        };
         let due = commands.take(state, message).await?;
-        self.0.push_back(due);
+        self.due.push_back((due, bytes));
+        self.bytes += bytes;
         Ok(())
     }
 
     /// The next; waits for ever where none is due.
     pub(crate) async fn next(&mut self) -> Result<Published, PublishError> {
-        poll_fn(|context| match self.0.front_mut() {
+        poll_fn(|context| match self.due.front_mut() {
             None => Poll::Pending,
-            Some(due) => {
+            Some((due, bytes)) => {
                 let answer = due.poll(context);
                 if answer.is_ready() {
-                    self.0.pop_front();
+                    self.bytes -= *bytes;
+                    self.due.pop_front();
                 }
                 answer
             }
@@ -97,6 +108,8 @@ pub(crate) struct Commands {
     decoder: BucketDecoder,
     /// Whether something that an engine found was refused.
     refused: Arc<AtomicBool>,
+    /// The share that it tells of.
+    claim: Option<Claim>,
     seen: Seen,
 }
 
@@ -137,9 +150,13 @@ impl Commands {
                 pipeline.retain(retention).await;
                 Due::Known(Ok(at(0)))
             }
-            Message::Found(share, through, frame, hits) => {
+            Message::Found(teller, through, frame, hits) => {
                 let hits = decode_hits(&hits).map_err(|error| error.to_string())?;
                 let before = Arc::clone(&self.refused);
+                if let Err(why) = self.claim(state, teller) {
+                    before.store(true, Ordering::Relaxed);
+                    return Ok(refused(&why));
+                }
                 if !self.seen.is_there(state, frame).await {
                     before.store(true, Ordering::Relaxed);
                     return Ok(refused(
@@ -152,12 +169,22 @@ impl Commands {
                         refused: before,
                     })
                 };
-                let answer = pipeline
-                    .submit(|reply| Command::Found(share, through, frame, hits, told(reply)));
+                let answer = pipeline.submit(|reply| {
+                    Command::Found(teller.share, through, frame, hits, told(reply))
+                });
                 seq(answer.await)
             }
             _ => return Err("a message that only the journal sends".to_owned()),
         })
+    }
+
+    /// Claims the share that is told of, once for the connection.
+    fn claim(&mut self, state: &ServeState, Teller { share, run }: Teller) -> Result<(), String> {
+        let claimed = self.claim.as_ref();
+        if claimed.is_none_or(|claim| !claim.is_of(share, run)) {
+            self.claim = Some(state.sharers.claim(share, run)?);
+        }
+        Ok(())
     }
 }
 

@@ -293,6 +293,11 @@ pub(super) async fn open(journal: &JournalAt) -> Result<(Hello, Connection), Str
         }
         let status = String::from_utf8_lossy(&head);
         let status = status.lines().next().unwrap_or_default();
+        if status.contains(" 404 ") {
+            let why = "it is not the role journal: correct peers.journal, or name the roles of the process there, \
+                with --role";
+            return Err(why.to_owned());
+        }
         if !status.contains(" 101 ") {
             return Err(format!("it answers {status:?}{}", reason(stream).await));
         }

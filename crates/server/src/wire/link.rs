@@ -56,13 +56,10 @@ impl Link {
         let peer = self.journal.peer();
         loop {
             let why = match open(&self.journal).await {
-                Ok((_, connection)) => {
-                    self.peers.back(&peer);
-                    match self.serve(connection).await {
-                        Ok(()) => return,
-                        Err(why) => why,
-                    }
-                }
+                Ok((_, connection)) => match self.serve(connection).await {
+                    Ok(()) => return,
+                    Err(why) => why,
+                },
                 Err(why) => why,
             };
             let pause = self.peers.away(&peer, &why);
@@ -80,12 +77,20 @@ impl Link {
             feed(&mut connection, message).await?;
         }
         flush(&mut connection).await?;
+        // What must be said again may be refused again: it is back when that is not so.
+        let mut back = self.outbox.is_empty();
+        if back {
+            self.peers.back(&self.journal.peer());
+        }
         loop {
             tokio::select! {
                 message = receive(&mut connection) => {
                     if let Some(message) = self.answered(message?)? {
                         feed(&mut connection, message).await?;
                         flush(&mut connection).await?;
+                    }
+                    if !std::mem::replace(&mut back, true) {
+                        self.peers.back(&self.journal.peer());
                     }
                 }
                 () = tokio::time::sleep(BEAT), if self.outbox.is_empty() => {

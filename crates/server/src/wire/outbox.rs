@@ -8,12 +8,11 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use tapewatch_detect::Shard;
-use tapewatch_model::{Bucket, Hit, encode_hits};
+use tapewatch_model::{Bucket, Hit, Id, encode_hits};
 use tokio::sync::oneshot;
 use tokio_util::bytes::Bytes;
 
-use super::Message;
+use super::{Message, Teller, UNDER_WAY_BYTES_MAX};
 use crate::fold::{FrameMark, UNDER_WAY_MAX};
 use crate::pipeline::{Command, PublishError, Published, Rows};
 
@@ -26,6 +25,7 @@ const TOLD_MAX: usize = 256;
 pub(crate) struct Outbox {
     /// The process, each run another.
     name: String,
+    run: u64,
     under_way: VecDeque<Sent>,
     /// Hits that were taken there, and may not be on the disk.
     told: VecDeque<Bytes>,
@@ -36,7 +36,7 @@ pub(crate) struct Outbox {
 }
 
 /// A share of the engines, up to where it has found all hits, and the last frame that it has applied.
-type Progress = (Shard, u64, FrameMark);
+type Progress = (Teller, u64, FrameMark);
 
 /// A message that was sent and not answered.
 struct Sent {
@@ -80,6 +80,7 @@ impl Outbox {
     pub(crate) fn new(name: &str) -> Self {
         Self {
             name: name.to_owned(),
+            run: run(name),
             under_way: VecDeque::new(),
             told: VecDeque::new(),
             buckets: 0,
@@ -94,7 +95,8 @@ impl Outbox {
 
     /// Whether it takes another command.
     pub(crate) fn has_room(&self) -> bool {
-        self.under_way.len() < UNDER_WAY_MAX
+        let bytes = || -> usize { self.under_way.iter().map(|sent| sent.message.len()).sum() };
+        self.under_way.len() < UNDER_WAY_MAX && bytes() < UNDER_WAY_BYTES_MAX
     }
 
     /// What goes out first on a new connection.
@@ -138,10 +140,18 @@ impl Outbox {
             Command::Sync(reply) => (Message::Sync.encode(), Reply::Synced(Some(reply))),
             Command::Retain(retention) => (Message::Retain(retention).encode(), Reply::Nobody),
             Command::Found(share, through, frame, hits, told) => {
-                self.progress = Some((share, through, frame));
+                let progress = (
+                    Teller {
+                        share,
+                        run: self.run,
+                    },
+                    through,
+                    frame,
+                );
+                self.progress = Some(progress);
                 let any = !hits.is_empty();
                 let reply = told.map_or(Reply::Found(any), |told| Reply::Seq(told.reply));
-                (found((share, through, frame), &hits).encode(), reply)
+                (found(progress, &hits).encode(), reply)
             }
             Command::Checkpoint => return None, // of this process alone
         };
@@ -239,8 +249,15 @@ impl Sent {
     }
 }
 
-fn found((share, through, frame): Progress, hits: &[Hit]) -> Message {
+/// The run of a process that is called so.
+fn run(name: &str) -> u64 {
+    let digest = *Id::of(name.as_bytes()).bytes();
+    let first = digest.first_chunk().copied().unwrap_or_default();
+    u64::from_le_bytes(first).max(1)
+}
+
+fn found((teller, through, frame): Progress, hits: &[Hit]) -> Message {
     let mut bytes = Vec::new();
     encode_hits(hits, &mut bytes);
-    Message::Found(share, through, frame, bytes.into())
+    Message::Found(teller, through, frame, bytes.into())
 }

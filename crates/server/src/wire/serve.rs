@@ -1,8 +1,7 @@
 //! The journal's side of the connections: [commands](super::commands) in order,
-//! subscriptions from disk and then live.
+//! [subscriptions](super::pump).
 //!
-//! Invariant: a subscriber reads the files of the journal at its own pace and holds nobody up; it is
-//! never shown a frame that is not committed. A peer that says what it may not is let go.
+//! Invariant: a peer that says what it may not, or takes nothing, is let go.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,15 +12,15 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use futures::{FutureExt as _, SinkExt as _, StreamExt as _};
 use hyper_util::rt::TokioIo;
-use tapewatch_journal::{ReadError, Reader, Readers};
-use tokio::sync::{mpsc, watch};
+use tapewatch_journal::Readers;
+use tokio::sync::watch;
 use tokio_util::bytes::Bytes;
 use tokio_util::codec::Framed;
 
 use super::commands::{AllDue, Commands};
-use super::{
-    BEAT, FramesMessage, HELLO_WITHIN, Hello, Message, PROTOCOL, SILENCE_MAX, Stream, framed,
-};
+use super::pump::{Lane, subscription};
+use super::sharers::Sharers;
+use super::{HELLO_WITHIN, Hello, Message, PROTOCOL, SILENCE_MAX, framed};
 use crate::api::error::ApiError;
 use crate::hits_log::HitsReaders;
 use crate::pipeline::{Marks, Pipeline, PublishError, Published};
@@ -29,10 +28,6 @@ use crate::subscription::Subscribers;
 
 /// Connections at once.
 const CONNECTIONS_MAX: u64 = 256;
-/// Bytes of frames that go into one message.
-const CHUNK_BYTES: usize = 256 << 10;
-/// Messages that are read ahead of a subscriber.
-const AHEAD: usize = 4;
 /// A peer that takes nothing for this long is let go.
 const SEND_WITHIN: Duration = Duration::from_secs(30);
 
@@ -48,11 +43,14 @@ pub(crate) struct ServeState {
     pub(crate) stopping: watch::Receiver<bool>,
     pub(crate) subscribers: Subscribers,
     pub(crate) connections: Arc<AtomicU64>,
+    /// Where subscribers that are behind are served.
+    pub(crate) lane: Lane,
+    pub(crate) sharers: Sharers,
     /// Whether this process does anything with the rows of a bucket but pass them on.
     pub(crate) keeps_rows: bool,
 }
 
-type Connection =
+pub(super) type Connection =
     Framed<TokioIo<hyper::upgrade::Upgraded>, tokio_util::codec::LengthDelimitedCodec>;
 
 /// Takes the upgrade.
@@ -122,7 +120,7 @@ where
     in_time(connection.send(message)).await
 }
 
-async fn in_time(sent: impl Future<Output = std::io::Result<()>>) -> Result<(), String> {
+pub(super) async fn in_time(sent: impl Future<Output = std::io::Result<()>>) -> Result<(), String> {
     match tokio::time::timeout(SEND_WITHIN, sent).await {
         Ok(sent) => sent.map_err(text),
         Err(_) => Err(format!("it took nothing for {} s", SEND_WITHIN.as_secs())),
@@ -185,164 +183,9 @@ where
     in_time(all).await
 }
 
-/// Sends a stream until the peer is gone.
-async fn subscription(
-    state: &ServeState,
-    mut connection: Connection,
-    stream: Stream,
-    from: u64,
-    name: String,
-) -> Result<(), String> {
-    let (sender, mut chunks) = mpsc::channel(AHEAD);
-    if stream == Stream::Hits && state.hits.is_none() {
-        let why = "the journal's process keeps no log of hits: name its roles, with --role journal";
-        return refuse(&mut connection, PublishError::Invalid(why.to_owned())).await;
-    }
-    let seat = match (stream, &state.hits) {
-        (Stream::Hits, Some(hits)) => {
-            let (name, log) = (label(&format!("{name}/hits")), hits.readers.clone());
-            state.subscribers.join_log(&name, from, Some(log))
-        }
-        _ => state.subscribers.join(&label(&name), from),
-    };
-    let seat = match seat {
-        Ok(seat) => seat,
-        Err(full) => {
-            let refused = PublishError::Refused(full.to_string());
-            return refuse(&mut connection, refused).await;
-        }
-    };
-    let (state, runtime) = (state.clone(), tokio::runtime::Handle::current());
-    std::thread::Builder::new()
-        .name("subscriber".to_owned())
-        .spawn(move || {
-            let pump = Pump::open(&state, stream, from);
-            let ended = pump.and_then(|pump| pump.run(&runtime, &sender));
-            if let Err(error) = ended {
-                let refused = PublishError::Invalid(error.to_string());
-                let message = Message::Answer(Err(refused)).encode();
-                // Nobody is there to be told when the other end is gone.
-                let _ = sender.blocking_send(Sending::last(message));
-            }
-        })
-        .map_err(text)?;
-    loop {
-        let chunk = tokio::select! {
-            chunk = chunks.recv() => chunk,
-            said = connection.next() => match said {
-                None => return Ok(()),
-                Some(_) => return Err("a subscriber has nothing to say".to_owned()),
-            },
-        };
-        let Some(Sending { message, next, .. }) = chunk else {
-            return Ok(());
-        };
-        send(&mut connection, message).await?;
-        seat.at(next);
-    }
-}
-
-async fn refuse(connection: &mut Connection, why: PublishError) -> Result<(), String> {
+/// Says why there is nothing more to come.
+pub(super) async fn refuse(connection: &mut Connection, why: PublishError) -> Result<(), String> {
     send(connection, Message::Answer(Err(why)).encode()).await
-}
-
-/// A name as it may stand among the metrics.
-fn label(name: &str) -> String {
-    name.chars()
-        .filter(|c| c.is_ascii_alphanumeric() || "-_./:".contains(*c))
-        .take(64)
-        .collect()
-}
-
-/// A message for a subscriber, and the sequence number behind it.
-pub(crate) struct Sending {
-    pub(crate) message: Bytes,
-    next: u64,
-    /// Whether there are no frames in it, and whether there are no more than those in it.
-    pub(crate) empty: bool,
-    whole: bool,
-}
-
-impl Sending {
-    fn last(message: Bytes) -> Self {
-        Self {
-            message,
-            next: 0,
-            empty: false,
-            whole: true,
-        }
-    }
-}
-
-/// Reads a stream for a subscriber.
-pub(crate) struct Pump {
-    stream: Stream,
-    reader: Reader,
-    /// Up to where there is something.
-    grown: watch::Receiver<u64>,
-}
-
-impl Pump {
-    /// At a sequence number; 0 is the first that there is.
-    pub(crate) fn open(state: &ServeState, stream: Stream, from: u64) -> Result<Self, ReadError> {
-        let (readers, grown) = match (stream, &state.hits) {
-            (Stream::Hits, Some(hits)) => (&hits.readers, &hits.grown),
-            _ => (&state.readers, &state.published),
-        };
-        let from = match from {
-            0 => readers.first_seq()?,
-            from => from,
-        };
-        Ok(Self {
-            stream,
-            reader: readers.reader(from)?,
-            grown: grown.clone(),
-        })
-    }
-
-    /// What has come, about so many bytes of it at most.
-    pub(crate) fn next(&mut self, bytes_max: usize) -> Result<Sending, ReadError> {
-        // Read before the frames: all that it speaks of is among them.
-        let through = *self.grown.borrow_and_update();
-        let mut frames = FramesMessage::begin(self.stream);
-        while frames.len() < bytes_max
-            && let Some(frame) = self.reader.next_frame()?
-        {
-            frames.push(frame.bytes);
-        }
-        let (empty, whole) = (frames.len() == 0, frames.len() < bytes_max);
-        Ok(Sending {
-            message: frames.finish(if whole { through } else { 0 }),
-            next: self.reader.next_seq(),
-            empty,
-            whole,
-        })
-    }
-
-    fn run(
-        mut self,
-        runtime: &tokio::runtime::Handle,
-        out: &mpsc::Sender<Sending>,
-    ) -> Result<(), ReadError> {
-        let mut beat = true;
-        loop {
-            let sending = self.next(CHUNK_BYTES)?;
-            let whole = sending.whole;
-            if (beat || !sending.empty) && out.blocking_send(sending).is_err() {
-                return Ok(());
-            }
-            if !whole {
-                continue;
-            }
-            let changed =
-                runtime.block_on(async { tokio::time::timeout(BEAT, self.grown.changed()).await });
-            match changed {
-                Ok(Ok(())) => beat = self.stream == Stream::Hits,
-                Ok(Err(_)) => return Ok(()),
-                Err(_) => beat = true,
-            }
-        }
-    }
 }
 
 async fn stopped(stopping: &watch::Receiver<bool>) {
@@ -354,6 +197,6 @@ async fn stopped(stopping: &watch::Receiver<bool>) {
         .map(|_| ());
 }
 
-fn text(error: impl std::fmt::Display) -> String {
+pub(super) fn text(error: impl std::fmt::Display) -> String {
     error.to_string()
 }

@@ -1,32 +1,55 @@
-//! What a process needs that hands calls on to others: which table a call is about, and refusals in
+//! What a process needs that hands calls on to others: who has what a call is about, and refusals in
 //! the protocol's own words.
 //!
 //! Invariant: a call is read as the service reads it; what cannot be read is left to the service to
 //! refuse.
 
-use arrow_flight::{FlightData, Ticket as FlightTicket};
+use arrow_flight::{FlightData, FlightDescriptor, Ticket as FlightTicket};
 use prost::Message as _;
 use tonic::Status;
 use tonic::codegen::http::{HeaderMap, Response};
 
 use super::service::ticket_of;
-use super::{Refusal, Ticket, Topic};
+use super::{Refusal, Ticket, Topic, sql};
 
-/// Whether the table that a call is about stands in the first message of its stream.
+/// Whether it stands in the first message of a call who is to answer it.
 #[must_use]
-pub fn names_a_table(call: &str) -> bool {
-    matches!(call, "DoGet" | "DoExchange")
+pub fn looks_inside(call: &str) -> bool {
+    let calls = [
+        "DoGet",
+        "DoExchange",
+        "DoPut",
+        "DoAction",
+        "GetFlightInfo",
+        "GetSchema",
+    ];
+    calls.contains(&call)
 }
 
-/// The table that the first message (without its length) of such a call names; `None` when it cannot
-/// be read.
+/// Whether a call whose first message (without its length) is this is for who has the tables: a
+/// statement, alerts or hits. What cannot be read is not.
 #[must_use]
-pub fn table_of(call: &str, message: &[u8]) -> Option<Topic> {
-    let ticket = match call {
-        "DoGet" => Ticket::parse(&FlightTicket::decode(message).ok()?.ticket),
-        _ => ticket_of(&FlightData::decode(message).ok()?.flight_descriptor?),
+pub fn is_for_tables(call: &str, message: &[u8]) -> bool {
+    let descriptor = match call {
+        "DoAction" => return true,
+        "DoGet" => {
+            let ticket = FlightTicket::decode(message).unwrap_or_default().ticket;
+            return sql::is_sql(&ticket)
+                || Ticket::parse(&ticket).is_ok_and(|t| of_tables(t.table));
+        }
+        "GetFlightInfo" | "GetSchema" => FlightDescriptor::decode(message).ok(),
+        _ => FlightData::decode(message)
+            .ok()
+            .and_then(|first| first.flight_descriptor),
     };
-    ticket.ok().map(|ticket| ticket.table)
+    descriptor.is_some_and(|descriptor| {
+        let subscribes = || ticket_of(&descriptor).is_ok_and(|ticket| of_tables(ticket.table));
+        sql::is_sql(&descriptor.cmd) || call == "DoExchange" && subscribes()
+    })
+}
+
+fn of_tables(topic: Topic) -> bool {
+    matches!(topic, Topic::Alerts | Topic::Hits)
 }
 
 /// The answer to a call that was refused before it began.

@@ -5,11 +5,12 @@
 //! the one before it is answered, so that a stream holds one.
 
 use arrow_flight::{FlightData, PutResult};
-use futures::stream::{self, Stream};
+use futures::StreamExt as _;
+use futures::stream::{self, BoxStream, Stream};
 use serde::{Deserialize, Serialize};
 use tapewatch_model::{Bucket, OrderBatch, Origin};
 use tokio::sync::OwnedSemaphorePermit;
-use tonic::{Status, Streaming};
+use tonic::Status;
 
 use super::decode::Decoder;
 use super::topic::Topic;
@@ -41,7 +42,7 @@ struct Answer {
 /// One stream that publishes.
 struct Put<D> {
     desk: D,
-    input: Streaming<FlightData>,
+    input: BoxStream<'static, Result<FlightData, Status>>,
     decoder: Decoder,
     /// Batches that were taken.
     taken: u64,
@@ -54,7 +55,7 @@ struct Put<D> {
 /// The answers to a stream: one for each batch with a stamp, and one in the end for all others.
 pub(super) fn answers<D: Desk>(
     desk: D,
-    input: Streaming<FlightData>,
+    input: BoxStream<'static, Result<FlightData, Status>>,
     seat: OwnedSemaphorePermit,
 ) -> impl Stream<Item = Result<PutResult, Status>> + Send + 'static {
     let put = Put {
@@ -108,7 +109,7 @@ impl<D: Desk> Put<D> {
     /// What the client says next. A client that says nothing does not keep the process from stopping.
     async fn message(&mut self) -> Result<Option<FlightData>, Status> {
         tokio::select! {
-            message = self.input.message() => message,
+            message = self.input.next() => message.transpose(),
             () = self.desk.stopped() => {
                 let message = "the process stops: publish again when it is back";
                 Err(Status::unavailable(message))
@@ -156,8 +157,7 @@ impl<D: Desk> Put<D> {
         orders: OrderBatch,
         stamp: Option<Stamp>,
     ) -> Result<Answer, Status> {
-        let count = orders.len() as u64;
-        if count == 0 {
+        if orders.is_empty() {
             return Ok(Answer::default());
         }
         let origin = stamp.map_or_else(Origin::default, |stamp| Origin {
@@ -171,6 +171,7 @@ impl<D: Desk> Put<D> {
             dead_letters,
         };
         let Receipt {
+            orders,
             first_seq,
             last_seq,
             duplicate,
@@ -183,7 +184,7 @@ impl<D: Desk> Put<D> {
                 other => other.into(),
             })?;
         Ok(Answer {
-            orders: count,
+            orders,
             first_seq,
             last_seq,
             duplicate,

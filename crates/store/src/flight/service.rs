@@ -17,12 +17,12 @@ use arrow_flight::{
 };
 use futures::stream::{self, BoxStream};
 use futures::{Stream, StreamExt as _, TryStreamExt as _};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::{Request, Response, Status, Streaming};
 
 use super::encode::{self, Encoder};
-use super::topic::{Ticket, Topic};
-use super::{Desk, Part, Refusal, Rows, StoredRows, as_topic, put, schema_of};
+use super::topic::{Ticket, Topic, no_table};
+use super::{Desk, Part, Refusal, Rows, StoredRows, as_topic, put, schema_of, sql};
 
 /// Where the service is to be mounted: everything below it.
 pub const FLIGHT_PATH: &str = "/arrow.flight.protocol.FlightService";
@@ -133,6 +133,29 @@ impl Messages {
     }
 }
 
+/// The answers to a stream: of one that binds values to a statement, or that publishes.
+async fn answers<D: Desk>(
+    desk: D,
+    mut input: Streaming<FlightData>,
+    seat: OwnedSemaphorePermit,
+) -> Result<Answers<PutResult>, Status> {
+    let first = tokio::select! {
+        first = input.message() => first?,
+        () = desk.stopped() => None,
+    };
+    let descriptor = first
+        .as_ref()
+        .and_then(|first| first.flight_descriptor.clone());
+    let input = stream::iter(first.map(Ok)).chain(input).boxed();
+    match descriptor {
+        Some(descriptor) if sql::is_sql(&descriptor.cmd) => {
+            let bound = sql::bind(&descriptor, input).await;
+            Ok(Box::pin(stream::iter([bound])))
+        }
+        _ => Ok(Box::pin(put::answers(desk, input, seat))),
+    }
+}
+
 /// What a descriptor asks for: a table by its path, or a ticket as its command.
 pub(super) fn ticket_of(descriptor: &FlightDescriptor) -> Result<Ticket, Refusal> {
     if descriptor.r#type() == DescriptorType::Cmd {
@@ -140,11 +163,8 @@ pub(super) fn ticket_of(descriptor: &FlightDescriptor) -> Result<Ticket, Refusal
     }
     let named = |topic: &Topic| descriptor.path == [topic.name()];
     let topic = Topic::ALL.into_iter().find(named);
-    topic.map(Ticket::of).ok_or_else(|| {
-        let names = Topic::ALL.map(Topic::name).join(", ");
-        let path = descriptor.path.join("/");
-        Refusal::Unknown(format!("there is no table {path:?}; there are {names}"))
-    })
+    let topic = topic.ok_or_else(|| no_table(descriptor.path.join("/")));
+    topic.map(Ticket::of)
 }
 
 fn info(ticket: &Ticket, bytes: Vec<u8>) -> Result<FlightInfo, Status> {
@@ -203,6 +223,11 @@ impl<D: Desk> FlightService for Flight<D> {
         request: Request<FlightDescriptor>,
     ) -> Result<Response<FlightInfo>, Status> {
         let descriptor = request.into_inner();
+        if sql::is_sql(&descriptor.cmd) {
+            return sql::info(&self.desk.tables()?, descriptor)
+                .await
+                .map(Response::new);
+        }
         let ticket = ticket_of(&descriptor)?;
         info(&ticket, ticket_bytes(&descriptor, &ticket)).map(Response::new)
     }
@@ -220,7 +245,12 @@ impl<D: Desk> FlightService for Flight<D> {
         &self,
         request: Request<FlightDescriptor>,
     ) -> Result<Response<SchemaResult>, Status> {
-        let schema = schema_of(ticket_of(&request.into_inner())?.table);
+        let descriptor = request.into_inner();
+        if sql::is_sql(&descriptor.cmd) {
+            let schema = sql::info(&self.desk.tables()?, descriptor).await?.schema;
+            return Ok(Response::new(SchemaResult { schema }));
+        }
+        let schema = schema_of(ticket_of(&descriptor)?.table);
         let options = IpcWriteOptions::default();
         SchemaAsIpc::new(&schema, &options)
             .try_into()
@@ -232,7 +262,12 @@ impl<D: Desk> FlightService for Flight<D> {
         &self,
         request: Request<FlightTicket>,
     ) -> Result<Response<Self::DoGetStream>, Status> {
-        let ticket = Ticket::parse(&request.into_inner().ticket)?;
+        let ticket = request.into_inner().ticket;
+        if sql::is_sql(&ticket) {
+            let rows = sql::rows(&self.desk.tables()?, &ticket).await?;
+            return Ok(Response::new(rows));
+        }
+        let ticket = Ticket::parse(&ticket)?;
         self.subscribe(ticket).map(Response::new)
     }
 
@@ -243,8 +278,9 @@ impl<D: Desk> FlightService for Flight<D> {
         let seat = Arc::clone(&self.puts).try_acquire_owned().map_err(|_| {
             Status::resource_exhausted(format!("{PUTS_MAX} streams publish already: close one"))
         })?;
-        let answers = put::answers(self.desk.clone(), request.into_inner(), seat);
-        Ok(Response::new(Box::pin(answers)))
+        let (desk, input) = (self.desk.clone(), request.into_inner());
+        let answers = stream::once(async move { answers(desk, input, seat).await });
+        Ok(Response::new(Box::pin(answers.try_flatten())))
     }
 
     async fn do_exchange(
@@ -270,15 +306,23 @@ impl<D: Desk> FlightService for Flight<D> {
 
     async fn do_action(
         &self,
-        _: Request<Action>,
+        request: Request<Action>,
     ) -> Result<Response<Self::DoActionStream>, Status> {
-        Err(Status::unimplemented("there are no actions"))
+        let body = sql::action(&self.desk.tables()?, request.into_inner()).await?;
+        let answers = body.into_iter().map(|body| Ok(ActionResult { body }));
+        Ok(Response::new(Box::pin(stream::iter(answers))))
     }
 
     async fn list_actions(
         &self,
         _: Request<Empty>,
     ) -> Result<Response<Self::ListActionsStream>, Status> {
-        Ok(Response::new(Box::pin(stream::empty())))
+        let actions = sql::ACTIONS.map(|(name, does)| {
+            Ok(ActionType {
+                r#type: name.to_owned(),
+                description: does.to_owned(),
+            })
+        });
+        Ok(Response::new(Box::pin(stream::iter(actions))))
     }
 }

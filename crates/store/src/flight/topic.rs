@@ -2,7 +2,7 @@
 //!
 //! Invariant: a ticket is checked whole before anything is opened for it.
 
-use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use super::Refusal;
 
@@ -10,10 +10,13 @@ use super::Refusal;
 const TICKET_BYTES_MAX: usize = 256 << 10;
 /// Bytes of a subscriber's name.
 const NAME_BYTES_MAX: usize = 64;
+/// Letters of a wrong value that are repeated.
+const SHOWN_CHARS_MAX: usize = 100;
+/// What a ticket may say.
+const KEYS: [&str; 5] = ["table", "from_seq", "follow", "syms", "name"];
 
 /// A table that can be subscribed to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Topic {
     /// Order events, from the journal.
     Orders,
@@ -65,27 +68,6 @@ pub struct Ticket {
     pub name: Option<String>,
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Text {
-    table: Topic,
-    #[serde(default)]
-    syms: Option<Vec<String>>,
-    #[serde(default)]
-    from_seq: Option<FromSeq>,
-    #[serde(default)]
-    follow: bool,
-    #[serde(default)]
-    name: Option<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum FromSeq {
-    Number(u64),
-    Word(String),
-}
-
 impl Ticket {
     /// A ticket for everything in a table.
     #[must_use]
@@ -102,44 +84,80 @@ impl Ticket {
     /// Reads the JSON of a ticket.
     ///
     /// # Errors
-    /// [`Refusal::Invalid`] says what is wrong with it.
+    /// [`Refusal::Invalid`] says what is wrong with it, [`Refusal::Unknown`] which tables there are.
     pub fn parse(bytes: &[u8]) -> Result<Self, Refusal> {
-        let invalid = |what: String| {
-            let example = r#"{"table": "orders", "from_seq": 1, "follow": true}"#;
-            Refusal::Invalid(format!("ticket: {what}; write it as {example}"))
-        };
         if bytes.len() > TICKET_BYTES_MAX {
+            return Err(invalid(format!("has more than {TICKET_BYTES_MAX} bytes")));
+        }
+        let Ok(keys) = serde_json::from_slice::<Map<String, Value>>(bytes) else {
+            return Err(invalid("is no JSON object"));
+        };
+        if let Some(key) = keys.keys().find(|key| !KEYS.contains(&key.as_str())) {
+            let known = KEYS.join(", ");
             return Err(invalid(format!(
-                "it has more than {TICKET_BYTES_MAX} bytes"
+                "has the key {key:?}, which is not known: {known} are"
             )));
         }
-        let text: Text =
-            serde_json::from_slice(bytes).map_err(|error| invalid(error.to_string()))?;
-        let start = match text.from_seq {
+        // As in JSON: a key that is null is as one that is not there.
+        let get = |key: &str| keys.get(key).filter(|value| !value.is_null());
+        let table = get("table").ok_or_else(|| invalid("has no table"))?;
+        let name = table.as_str();
+        let name = name.ok_or_else(|| wrong("table", table, "a name"))?;
+        let named = |topic: &Topic| topic.name() == name;
+        let table = Topic::ALL.into_iter().find(named);
+        let mut ticket = Self::of(table.ok_or_else(|| no_table(name))?);
+        ticket.syms = get("syms").map(syms).transpose()?;
+        ticket.start = match get("from_seq") {
             None => Start::First,
-            Some(FromSeq::Number(seq)) => Start::Seq(seq),
-            Some(FromSeq::Word(word)) if word == "now" => Start::Now,
-            Some(FromSeq::Word(word)) => {
-                return Err(invalid(format!(
-                    "from_seq is {word:?}: a sequence number or \"now\" is wanted"
-                )));
-            }
+            Some(Value::String(word)) if word == "now" => Start::Now,
+            Some(value) => match value.as_u64() {
+                Some(seq) => Start::Seq(seq),
+                None => return Err(wrong("from_seq", value, "a sequence number or \"now\"")),
+            },
         };
-        let plain = |name: &str| {
-            let good = |byte: u8| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte);
-            !name.is_empty() && name.len() <= NAME_BYTES_MAX && name.bytes().all(good)
-        };
-        if text.name.as_deref().is_some_and(|name| !plain(name)) {
-            return Err(invalid(format!(
-                "name: up to {NAME_BYTES_MAX} letters, digits, dots, dashes and underscores are wanted"
-            )));
+        if let Some(value) = get("follow") {
+            let follow = value.as_bool();
+            ticket.follow = follow.ok_or_else(|| wrong("follow", value, "true or false"))?;
         }
-        Ok(Self {
-            table: text.table,
-            syms: text.syms,
-            start,
-            follow: text.follow,
-            name: text.name,
-        })
+        if let Some(value) = get("name") {
+            let name = value.as_str().filter(|name| is_plain(name));
+            let name = name.ok_or_else(|| {
+                let wanted = format!(
+                    "a text of up to {NAME_BYTES_MAX} letters, digits, dots, dashes and underscores"
+                );
+                wrong("name", value, &wanted)
+            })?;
+            ticket.name = Some(name.to_owned());
+        }
+        Ok(ticket)
     }
+}
+
+fn syms(value: &Value) -> Result<Vec<String>, Refusal> {
+    let text = |sym: &Value| sym.as_str().map(str::to_owned);
+    let syms = value
+        .as_array()
+        .and_then(|syms| syms.iter().map(text).collect());
+    syms.ok_or_else(|| wrong("syms", value, "a list of instruments"))
+}
+
+fn is_plain(name: &str) -> bool {
+    let good = |byte: u8| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte);
+    !name.is_empty() && name.len() <= NAME_BYTES_MAX && name.bytes().all(good)
+}
+
+fn invalid(what: impl std::fmt::Display) -> Refusal {
+    let example = r#"{"table": "orders", "from_seq": 1, "follow": true}"#;
+    Refusal::Invalid(format!("ticket: {what}; write it as {example}"))
+}
+
+fn wrong(key: &str, value: &Value, wanted: &str) -> Refusal {
+    let shown: String = value.to_string().chars().take(SHOWN_CHARS_MAX).collect();
+    invalid(format!("{key} is {shown}: {wanted} is wanted"))
+}
+
+/// There is no such table.
+pub(super) fn no_table(name: impl std::fmt::Debug) -> Refusal {
+    let names = Topic::ALL.map(Topic::name).join(", ");
+    Refusal::Unknown(format!("there is no table {name:?}; there are {names}"))
 }

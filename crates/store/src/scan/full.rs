@@ -4,7 +4,6 @@
 //! Invariant: of all rows, batches come as [`super::read`] decodes the other columns, row by row the
 //! same.
 
-use std::fs::File;
 use std::sync::Arc;
 
 use arrow::array::{
@@ -24,6 +23,7 @@ use super::ScanError;
 use super::parts::{DataFile, Part};
 use super::read::BATCH_ROWS;
 use crate::coded::{Coded, coded_type};
+use crate::object_file::ObjectFile;
 
 /// What is read of a few rows.
 const OF_SOME: [&str; 2] = ["order_id", "price"];
@@ -192,10 +192,10 @@ fn open_details(
 }
 
 /// A reader of a row group's columns of any kind, some rows at a time.
-fn builder(part: &Part) -> Result<ParquetRecordBatchReaderBuilder<File>, ScanError> {
+fn builder(part: &Part) -> Result<ParquetRecordBatchReaderBuilder<ObjectFile>, ScanError> {
     let file = &part.file;
     let fail = |error: &dyn std::fmt::Display| file.fail(error);
-    let opened = File::open(&file.path).map_err(|error| fail(&error))?;
+    let opened = file.open().map_err(|error| fail(&error))?;
     let metadata = match file.paged.get() {
         Some(metadata) => metadata.clone(),
         None => {
@@ -211,7 +211,7 @@ fn builder(part: &Part) -> Result<ParquetRecordBatchReaderBuilder<File>, ScanErr
 
 /// What the file says of itself with the places of its pages, so that those of other rows are left
 /// out.
-fn paged(file: &DataFile, opened: &File) -> Result<ArrowReaderMetadata, ParquetError> {
+fn paged(file: &DataFile, opened: &ObjectFile) -> Result<ArrowReaderMetadata, ParquetError> {
     let schema = file.metadata.schema();
     let as_type = |field: &Field, kind| Arc::new(field.clone().with_data_type(kind));
     let field = |field: &Arc<Field>| match field.name().as_str() {

@@ -1,8 +1,8 @@
 //! Which rows a scan reads, as a digest.
 //!
 //! Invariant: scans of the same request with the same identity give the same rows. Files of the
-//! history are known by their table, name, size and times of writing, as the table and as the file
-//! system say: a table or a directory that is made again gives the same names again, and its sequence
+//! history are known by their table, name, size and times of writing, as the table and as the disk
+//! or the bucket say: a table or a directory that is made again gives the same names again, and its sequence
 //! numbers; a file that is restored has a new time. Rows of recent are known by all
 //! that they say.
 
@@ -20,7 +20,7 @@ pub(super) fn of(table: Option<&str>, parts: &[Part], recent: &[Chunk]) -> Strin
     number(&mut digest, parts.len() as u64);
     for part in parts {
         let file = &part.file;
-        text(&mut digest, &file.path.to_string_lossy());
+        text(&mut digest, &file.at.name());
         for said in [file.bytes, file.written] {
             digest.update(&said.to_le_bytes());
         }

@@ -3,7 +3,8 @@
 //! Invariant: a row group is left out only when the table or the file itself says that none of its
 //! rows is wanted. What it says of a row group are bounds: the rows lie within them.
 
-use std::path::{Path, PathBuf};
+use std::collections::HashSet;
+use std::io;
 use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
@@ -14,15 +15,19 @@ use tapewatch_model::{Date, EventType};
 
 use super::{ScanError, ScanRequest};
 use crate::history::History;
+use crate::object_file::{FileAt, ObjectFile};
 use crate::schema::PARTITION;
+
+/// Files that are opened at a time where each answer takes its time.
+const OPENED_AT_A_TIME: usize = 16;
 
 /// A file of the history.
 pub(super) struct DataFile {
-    pub(super) path: PathBuf,
+    pub(super) at: FileAt,
     /// Its size and when it was written, as the table says.
     pub(super) bytes: i64,
     pub(super) written: i64,
-    /// When it was changed last, as the file system says.
+    /// When it was changed last, as the disk or the bucket says.
     pub(super) changed: SystemTime,
     pub(super) metadata: ArrowReaderMetadata,
     /// The same with the places of its pages, once they were asked for.
@@ -31,13 +36,17 @@ pub(super) struct DataFile {
 
 impl DataFile {
     pub(super) fn fail(&self, message: impl std::fmt::Display) -> ScanError {
-        fail(&self.path, message)
+        fail(&self.at, message)
+    }
+
+    pub(super) fn open(&self) -> io::Result<ObjectFile> {
+        self.at.open(self.bytes.unsigned_abs())
     }
 }
 
-fn fail(path: &Path, message: impl std::fmt::Display) -> ScanError {
+fn fail(at: &FileAt, message: impl std::fmt::Display) -> ScanError {
     ScanError::File {
-        path: path.to_owned(),
+        path: at.name(),
         message: message.to_string(),
     }
 }
@@ -82,54 +91,84 @@ impl Range {
     }
 }
 
-/// The table's id, and its row groups that may hold wanted rows.
+/// The table's id, and its row groups that may hold wanted rows: of all its files, or of some.
 pub(super) fn find(
     history: &History,
     request: &ScanRequest,
+    only: Option<&HashSet<String>>,
 ) -> Result<(String, Vec<Part>), ScanError> {
     let table = |error: &dyn std::fmt::Display| ScanError::Table {
         message: error.to_string(),
     };
-    let root = history.root().map_err(|error| table(&error))?;
     let state = history.delta.snapshot().map_err(|error| table(&error))?;
-    let mut parts = Vec::new();
+    let mut wanted = Vec::new();
     for file in state.log_data().iter() {
-        let path = root.join(file.path().as_ref());
+        let path = file.path();
+        let at = history.file(&path);
         if file.deletion_vector_descriptor().is_some() {
-            return Err(fail(&path, "has rows that are marked as deleted"));
+            return Err(fail(&at, "has rows that are marked as deleted"));
         }
         let date = file.partition_values_map().remove(PARTITION).flatten();
         let date = date.and_then(|date| Date::parse(date.as_bytes()).ok());
         let outside = |date: Date| date < request.from.date() || request.to.date() < date;
-        if !date.is_some_and(outside) {
-            let said = (file.size(), file.modification_time());
-            parts.extend(open(path, said, request)?);
+        let meant = only.is_none_or(|only| only.contains(&*path));
+        if meant && !date.is_some_and(outside) {
+            wanted.push((at, (file.size(), file.modification_time())));
         }
     }
-    Ok((state.metadata().id().to_owned(), parts))
+    let id = state.metadata().id().to_owned();
+    Ok((id, open_all(&wanted, request)?))
+}
+
+/// Opens files; in a bucket several at a time, since each answer takes its time.
+fn open_all(files: &[(FileAt, (i64, i64))], request: &ScanRequest) -> Result<Vec<Part>, ScanError> {
+    let at_a_time = match files.first() {
+        Some((FileAt::Bucket { .. }, _)) => OPENED_AT_A_TIME,
+        _ => 1,
+    };
+    let each = files.len().div_ceil(at_a_time).max(1);
+    let open = |some: &[(FileAt, (i64, i64))]| {
+        let parts = some.iter().map(|(at, said)| open(at, *said, request));
+        Ok(parts.collect::<Result<Vec<_>, _>>()?.concat())
+    };
+    if each >= files.len() {
+        return open(files);
+    }
+    let opened = std::thread::scope(|threads| {
+        let started = files
+            .chunks(each)
+            .map(|some| threads.spawn(move || open(some)));
+        let started: Vec<_> = started.collect();
+        let ended = started.into_iter().map(|thread| {
+            let died = |_| ScanError::Table {
+                message: "a thread that opens files died".to_owned(),
+            };
+            thread.join().map_err(died)?
+        });
+        ended.collect::<Result<Vec<_>, _>>()
+    });
+    Ok(opened?.concat())
 }
 
 fn open(
-    path: PathBuf,
+    at: &FileAt,
     (bytes, written): (i64, i64),
     request: &ScanRequest,
 ) -> Result<Vec<Part>, ScanError> {
-    let opened = std::fs::File::open(&path).map_err(|error| fail(&path, error))?;
-    let found = opened.metadata().map_err(|error| fail(&path, error))?;
-    if i64::try_from(found.len()) != Ok(bytes) {
-        let message = format!("has {} bytes, the table says {bytes}", found.len());
-        return Err(fail(&path, message));
+    let told = at.told().map_err(|error| fail(at, error))?;
+    if i64::try_from(told.bytes) != Ok(bytes) {
+        let message = format!("has {} bytes, the table says {bytes}", told.bytes);
+        return Err(fail(at, message));
     }
-    let changed = found.modified().map_err(|error| fail(&path, error))?;
+    let opened = at.open(told.bytes).map_err(|error| fail(at, error))?;
     // The columns' types are known: what Arrow notes of them in the file is not needed.
     let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
-    let metadata =
-        ArrowReaderMetadata::load(&opened, options).map_err(|error| fail(&path, error))?;
+    let metadata = ArrowReaderMetadata::load(&opened, options).map_err(|error| fail(at, error))?;
     let file = Arc::new(DataFile {
-        path,
+        at: at.clone(),
         bytes,
         written,
-        changed,
+        changed: told.changed,
         metadata,
         paged: OnceLock::new(),
     });

@@ -3,7 +3,6 @@
 //! Invariant: a row that is given out is wanted, and its place in the row group stands beside it;
 //! order ids, prices and details are not decoded unless they are asked for.
 
-use std::fs::File;
 use std::sync::{Arc, Weak};
 
 use parquet::errors::ParquetError;
@@ -75,7 +74,7 @@ impl PartReader {
             .details
             .then(|| FullReader::open(part))
             .transpose()?;
-        let opened = File::open(&part.file.path).map_err(|error| part.file.fail(error))?;
+        let opened = part.file.open().map_err(|error| part.file.fail(error))?;
         let metadata = part.file.metadata.metadata();
         let leaf = |name| Leaf::find(&opened, metadata, part.group, name);
         let open = || {

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use tapewatch_model::{Flags, Order, OrderBatch, Price, Quantity, Side};
+use tapewatch_model::{Flags, Order, OrderBatch, Price, Quantity, Side, Time};
 
 use super::*;
 use crate::recent_orders::RecentOrders;
@@ -54,29 +54,17 @@ fn a_day_is_cut_between_instruments() {
         assert_eq!(files.len() == 1, about == 5_000);
         for file in files {
             let mut of_file = Vec::new();
-            let mut times = (Time::MAX, Time::MIN);
             for place in file.places {
                 let (orders, row) = place.of(&chunks);
                 let order = orders.order(row).unwrap();
                 let key = (order.event_type, order.sym, order.seq);
                 slots.insert((key.0, key.1.clone()));
-                times = (times.0.min(order.time), times.1.max(order.time));
                 of_file.push(order.seq);
                 assert!(last < Some(key.clone()), "sorted, over all files");
                 last = Some(key);
             }
             let bounds = (of_file.iter().min().unwrap(), of_file.iter().max().unwrap());
             assert_eq!(file.seqs(), (*bounds.0, *bounds.1));
-            let said = statistics(&syms, &file);
-            let said = |bound: &str| {
-                said.pointer(&format!("/{bound}Values/time_ns"))
-                    .unwrap()
-                    .as_i64()
-            };
-            assert_eq!(
-                (said("min"), said("max")),
-                (Some(times.0.nanos()), Some(times.1.nanos()))
-            );
             seqs.extend(of_file);
         }
         let slots_of_files: usize = sorted

@@ -6,9 +6,21 @@
 use std::fmt;
 use std::time::Duration;
 
+use datafusion::common::DataFusionError;
 use datafusion::common::diagnostic::Diagnostic;
-use datafusion::common::{DataFusionError, SchemaError};
 use datafusion::sql::sqlparser::parser::ParserError;
+
+use super::suggest::{unknown_column, unknown_name};
+use crate::check::first_damaged;
+use crate::query::{Limit, Limits};
+use crate::store::Histories;
+
+/// How long a failed query looks for the file that is to blame.
+const LOOK_MAX: Duration = Duration::from_secs(30);
+/// Characters of a line that are shown on each side of a place.
+const AROUND: usize = 80;
+/// Characters of a message.
+const MESSAGE_MAX: usize = 1_000;
 
 /// A place in a query.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,8 +29,10 @@ pub struct Place {
     pub line: u64,
     /// Column, in characters, from 1.
     pub column: u64,
-    /// The text of the line.
+    /// The text of the line; of a long one the part around the place.
     pub text: String,
+    /// Where in `text` the place is, in characters, from 0.
+    pub caret: usize,
 }
 
 /// Why a query failed.
@@ -46,22 +60,56 @@ pub enum SqlError {
         /// What was refused.
         message: String,
     },
-    /// The memory for queries is used up.
+    /// A limit or a value of a parameter that came with the query does not fit.
+    #[error("{message}")]
+    Request {
+        /// What is wrong.
+        message: String,
+    },
+    /// It needs more memory than it may take.
     #[error(
-        "the query needs more memory than queries may take together: {message}; select fewer columns or a shorter time, or raise the limit"
+        "the query needs more memory than it may take{}: select fewer columns or a shorter time, or raise the limit ({message})",
+        limit.map(|limit| format!(", {limit}")).unwrap_or_default()
     )]
     Memory {
         /// Who wanted how much.
         message: String,
+        /// The limit; `None` of queries of the process itself.
+        limit: Option<Limit<usize>>,
     },
     /// It took too long.
     #[error(
-        "the query was ended after {} s: select fewer columns or a shorter time, or raise the limit",
-        limit.as_secs_f64()
+        "the query was ended because it took too long, {limit}: select fewer columns or a shorter time, or raise the limit"
     )]
     Timeout {
         /// The limit.
-        limit: Duration,
+        limit: Limit<Duration>,
+    },
+    /// Its result has too many rows.
+    #[error(
+        "the query was ended because its result has more rows, {limit}: add a LIMIT, or raise the limit"
+    )]
+    Rows {
+        /// The limit.
+        limit: Limit<u64>,
+    },
+    /// It was ended from outside.
+    #[error("the query was cancelled: {why}")]
+    Cancelled {
+        /// By whom.
+        why: &'static str,
+    },
+    /// Too many wait already.
+    #[error("{waiting} queries wait for their turn already (sql.waiting_max): try again later")]
+    Busy {
+        /// How many.
+        waiting: usize,
+    },
+    /// It broke the engine: our fault.
+    #[error("the query failed inside the engine: {message}")]
+    Broken {
+        /// What went wrong.
+        message: String,
     },
     /// It failed while it ran.
     #[error("the query failed: {message}")]
@@ -75,6 +123,34 @@ pub enum SqlError {
 }
 
 impl SqlError {
+    /// The same with the file that is to blame, if it failed while it ran and one is damaged that the
+    /// query may have read. It looks for it for a while.
+    pub(crate) async fn named(self, histories: &Histories) -> Self {
+        let Self::Execution { message } = self else {
+            return self;
+        };
+        let found = tokio::time::timeout(LOOK_MAX, first_damaged(histories)).await;
+        let message = match found {
+            Ok(Some(file)) => format!(
+                "{} of table {} {}; `tapewatch history check` says what is affected ({message})",
+                file.path, file.table, file.damage
+            ),
+            _ => message,
+        };
+        Self::Execution { message }
+    }
+
+    /// The same of a query with these limits.
+    pub(crate) fn within(self, limits: &Limits) -> Self {
+        match self {
+            Self::Memory { message, .. } => Self::Memory {
+                message,
+                limit: Some(limits.memory),
+            },
+            other => other,
+        }
+    }
+
     /// What DataFusion says about `query`.
     pub(crate) fn of(error: DataFusionError, query: &str) -> Self {
         let diagnostic = error.diagnostic().cloned();
@@ -83,16 +159,27 @@ impl SqlError {
             DataFusionError::SQL(error, _) => syntax(error, query),
             DataFusionError::ResourcesExhausted(message) => Self::Memory {
                 message: first_line(message),
+                limit: None,
             },
             DataFusionError::Plan(_) | DataFusionError::NotImplemented(_) => {
                 planned(message, diagnostic.as_ref(), query)
             }
             DataFusionError::SchemaError(error, _) => {
-                let message = schema_message(error).unwrap_or(message);
+                let message = unknown_column(error).unwrap_or(message);
                 planned(message, diagnostic.as_ref(), query)
             }
+            // The engine calls arguments that do not fit its own mistake.
+            DataFusionError::Internal(_) if message.contains("' failed to match any signature") => {
+                let message = message.strip_prefix("Internal error: ").unwrap_or(&message);
+                planned(message.to_owned(), diagnostic.as_ref(), query)
+            }
             _ if diagnostic.is_some() => planned(message, diagnostic.as_ref(), query),
-            _ => Self::Execution { message },
+            _ => match message.split_once("Regular expression did not compile: ") {
+                Some((_, why)) => Self::Execution {
+                    message: format!("a regular expression is wrong or too large: {why}"),
+                },
+                None => Self::Execution { message },
+            },
         }
     }
 }
@@ -105,7 +192,7 @@ fn syntax(error: &ParserError, query: &str) -> SqlError {
     let (message, place) = match message.rsplit_once(" at Line: ") {
         Some((message, numbers)) => {
             let place = numbers.split_once(", Column: ").and_then(|(line, column)| {
-                place(
+                place_of(
                     query,
                     line.trim().parse().ok()?,
                     column.trim().parse().ok()?,
@@ -121,15 +208,11 @@ fn syntax(error: &ParserError, query: &str) -> SqlError {
 }
 
 fn planned(message: String, diagnostic: Option<&Diagnostic>, query: &str) -> SqlError {
-    let mut message = message;
+    let message = unknown_name(&message).unwrap_or(message);
     let mut found = None;
     if let Some(diagnostic) = diagnostic {
         let start = diagnostic.span.map(|span| span.start);
-        found = start.and_then(|start| place(query, start.line, start.column));
-        let unknown_table = message.starts_with("table '") && message.ends_with("not found");
-        if unknown_table {
-            message = unknown_table_message(&message);
-        }
+        found = start.and_then(|start| place_of(query, start.line, start.column));
     }
     SqlError::Plan {
         message,
@@ -137,89 +220,45 @@ fn planned(message: String, diagnostic: Option<&Diagnostic>, query: &str) -> Sql
     }
 }
 
-/// `table 'tapewatch.public.ordrs' not found` in the user's words.
-fn unknown_table_message(message: &str) -> String {
-    let name = message.split('\'').nth(1).unwrap_or_default();
-    let name = name.rsplit('.').next().unwrap_or(name);
-    let tables = super::tables::NAMES.map(str::to_owned);
-    format!("there is no table {name}{}", suggestion(name, &tables))
-}
-
-fn schema_message(error: &SchemaError) -> Option<String> {
-    let SchemaError::FieldNotFound {
-        field,
-        valid_fields,
-    } = error
-    else {
-        return None;
-    };
-    let mut names: Vec<String> = valid_fields.iter().map(|c| c.name.clone()).collect();
-    names.dedup();
-    Some(format!(
-        "there is no column {}{}",
-        field.name,
-        suggestion(&field.name, &names)
-    ))
-}
-
-/// The nearest names, or all when none is near.
-fn suggestion(name: &str, names: &[String]) -> String {
-    let name = name.to_lowercase();
-    let near: Vec<&str> = names
-        .iter()
-        .filter(|known| distance(&name, &known.to_lowercase()) <= 1 + name.chars().count() / 4)
-        .map(String::as_str)
-        .collect();
-    if !near.is_empty() {
-        return format!("; did you mean {}?", near.join(" or "));
-    }
-    if names.is_empty() {
-        return String::new();
-    }
-    format!("; there are {}", names.join(", "))
-}
-
-/// Letters to insert, delete or replace (Levenshtein), underscores for nothing.
-fn distance(a: &str, b: &str) -> usize {
-    let letters = |text: &str| text.chars().filter(|&c| c != '_').collect::<Vec<char>>();
-    let (a, b) = (letters(a), letters(b));
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.iter().enumerate() {
-        let mut diagonal = i;
-        let mut left = i + 1;
-        for (cell, y) in row.iter_mut().skip(1).zip(&b) {
-            let above = *cell;
-            *cell = (diagonal + usize::from(x != y))
-                .min(above + 1)
-                .min(left + 1);
-            diagonal = above;
-            left = *cell;
-        }
-        if let Some(first) = row.first_mut() {
-            *first = i + 1;
-        }
-    }
-    row.last().copied().unwrap_or_default()
-}
-
-fn place(query: &str, line: u64, column: u64) -> Option<Place> {
+/// A place in the query.
+pub(super) fn place_of(query: &str, line: u64, column: u64) -> Option<Place> {
     let index = usize::try_from(line).ok()?.checked_sub(1)?;
-    let text = query.lines().nth(index)?.to_owned();
-    (column > 0).then_some(Place { line, column, text })
+    let text = query.lines().nth(index)?;
+    let caret = usize::try_from(column).ok()?.checked_sub(1)?;
+    let skipped = caret.saturating_sub(AROUND);
+    let mut shown: String = text.chars().skip(skipped).take(2 * AROUND).collect();
+    let mut at = caret - skipped;
+    if skipped > 0 {
+        shown.insert(0, '…');
+        at += 1;
+    }
+    if text.chars().nth(skipped + 2 * AROUND).is_some() {
+        shown.push('…');
+    }
+    Some(Place {
+        line,
+        column,
+        text: shown,
+        caret: at,
+    })
 }
 
 fn end_of(query: &str) -> Option<Place> {
     let query = query.trim_end();
     let line = query.lines().count() as u64;
     let column = query.lines().last()?.chars().count() as u64 + 1;
-    place(query, line, column)
+    place_of(query, line, column)
 }
 
 /// The first line of a message: the rest is for the library's authors.
 pub(crate) fn first_line(message: &str) -> String {
     let line = message.lines().next().unwrap_or_default();
     let line = line.strip_prefix("Error during planning: ").unwrap_or(line);
-    line.trim_end_matches('.').to_owned()
+    let line = line.trim_end_matches('.');
+    match line.char_indices().nth(MESSAGE_MAX) {
+        Some((end, _)) => format!("{}…", line.get(..end).unwrap_or_default()),
+        None => line.to_owned(),
+    }
 }
 
 /// ` at line 1, column 8: …`, the line and a caret under the place; or only the message.
@@ -233,13 +272,12 @@ fn located(message: &str, place: Option<&Place>) -> String {
 impl Place {
     /// The line, indented, and a caret under the place.
     fn shown(&self) -> String {
-        let before = usize::try_from(self.column - 1).unwrap_or_default();
         // A tab stays a tab, so that the caret stands where the eye looks.
         let indent: String = self
             .text
             .chars()
             .chain(std::iter::repeat(' '))
-            .take(before)
+            .take(self.caret)
             .map(|c| if c == '\t' { '\t' } else { ' ' })
             .collect();
         format!("  {}\n  {indent}^", self.text)

@@ -4,42 +4,69 @@
 //! no state of another query. Memory and time are limited; a query that hits a limit fails, the
 //! process goes on.
 
+mod as_of;
+mod book;
 mod cell;
+mod encode;
 mod error;
 mod functions;
+mod groups;
+mod order_history;
 mod orders;
+mod picked;
 mod recent_orders;
+mod recent_scan;
 mod result;
+mod sources;
+mod spilled;
+mod statement;
+mod suggest;
 mod tables;
 mod values;
+mod window_join;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
 
-use datafusion::catalog::TableProvider;
+use datafusion::catalog::{
+    CatalogProvider as _, CatalogProviderList as _, MemoryCatalogProvider,
+    MemoryCatalogProviderList, MemorySchemaProvider, TableProvider,
+};
 use datafusion::common::{DataFusionError, TableReference};
-use datafusion::execution::SessionStateBuilder;
-use datafusion::execution::memory_pool::FairSpillPool;
+use datafusion::execution::disk_manager::DiskManagerBuilder;
+use datafusion::execution::memory_pool::{FairSpillPool, MemoryLimit, MemoryPool};
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::execution::session_state::SessionState;
+use datafusion::execution::{SessionStateBuilder, TaskContext};
 use datafusion::logical_expr::LogicalPlan;
+use datafusion::physical_expr::expressions::Column as PhysicalColumn;
+use datafusion::physical_expr::{
+    LexOrdering, OrderingRequirements, PhysicalExpr, PhysicalSortExpr,
+};
+use datafusion::physical_plan::ExecutionPlan;
 use datafusion::prelude::{SQLOptions, SessionConfig, SessionContext};
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::Statement as SqlStatement;
-use tokio::time::Instant;
 
+pub use encode::{Format, FormatError};
 pub use error::{Place, SqlError};
 pub use orders::HistoryOrders;
-pub use result::{Column, Format, FormatError, QueryResult};
+pub(crate) use result::Execution;
+pub use result::{Chunks, Column, QueryResult};
 pub use values::Values;
 
+use crate::query::Stop;
+use crate::schema::Table;
 use crate::store::{Snapshot, Store, StoreOptions};
+use book::BookAt;
+use sources::Sources;
 use tables::Tables;
-pub(crate) use tables::alerts_schema;
+pub(crate) use tables::{NAMES, TABLES, alerts_schema};
+use window_join::{Kind, WindowJoin};
 
 /// Catalog and schema that the tables live in.
-const CATALOG: &str = "tapewatch";
-const SCHEMA: &str = "public";
+pub(crate) const CATALOG: &str = "tapewatch";
+pub(crate) const SCHEMA: &str = "public";
 /// Functions that make values of any size out of nothing, past the limit on memory. They are left out.
 const UNBOUNDED: [&str; 9] = [
     "repeat",
@@ -52,46 +79,46 @@ const UNBOUNDED: [&str; 9] = [
     "array_resize",
     "list_resize",
 ];
+/// What a sort sets aside for merging what it spilled, at most.
+const MERGE_BYTES_MAX: usize = 10 << 20;
 
-/// As good as none: ten years.
-const NO_LIMIT: Duration = Duration::from_secs(10 * 365 * 86_400);
-
-/// What all queries of a store share.
+/// What plans and runs statements, with a pool of memory and a directory for what spills.
+#[derive(Clone)]
 pub(crate) struct Engine {
+    /// Of a session without tables: what takes long to make, functions and rules.
+    state: Arc<SessionState>,
+    /// What plans run in.
     runtime: Arc<RuntimeEnv>,
-    timeout: Duration,
+    spill_bytes_max: u64,
 }
 
 impl Engine {
     pub(crate) fn new(options: &StoreOptions) -> Result<Self, DataFusionError> {
-        let pool = FairSpillPool::new(options.sql_memory_bytes_max);
+        // What the process asks itself has a pool like that of one query.
+        let pool = FairSpillPool::new(options.sql_query_memory_bytes_max);
         let runtime = RuntimeEnvBuilder::new()
             .with_memory_pool(Arc::new(pool))
             .build_arc()?;
-        Ok(Self {
-            runtime,
-            timeout: options.sql_timeout,
-        })
-    }
-
-    /// A session without tables.
-    fn session(&self) -> SessionContext {
         let mut config = SessionConfig::new()
+            .with_create_default_catalog_and_schema(false)
             .with_default_catalog_and_schema(CATALOG, SCHEMA)
             .with_information_schema(true);
-        let options = config.options_mut();
+        let options_of_engine = config.options_mut();
         // Names are taken as they are written: `orderAlerts` needs no quotes.
-        options.sql_parser.enable_ident_normalization = false;
-        options.sql_parser.collect_spans = true;
+        options_of_engine.sql_parser.enable_ident_normalization = false;
+        options_of_engine.sql_parser.collect_spans = true;
         // The reference's views promise the order of arrival, from several files too.
-        options.sql_parser.enable_subquery_sort_elimination = false;
-        options.execution.parquet.schema_force_view_types = false;
-        options.execution.parquet.pushdown_filters = true;
-        options.sql_parser.map_string_types_to_utf8view = false;
+        options_of_engine
+            .sql_parser
+            .enable_subquery_sort_elimination = false;
+        options_of_engine.execution.parquet.schema_force_view_types = false;
+        options_of_engine.execution.parquet.pushdown_filters = true;
+        options_of_engine.sql_parser.map_string_types_to_utf8view = false;
         let state = SessionStateBuilder::new()
             .with_config(config)
-            .with_runtime_env(Arc::clone(&self.runtime))
+            .with_runtime_env(Arc::clone(&runtime))
             .with_default_features()
+            .with_physical_optimizer_rule(Arc::new(groups::GroupByCodes))
             .build();
         let context = SessionContext::new_with_state(state);
         UNBOUNDED
@@ -100,106 +127,120 @@ impl Engine {
         functions::all()
             .into_iter()
             .for_each(|f| context.register_udf(f));
-        context
+        Ok(Self {
+            state: Arc::new(context.state()),
+            runtime,
+            spill_bytes_max: options.sql_spill_bytes_max,
+        })
+    }
+
+    /// The same for one query, with memory and disk of its own; what was read of files is shared.
+    pub(crate) fn with_pool(&self, pool: Arc<dyn MemoryPool>) -> Result<Self, SqlError> {
+        let disk = DiskManagerBuilder::default().with_max_temp_directory_size(self.spill_bytes_max);
+        let runtime = RuntimeEnvBuilder::from_runtime_env(&self.runtime)
+            .with_memory_pool(pool)
+            .with_disk_manager_builder(disk)
+            .build_arc();
+        Ok(Self {
+            runtime: runtime.map_err(|error| SqlError::of(error, ""))?,
+            ..self.clone()
+        })
+    }
+
+    /// Checks a statement and plans it over the tables that it names, in a session of its own. A
+    /// session is hundreds of functions by name: it is copied as seldom as can be.
+    pub(crate) async fn plan(
+        &self,
+        snapshot: Snapshot,
+        query: &str,
+    ) -> Result<(SessionState, LogicalPlan), SqlError> {
+        let fail = |error| SqlError::of(error, query);
+        statement::check_text(query)?;
+        let context = self.session();
+        let sources = Arc::new(Sources::default());
+        register_joins(&context, &sources);
+        for table in Table::ALL {
+            let function = as_of::AsOf {
+                table,
+                history: snapshot.history.get(table).clone(),
+                engine: self.clone(),
+            };
+            context.register_udtf(&function.name(), Arc::new(function));
+        }
+        // It shares the catalog, so that it sees the tables that are registered later.
+        let state = context.state();
+        let dialect = state.config().options().sql_parser.dialect;
+        let mut statement = state.sql_to_statement(query, &dialect).map_err(fail)?;
+        statement::check(&statement)?;
+        order_history::write_out(&state, &mut statement).map_err(fail)?;
+        let of_texts = sources::named(&statement);
+        let tables = Tables::new(context.clone(), snapshot);
+        register(&context, &state, &tables, &statement, &of_texts)
+            .await
+            .map_err(fail)?;
+        let planned = sources.plan(&state, &statement, &of_texts).await;
+        planned.map_err(fail)?;
+        let plan = state.statement_to_plan(statement).await.map_err(fail)?;
+        let read_only = SQLOptions::new()
+            .with_allow_ddl(false)
+            .with_allow_dml(false)
+            .with_allow_statements(false);
+        read_only
+            .verify_plan(&plan)
+            .map_err(|error| SqlError::ReadOnly {
+                message: error::first_line(&error.strip_backtrace()),
+            })?;
+        Ok((state, plan))
+    }
+
+    /// What a plan of that session runs in.
+    fn task(&self, session: &SessionState) -> TaskContext {
+        let mut config = session.config().clone();
+        if let MemoryLimit::Finite(bytes) = self.runtime.memory_pool.memory_limit() {
+            let merging = (bytes / 32).min(MERGE_BYTES_MAX);
+            config = config.with_sort_spill_reservation_bytes(merging);
+        }
+        TaskContext::from(session)
+            .with_session_config(config)
+            .with_runtime(Arc::clone(&self.runtime))
+    }
+
+    /// A session without tables, with a catalog of its own.
+    fn session(&self) -> SessionContext {
+        let catalog = MemoryCatalogProvider::new();
+        let schema = Arc::new(MemorySchemaProvider::new());
+        let catalogs = MemoryCatalogProviderList::new();
+        // A catalog in memory takes every schema.
+        if catalog.register_schema(SCHEMA, schema).is_ok() {
+            catalogs.register_catalog(CATALOG.to_owned(), Arc::new(catalog));
+        }
+        let mut state = SessionState::clone(&self.state);
+        state.register_catalog_list(Arc::new(catalogs));
+        SessionContext::new_with_state(state)
     }
 }
 
 impl Store {
-    /// Runs a query over recent and history as they are now. The result streams.
-    ///
-    /// # Errors
-    /// [`SqlError`] says what is wrong with the query, and where.
-    pub async fn sql(&self, query: &str) -> Result<QueryResult, SqlError> {
-        self.run(query, self.inner.engine.timeout).await
-    }
-
-    /// Runs a query of our own that may take as long as it takes.
-    pub(crate) async fn sql_without_time_limit(
-        &self,
-        query: &str,
-    ) -> Result<QueryResult, SqlError> {
-        self.run(query, NO_LIMIT).await
-    }
-
-    async fn run(&self, query: &str, limit: Duration) -> Result<QueryResult, SqlError> {
-        let deadline = Instant::now() + limit.min(NO_LIMIT);
-        let run = self.start(self.snapshot(), query, deadline, limit);
-        let done = tokio::time::timeout_at(deadline, run).await;
-        done.unwrap_or(Err(SqlError::Timeout { limit }))
-    }
-
-    async fn start(
-        &self,
-        snapshot: Snapshot,
-        query: &str,
-        deadline: Instant,
-        limit: Duration,
-    ) -> Result<QueryResult, SqlError> {
-        let engine = &self.inner.engine;
-        let context = engine.session();
-        let plan = plan(&context, engine, snapshot, query).await?;
-        let fail = |error| SqlError::of(error, query);
-        let frame = context.execute_logical_plan(plan).await.map_err(fail)?;
-        let stream = frame.execute_stream().await.map_err(fail)?;
-        Ok(QueryResult::new(stream, query, deadline, limit))
+    /// Runs a query of our own, here and at once: it may take as long as it takes.
+    pub(crate) async fn own_sql(&self, query: &str) -> Result<QueryResult, SqlError> {
+        let (engine, snapshot) = (&self.inner.engine, self.snapshot());
+        let histories = snapshot.history.clone();
+        let planned = engine.plan(snapshot, query).await?;
+        let stop = Stop::default();
+        let execution = Execution::start(engine, planned, query, histories, &stop).await?;
+        Ok(QueryResult::here(self.clone(), execution))
     }
 }
 
-/// Checks the query and plans it over the tables that it names.
-async fn plan(
-    context: &SessionContext,
-    engine: &Engine,
-    snapshot: Snapshot,
-    query: &str,
-) -> Result<LogicalPlan, SqlError> {
-    let fail = |error| SqlError::of(error, query);
-    let state = context.state();
-    let dialect = state.config().options().sql_parser.dialect;
-    let statement = state.sql_to_statement(query, &dialect).map_err(fail)?;
-    check_statement(&statement)?;
-    let tables = Tables::new(engine.session(), snapshot);
-    register(context, &state, &tables, &statement)
-        .await
-        .map_err(fail)?;
-    let state = context.state();
-    let plan = state.statement_to_plan(statement).await.map_err(fail)?;
-    let read_only = SQLOptions::new()
-        .with_allow_ddl(false)
-        .with_allow_dml(false)
-        .with_allow_statements(false);
-    read_only
-        .verify_plan(&plan)
-        .map_err(|error| SqlError::ReadOnly {
-            message: error::first_line(&error.strip_backtrace()),
-        })?;
-    Ok(plan)
-}
-
-/// Refuses what is not a query before it is planned.
-fn check_statement(statement: &Statement) -> Result<(), SqlError> {
-    let refused = match statement {
-        Statement::Statement(statement) => match statement.as_ref() {
-            SqlStatement::Query(_)
-            | SqlStatement::Explain { .. }
-            | SqlStatement::ExplainTable { .. }
-            | SqlStatement::ShowTables { .. }
-            | SqlStatement::ShowColumns { .. }
-            | SqlStatement::ShowFunctions { .. } => return Ok(()),
-            other => other.to_string(),
-        },
-        Statement::Explain(explain) => return check_statement(&explain.statement),
-        Statement::CreateExternalTable(_) => "CREATE EXTERNAL TABLE".to_owned(),
-        Statement::CopyTo(_) => "COPY".to_owned(),
-        Statement::Reset(_) => "RESET".to_owned(),
-    };
-    let word: String = refused
-        .split_whitespace()
-        .take(2)
-        .collect::<Vec<_>>()
-        .join(" ");
-    Err(SqlError::ReadOnly {
-        message: format!("{word} is not a query"),
-    })
+/// Makes the functions known that take tables by their names.
+fn register_joins(context: &SessionContext, sources: &Arc<Sources>) {
+    for kind in [Kind::Asof, Kind::Wj, Kind::Wj1] {
+        let sources = Arc::clone(sources);
+        let function = WindowJoin { kind, sources };
+        context.register_udtf(kind.name(), Arc::new(function));
+    }
+    let sources = Arc::clone(sources);
+    context.register_udtf(book::NAME, Arc::new(BookAt { sources }));
 }
 
 /// Makes the tables known that the statement names; all of them when it asks about tables.
@@ -208,6 +249,7 @@ async fn register(
     state: &SessionState,
     tables: &Tables,
     statement: &Statement,
+    of_texts: &BTreeSet<String>,
 ) -> Result<(), DataFusionError> {
     let named = state.resolve_table_references(statement)?;
     let is_query = matches!(statement, Statement::Statement(s) if matches!(**s, SqlStatement::Query(_)))
@@ -215,10 +257,27 @@ async fn register(
     let asks_about_tables = |name: &TableReference| name.schema() == Some("information_schema");
     let all = !is_query || named.iter().any(asks_about_tables);
     for name in tables::NAMES {
-        if all || named.iter().any(|reference| reference.table() == name) {
+        let is_named = named.iter().any(|reference| reference.table() == name);
+        let wanted = all || is_named || of_texts.contains(name);
+        // A view before it may be over it.
+        if wanted && !context.table_exist(TableReference::bare(name))? {
             let table: Arc<dyn TableProvider> = tables.table(name).await?;
             context.register_table(TableReference::bare(name), table)?;
         }
     }
     Ok(())
+}
+
+/// Columns of a step, ascending, NULL first.
+fn ascending(
+    step: &Arc<dyn ExecutionPlan>,
+    columns: impl Iterator<Item = usize>,
+) -> Option<OrderingRequirements> {
+    let schema = step.schema();
+    let sorts = columns.filter_map(|at| {
+        let name = schema.fields().get(at)?.name();
+        let column: Arc<dyn PhysicalExpr> = Arc::new(PhysicalColumn::new(name, at));
+        Some(PhysicalSortExpr::new_default(column).asc().nulls_first())
+    });
+    LexOrdering::new(sorts.collect::<Vec<_>>()).map(OrderingRequirements::from)
 }

@@ -41,7 +41,7 @@ impl Store {
             literal(from),
             literal(to),
         );
-        let result = self.sql_without_time_limit(&query).await?;
+        let result = self.own_sql(&query).await?;
         Ok(HistoryOrders { result })
     }
 }

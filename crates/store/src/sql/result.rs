@@ -1,75 +1,73 @@
-//! The result of a query, streamed and written in one of the formats.
+//! The result of a query: its rows as they come, and as bytes in one of the formats.
 //!
-//! Invariant: at most a page of the result is in memory; the query's time limit holds until the
-//! last row is written.
+//! Invariant: the rows come as they are read, a few batches ahead; dropping a result ends its query.
 
 use std::fmt;
 use std::io::Write;
-use std::str::FromStr;
-use std::time::Duration;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
 
-use arrow::array::{ArrayRef, RecordBatch};
+use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
+use bytes::Bytes;
 use datafusion::execution::SendableRecordBatchStream;
-use futures::StreamExt as _;
-use parquet::arrow::ArrowWriter;
-use parquet::basic::{Compression, ZstdLevel};
-use parquet::file::properties::WriterProperties;
-use tokio::time::Instant;
+use datafusion::execution::session_state::SessionState;
+use datafusion::logical_expr::LogicalPlan;
+use datafusion::physical_plan::execute_stream;
+use futures::stream::{self, BoxStream};
+use futures::{Stream, StreamExt as _};
 
-use super::cell::{Cells, plain, write_csv_field, write_object};
+use super::Engine;
+use super::encode::{Encoder, Format};
 use super::error::SqlError;
+use crate::query::{Running, Stop, with_pauses};
+use crate::store::{Histories, Store};
 
-/// Rows of a table that are aligned with each other; a longer result prints its header again.
-const PAGE_ROWS: usize = 10_000;
-
-/// As RFC 4180 says, and as the reference system's files have it.
-const CSV_LINE_END: &str = "\r\n";
-
-/// How a result is written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Format {
-    /// For people.
-    Table,
-    /// A header and one line a row, as RFC 4180 says (lines end with CR LF).
-    Csv,
-    /// An array of objects.
-    Json,
-    /// One object a line.
-    JsonLines,
-    /// A Parquet file.
-    Parquet,
+/// A plan that runs, where it is read.
+pub(crate) struct Execution {
+    stream: SendableRecordBatchStream,
+    query: String,
+    /// What the query may have read.
+    histories: Histories,
 }
 
-/// No such format.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("no format {0:?}: use table, csv, json, jsonl or parquet")]
-pub struct FormatError(String);
-
-impl fmt::Display for Format {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Table => "table",
-            Self::Csv => "csv",
-            Self::Json => "json",
-            Self::JsonLines => "jsonl",
-            Self::Parquet => "parquet",
-        })
+impl Execution {
+    pub(crate) async fn start(
+        engine: &Engine,
+        (session, plan): (SessionState, LogicalPlan),
+        query: &str,
+        histories: Histories,
+        stop: &Stop,
+    ) -> Result<Self, SqlError> {
+        let started = async {
+            let plan = session.create_physical_plan(&plan).await?;
+            execute_stream(with_pauses(plan, stop)?, Arc::new(engine.task(&session)))
+        };
+        match started.await {
+            Ok(stream) => Ok(Self {
+                stream,
+                query: query.to_owned(),
+                histories,
+            }),
+            Err(error) => Err(SqlError::of(error, query).named(&histories).await),
+        }
     }
-}
 
-impl FromStr for Format {
-    type Err = FormatError;
+    pub(crate) fn schema(&self) -> SchemaRef {
+        self.stream.schema()
+    }
 
-    fn from_str(text: &str) -> Result<Self, FormatError> {
-        Ok(match text {
-            "table" => Self::Table,
-            "csv" => Self::Csv,
-            "json" => Self::Json,
-            "jsonl" | "ndjson" => Self::JsonLines,
-            "parquet" => Self::Parquet,
-            other => return Err(FormatError(other.to_owned())),
-        })
+    /// The next rows; `None` at the end.
+    pub(crate) async fn next(&mut self) -> Result<Option<RecordBatch>, SqlError> {
+        match self.stream.next().await {
+            None => Ok(None),
+            Some(Ok(batch)) => Ok(Some(batch)),
+            Some(Err(error)) => {
+                let error = SqlError::of(error, &self.query);
+                Err(error.named(&self.histories).await)
+            }
+        }
     }
 }
 
@@ -85,10 +83,15 @@ pub struct Column {
 /// The rows of a query, as they come.
 pub struct QueryResult {
     schema: SchemaRef,
-    stream: SendableRecordBatchStream,
-    query: String,
-    deadline: Instant,
-    limit: Duration,
+    rows: Rows,
+    /// Whose threads make an answer of it.
+    store: Store,
+}
+
+enum Rows {
+    /// Of the process itself, made where they are read.
+    Here(Execution),
+    Running(Running),
 }
 
 impl fmt::Debug for QueryResult {
@@ -100,18 +103,28 @@ impl fmt::Debug for QueryResult {
 }
 
 impl QueryResult {
-    pub(crate) fn new(
-        stream: SendableRecordBatchStream,
-        query: &str,
-        deadline: Instant,
-        limit: Duration,
-    ) -> Self {
+    pub(super) fn here(store: Store, execution: Execution) -> Self {
         Self {
-            schema: stream.schema(),
-            stream,
-            query: query.to_owned(),
-            deadline,
-            limit,
+            schema: execution.schema(),
+            rows: Rows::Here(execution),
+            store,
+        }
+    }
+
+    pub(crate) fn running(schema: SchemaRef, store: Store, running: Running) -> Self {
+        Self {
+            schema,
+            rows: Rows::Running(running),
+            store,
+        }
+    }
+
+    /// The id of its query; empty when the process itself asks.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        match &self.rows {
+            Rows::Here(_) => "",
+            Rows::Running(running) => running.id(),
         }
     }
 
@@ -127,14 +140,55 @@ impl QueryResult {
             .collect()
     }
 
+    /// The columns, as Arrow has them.
+    pub(crate) fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    /// Reads the result to its end and counts its rows.
+    ///
+    /// # Errors
+    /// [`SqlError`] when the query fails on the way.
+    pub async fn count(mut self) -> Result<u64, SqlError> {
+        let mut rows = 0;
+        while let Some(batch) = self.next().await? {
+            rows += batch.num_rows() as u64;
+        }
+        Ok(rows)
+    }
+
     /// The next rows; `None` at the end.
     pub(crate) async fn next(&mut self) -> Result<Option<RecordBatch>, SqlError> {
-        match tokio::time::timeout_at(self.deadline, self.stream.next()).await {
-            Ok(None) => Ok(None),
-            Ok(Some(Ok(batch))) => Ok(Some(batch)),
-            Ok(Some(Err(error))) => Err(SqlError::of(error, &self.query)),
-            Err(_) => Err(SqlError::Timeout { limit: self.limit }),
+        match &mut self.rows {
+            Rows::Here(execution) => execution.next().await,
+            Rows::Running(running) => running.next().await,
         }
+    }
+
+    /// All rows as bytes, made on the threads of queries as they are taken. An error is the last that
+    /// comes; what came before it is not a whole result.
+    #[must_use]
+    pub fn chunks(self, format: Format) -> Chunks {
+        let store = self.store.clone();
+        let chunks = stream::once(async move { Ok((Encoder::new(format, &self.schema)?, self)) });
+        let chunks = chunks.flat_map(|begun: Result<_, SqlError>| match begun {
+            Err(error) => stream::once(async move { Err(error) }).boxed(),
+            Ok((encoder, result)) => {
+                let begun = Some((encoder, result));
+                stream::try_unfold(begun, |state| async move {
+                    let Some((mut encoder, mut result)) = state else {
+                        return Ok(None);
+                    };
+                    let next = next_chunk(&mut encoder, &mut result).await?;
+                    Ok(Some(match next {
+                        (chunk, true) => (chunk, Some((encoder, result))),
+                        (chunk, false) => (chunk, None),
+                    }))
+                })
+                .boxed()
+            }
+        });
+        Chunks(store.pump(chunks).boxed())
     }
 
     /// Writes all rows and says how many there were.
@@ -143,115 +197,20 @@ impl QueryResult {
     /// [`SqlError`] when the query fails or hits a limit, or `out` cannot be written; what was
     /// written until then is not a whole result.
     pub async fn write(
-        self,
-        format: Format,
-        out: &mut (dyn Write + Send),
-    ) -> Result<u64, SqlError> {
-        match format {
-            Format::Parquet => self.write_parquet(out).await,
-            Format::Table => self.write_table(out).await,
-            Format::Csv | Format::Json | Format::JsonLines => self.write_lines(format, out).await,
-        }
-    }
-
-    async fn write_lines(
         mut self,
         format: Format,
         out: &mut (dyn Write + Send),
     ) -> Result<u64, SqlError> {
-        let names: Vec<String> = self.columns().into_iter().map(|c| c.name).collect();
-        let mut text = String::new();
-        match format {
-            Format::Csv => {
-                write_csv_line(names.iter().map(String::as_str), &mut text);
+        let mut encoder = Encoder::new(format, &self.schema)?;
+        loop {
+            let (chunk, more) = next_chunk(&mut encoder, &mut self).await?;
+            out.write_all(&chunk).map_err(SqlError::Write)?;
+            if !more {
+                break;
             }
-            Format::Json => text.push('['),
-            _ => {}
-        }
-        let mut rows = 0_u64;
-        while let Some(batch) = self.next().await? {
-            let columns = plain(&batch).map_err(|error| self.failed(&error))?;
-            let cells = cells(&columns).map_err(|error| self.failed(&error))?;
-            let mut field = String::new();
-            for row in 0..batch.num_rows() {
-                match format {
-                    Format::Csv => {
-                        for (index, cell) in cells.iter().enumerate() {
-                            if index > 0 {
-                                text.push(',');
-                            }
-                            field.clear();
-                            cell.write_text(row, &mut field);
-                            write_csv_field(&field, &mut text);
-                        }
-                        text.push_str(CSV_LINE_END);
-                    }
-                    Format::Json => {
-                        text.push_str(if rows == 0 { "\n" } else { ",\n" });
-                        write_object(named(&names, &cells), row, &mut text);
-                    }
-                    _ => {
-                        write_object(named(&names, &cells), row, &mut text);
-                        text.push('\n');
-                    }
-                }
-                rows += 1;
-            }
-            flush(&mut text, out)?;
-        }
-        if format == Format::Json {
-            text.push_str("\n]\n");
-        }
-        flush(&mut text, out)?;
-        out.flush().map_err(SqlError::Write)?;
-        Ok(rows)
-    }
-
-    async fn write_table(mut self, out: &mut (dyn Write + Send)) -> Result<u64, SqlError> {
-        let names: Vec<String> = self.columns().into_iter().map(|c| c.name).collect();
-        let right: Vec<bool> = self
-            .schema
-            .fields()
-            .iter()
-            .map(|field| field.data_type().is_numeric())
-            .collect();
-        let mut page: Vec<Vec<String>> = Vec::new();
-        let (mut rows, mut pages) = (0_u64, 0);
-        while let Some(batch) = self.next().await? {
-            let columns = plain(&batch).map_err(|error| self.failed(&error))?;
-            let cells = cells(&columns).map_err(|error| self.failed(&error))?;
-            for row in 0..batch.num_rows() {
-                page.push(cells.iter().map(|cell| table_text(cell, row)).collect());
-                rows += 1;
-                if page.len() == PAGE_ROWS {
-                    flush(&mut table(&names, &right, &page), out)?;
-                    page.clear();
-                    pages += 1;
-                }
-            }
-        }
-        if pages == 0 || !page.is_empty() {
-            flush(&mut table(&names, &right, &page), out)?;
         }
         out.flush().map_err(SqlError::Write)?;
-        Ok(rows)
-    }
-
-    async fn write_parquet(mut self, out: &mut (dyn Write + Send)) -> Result<u64, SqlError> {
-        let properties = WriterProperties::builder()
-            .set_compression(Compression::ZSTD(ZstdLevel::default()))
-            .set_max_row_group_row_count(Some(262_144))
-            .build();
-        let failed = |error: parquet::errors::ParquetError| SqlError::Write(error.into());
-        let mut writer =
-            ArrowWriter::try_new(out, self.schema.clone(), Some(properties)).map_err(failed)?;
-        let mut rows = 0;
-        while let Some(batch) = self.next().await? {
-            writer.write(&batch).map_err(failed)?;
-            rows += batch.num_rows() as u64;
-        }
-        writer.close().map_err(failed)?;
-        Ok(rows)
+        Ok(encoder.rows())
     }
 
     pub(super) fn failed(&self, error: &dyn fmt::Display) -> SqlError {
@@ -261,75 +220,38 @@ impl QueryResult {
     }
 }
 
-fn cells(columns: &[ArrayRef]) -> Result<Vec<Cells<'_>>, arrow::error::ArrowError> {
-    columns.iter().map(|column| Cells::new(column)).collect()
-}
-
-fn named<'c, 'a: 'c>(
-    names: &'c [String],
-    cells: &'c [Cells<'a>],
-) -> impl Iterator<Item = (&'c str, &'c Cells<'a>)> {
-    names.iter().map(String::as_str).zip(cells)
-}
-
-fn write_csv_line<'a>(fields: impl Iterator<Item = &'a str>, out: &mut String) {
-    for (index, field) in fields.enumerate() {
-        if index > 0 {
-            out.push(',');
+/// The next bytes, and whether there are more; never empty before the end.
+async fn next_chunk(
+    encoder: &mut Encoder,
+    result: &mut QueryResult,
+) -> Result<(Bytes, bool), SqlError> {
+    loop {
+        let batch = result.next().await?;
+        let more = batch.is_some();
+        match batch {
+            Some(batch) => encoder.batch(&batch)?,
+            None => encoder.finish()?,
         }
-        write_csv_field(field, out);
-    }
-    out.push_str(CSV_LINE_END);
-}
-
-fn flush(text: &mut String, out: &mut (dyn Write + Send)) -> Result<(), SqlError> {
-    out.write_all(text.as_bytes()).map_err(SqlError::Write)?;
-    text.clear();
-    Ok(())
-}
-
-/// A value on one line.
-fn table_text(cell: &Cells<'_>, row: usize) -> String {
-    let mut text = String::new();
-    cell.write_text(row, &mut text);
-    if text.contains(char::is_control) {
-        text = text.escape_debug().to_string();
-    }
-    text
-}
-
-/// A page in ASCII, numbers to the right.
-fn table(names: &[String], right: &[bool], rows: &[Vec<String>]) -> String {
-    let mut widths: Vec<usize> = names.iter().map(|name| name.chars().count()).collect();
-    for row in rows {
-        for (width, text) in widths.iter_mut().zip(row) {
-            *width = (*width).max(text.chars().count());
+        let chunk = encoder.take();
+        if !chunk.is_empty() || !more {
+            return Ok((chunk.into(), more));
         }
     }
-    let rule: String = widths
-        .iter()
-        .map(|width| format!("+{}", "-".repeat(width + 2)))
-        .chain(["+\n".to_owned()])
-        .collect();
-    let mut out = rule.clone();
-    let line = |texts: &[String], out: &mut String| {
-        for ((text, &width), &right) in texts.iter().zip(&widths).zip(right) {
-            // By hand: a format string takes no width beyond 65,535.
-            let blanks = " ".repeat(width.saturating_sub(text.chars().count()));
-            let (before, after) = if right {
-                (&*blanks, "")
-            } else {
-                ("", &*blanks)
-            };
-            for part in ["| ", before, text, after, " "] {
-                out.push_str(part);
-            }
-        }
-        out.push_str("|\n");
-    };
-    line(names, &mut out);
-    out.push_str(&rule);
-    rows.iter().for_each(|row| line(row, &mut out));
-    out.push_str(&rule);
-    out
+}
+
+/// The bytes of a result, as they come.
+pub struct Chunks(BoxStream<'static, Result<Bytes, SqlError>>);
+
+impl fmt::Debug for Chunks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Chunks")
+    }
+}
+
+impl Stream for Chunks {
+    type Item = Result<Bytes, SqlError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.0.poll_next_unpin(context)
+    }
 }

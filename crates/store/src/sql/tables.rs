@@ -6,20 +6,25 @@
 use std::sync::{Arc, LazyLock};
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
-use datafusion::catalog::TableProvider;
+use datafusion::catalog::{MemoryCatalogProviderList, TableProvider};
 use datafusion::common::{DataFusionError, ScalarValue, TableReference};
 use datafusion::datasource::MemTable;
 use datafusion::datasource::ViewTable;
-use datafusion::prelude::{Expr, SessionContext, cast, ident, lit};
+use datafusion::prelude::{DataFrame, Expr, SessionContext, cast, ident, lit};
+use deltalake::DeltaTable;
 use futures::future::BoxFuture;
 
 use super::recent_orders::RecentOrdersTable;
+use super::spilled::SpilledTable;
 use crate::recent::RecentRows;
 use crate::schema::{Table, disk_name};
 use crate::store::Snapshot;
 
 /// A table, or why it cannot be had.
 type Found = Result<Arc<dyn TableProvider>, DataFusionError>;
+
+/// Names of what has rows of its own; the others are views.
+pub(crate) const TABLES: [&str; 3] = ["orders", "hits", "dead_letters"];
 
 /// All names.
 pub(crate) const NAMES: [&str; 7] = [
@@ -31,6 +36,9 @@ pub(crate) const NAMES: [&str; 7] = [
     "order",
     "orderAlerts",
 ];
+
+/// The column by which a view that has no `seq` says in which order its rows came.
+pub(super) const ARRIVAL: &str = "__arrival";
 
 /// One row an alert: the last hit's values, the gravest hit's severity. It is suppressed when all its
 /// hits are.
@@ -121,9 +129,21 @@ SELECT arrow_cast(time, 'Timestamp(Nanosecond, None)') AS time, sym, event_type 
 FROM hits WHERE detector = 'spoofing' ORDER BY seq
 "#;
 
+/// The query of a view of the reference system with [`ARRIVAL`] beside its columns, and the table that
+/// it is over.
+pub(super) fn with_arrival(name: &str) -> Option<(String, &'static str)> {
+    let (sql, table) = match name {
+        "order" => (ORDER, "orders"),
+        "orderAlerts" => (ORDER_ALERTS, "hits"),
+        _ => return None,
+    };
+    let column = format!(", seq AS {ARRIVAL}\nFROM ");
+    Some((sql.replacen("\nFROM ", &column, 1), table))
+}
+
 /// Makes tables from one snapshot.
 pub(crate) struct Tables {
-    /// A session in which the views' SQL is planned.
+    /// The query's session, in which the views' SQL is planned too.
     context: SessionContext,
     snapshot: Snapshot,
 }
@@ -159,51 +179,75 @@ impl Tables {
         Ok(Arc::new(ViewTable::new(plan, Some(sql.trim().to_owned()))))
     }
 
-    /// Recent and history of one table.
+    /// Recent and history of one table, and what of recent is on disk.
     async fn base(&self, table: Table) -> Found {
-        let schema = table.schema();
         let recent = match table {
-            Table::Orders => Arc::new(RecentOrdersTable::new(&self.snapshot.orders)),
+            Table::Orders => Arc::new(RecentOrdersTable::new(self.snapshot.orders.clone())),
             Table::Hits => in_memory(table, &self.snapshot.hits)?,
             Table::DeadLetters => in_memory(table, &self.snapshot.dead_letters)?,
         };
-        let Some(history) = self.snapshot.history.get(table) else {
+        let history = self.snapshot.history.get(table).as_ref();
+        let spilled = self.snapshot.spilled.as_ref();
+        let spilled = spilled.filter(|_| table == Table::Orders);
+        let mut older = Vec::new();
+        if let Some(history) = history {
+            older.push(past(&self.context, table, &history.delta).await?);
+        }
+        if let Some(spilled) = spilled {
+            let rows = past(&self.context, table, &spilled.history.delta).await?;
+            let rows = SpilledTable::new(Arc::clone(spilled), rows);
+            older.push(self.context.read_table(Arc::new(rows))?);
+        }
+        let older = older
+            .into_iter()
+            .map(Ok)
+            .reduce(|all, one| all?.union(one?));
+        let Some(older) = older.transpose()? else {
             return Ok(recent);
         };
-        let state = self.context.state();
-        history
-            .delta
-            .update_datafusion_session(&state)
-            .map_err(|error| DataFusionError::External(Box::new(error)))?;
-        let past = history
-            .delta
-            .table_provider()
-            .with_session(Arc::new(state))
-            .await?;
-        let stored = past.schema();
-        let column = |field: &Arc<arrow::datatypes::Field>| -> Expr {
-            let name = disk_name(field);
-            if stored.index_of(&name).is_err() {
-                // A column that this table gets with its next rows.
-                return cast(lit(ScalarValue::Null), field.data_type().clone()).alias(name);
-            }
-            let column = ident(name.as_str());
-            let as_wanted = stored
-                .field_with_name(&name)
-                .is_ok_and(|f| f.data_type() == field.data_type());
-            if as_wanted {
-                column
-            } else if matches!(field.data_type(), DataType::Timestamp(..)) {
-                cast(column, field.data_type().clone()).alias(field.name())
-            } else {
-                cast(column, field.data_type().clone()).alias(name)
-            }
-        };
-        let columns: Vec<Expr> = schema.fields().iter().map(column).collect();
-        let past = self.context.read_table(past)?.select(columns)?;
-        let both = past.union(self.context.read_table(recent)?)?;
-        Ok(Arc::new(ViewTable::new(both.into_unoptimized_plan(), None)))
+        let all = older.union(self.context.read_table(recent)?)?;
+        Ok(Arc::new(ViewTable::new(all.into_unoptimized_plan(), None)))
     }
+}
+
+/// The history of a table with the columns that it has in SQL.
+pub(super) async fn past(
+    context: &SessionContext,
+    table: Table,
+    delta: &DeltaTable,
+) -> Result<DataFrame, DataFusionError> {
+    let mut state = context.state();
+    // The table keeps a session, which must not keep the table by its catalog.
+    state.register_catalog_list(Arc::new(MemoryCatalogProviderList::new()));
+    delta
+        .update_datafusion_session(&state)
+        .map_err(|error| DataFusionError::External(Box::new(error)))?;
+    let past = delta
+        .table_provider()
+        .with_session(Arc::new(state.clone()))
+        .await?;
+    let stored = past.schema();
+    let column = |field: &Arc<Field>| -> Expr {
+        let name = disk_name(field);
+        if stored.index_of(&name).is_err() {
+            // A column that this table gets with its next rows.
+            let null = lit(ScalarValue::Null);
+            return cast(null, field.data_type().clone()).alias(field.name());
+        }
+        let column = ident(name.as_str());
+        let as_wanted = stored
+            .field_with_name(&name)
+            .is_ok_and(|f| f.data_type() == field.data_type());
+        if as_wanted {
+            column
+        } else {
+            cast(column, field.data_type().clone()).alias(field.name())
+        }
+    };
+    let columns: Vec<Expr> = table.schema().fields().iter().map(column).collect();
+    SessionContext::new_with_state(state)
+        .read_table(past)?
+        .select(columns)
 }
 
 fn in_memory(table: Table, rows: &RecentRows) -> Found {

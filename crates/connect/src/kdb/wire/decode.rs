@@ -33,6 +33,7 @@ pub fn decode_value(
         order,
         items_max: limits.items,
         memory_max: limits.memory_bytes,
+        depth_max: limits.depth,
         memory: 0,
     };
     let value = reader.value(limits.depth)?;
@@ -48,6 +49,7 @@ struct Reader<'a> {
     order: ByteOrder,
     items_max: usize,
     memory_max: usize,
+    depth_max: usize,
     /// Bytes asked of the allocator so far.
     memory: usize,
 }
@@ -201,13 +203,10 @@ impl<'a> Reader<'a> {
     fn value(&mut self, depth: usize) -> Result<Value, WireError> {
         let at = self.at;
         let Some(depth) = depth.checked_sub(1) else {
-            let what = "the depth of values, one more than allowed,";
-            let wrong = Wrong::TooMany {
-                what,
-                found: 1,
-                max: 0,
-            };
-            return Err(WireError::new(at, wrong));
+            let what = "the depth of values";
+            let max = self.depth_max as u64;
+            let found = max + 1;
+            return Err(WireError::new(at, Wrong::TooMany { what, found, max }));
         };
         let code = self.byte("the type of a value")?.cast_signed();
         match code {

@@ -172,7 +172,8 @@ fn depth_and_memory_are_limited() {
     let nest = |depth: usize| message(&format!("{}0000 00000000", "0000 01000000".repeat(depth)));
     assert!(decode(&nest(31)).is_ok());
     let error = decode(&nest(32)).unwrap_err();
-    assert_eq!(error.offset, 8 + 6 * 32);
+    let expected = "at byte 200: the depth of values is 33, at most 32 are allowed";
+    assert_eq!(error.to_string(), expected);
     let limits = Limits {
         memory_bytes: 799,
         ..Limits::default()
