@@ -217,6 +217,21 @@ impl Reader {
         self.from_seq
     }
 
+    /// Goes on at another sequence number. Forward, what lies between is passed over from where it
+    /// stands, by headers; backward, it looks from the segment's beginning.
+    pub fn seek(&mut self, seq: u64) {
+        if seq < self.from_seq {
+            self.cursor = None;
+        }
+        self.from_seq = seq.max(1);
+    }
+
+    /// Lets go of its file until the next frame is asked for, so that one that rests keeps no deleted
+    /// segment on the disk.
+    pub fn rest(&mut self) {
+        self.cursor = None;
+    }
+
     /// Brings the frame that holds `from_seq` to the front of the window.
     fn advance(&mut self) -> Result<Option<FrameHeader>, ReadError> {
         loop {

@@ -196,3 +196,33 @@ fn a_damaged_length_of_a_frame_that_is_passed_over_is_told() {
         );
     }
 }
+
+/// A reader that is sent elsewhere gives what a new one there would: back and forth, over segments and
+/// after a rest.
+#[test]
+fn seeking_and_resting_change_nothing() {
+    let dir = tempdir();
+    let (mut journal, _) = Journal::open(dir.path(), options(FsyncPolicy::Os, 64 << 10)).unwrap();
+    let mut frames = Vec::new();
+    for at in 0..200 {
+        frames.push(append(&mut journal, &sample(at, 3_000)).unwrap());
+        journal.commit().unwrap();
+    }
+    let mut reader = journal.reader(1).unwrap();
+    for at in [3, 4, 90, 20, 150, 0, 199] {
+        for rests in [false, true] {
+            reader.seek(frames[at].seq);
+            if rests {
+                reader.rest();
+            }
+            let next = reader.next_frame().unwrap().unwrap();
+            assert_eq!((next.seq, next.count), (frames[at].seq, frames[at].count));
+            assert_eq!(
+                reader.next_seq(),
+                frames[at].seq + u64::from(frames[at].count)
+            );
+        }
+    }
+    reader.seek(frames[7].seq);
+    assert_eq!(read_on(&mut reader), frames[7..]);
+}

@@ -14,7 +14,7 @@ use thread_priority::{ThreadPriority, ThreadPriorityValue, set_current_thread_pr
 use tokio::io::AsyncWriteExt as _;
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
-use tokio::task::JoinHandle;
+use tokio::task::JoinSet;
 use tokio_util::bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
 
 use super::serve::{Connection, ServeState, in_time, refuse, text};
@@ -24,6 +24,9 @@ use crate::subscription::Seat;
 
 /// Bytes of frames that go into one message, unless one group has more.
 const CHUNK_BYTES: usize = 256 << 10;
+/// Bytes from memory after which it lets go of the file that it read before: about a segment, so that
+/// looking from the beginning of another one costs no more than going on there.
+const REST_BYTES: usize = 256 << 20;
 /// Of 100; 50 is everybody's. On Linux a nice value of 10.
 const LANE_PRIORITY: u8 = 25;
 
@@ -60,8 +63,7 @@ pub(super) async fn subscription(
                 let why = served.live(Some(&places)).await;
                 (served, why)
             };
-            let yielding = state.lane.spawn(yielding).map_err(text)?.await;
-            let (back, said) = yielding.map_err(text)?;
+            let (back, said) = state.lane.run(yielding).await?;
             (served, why) = (back, said?);
         }
         drop(place);
@@ -70,8 +72,7 @@ pub(super) async fn subscription(
             Live::Place => continue,
             Live::Gone => return Ok(()),
         }
-        let behind = state.lane.spawn(served.catch_up()).map_err(text)?;
-        match behind.await.map_err(text)?? {
+        match state.lane.run(served.catch_up()).await?? {
             Some(caught_up) => served = caught_up,
             None => return Ok(()),
         }
@@ -135,16 +136,25 @@ impl Lane {
         }
     }
 
-    fn spawn<T: Send + 'static>(
+    /// Does something there; whoever stops waiting for it ends it.
+    async fn run<T: Send + 'static>(
         &self,
         task: impl Future<Output = T> + Send + 'static,
-    ) -> io::Result<JoinHandle<T>> {
-        let mut lane = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
-        if lane.is_none() {
-            *lane = Some(start_lane()?);
+    ) -> Result<T, String> {
+        let mut only = JoinSet::new();
+        only.spawn_on(task, &self.handle().map_err(text)?);
+        match only.join_next().await {
+            Some(done) => done.map_err(text),
+            None => Err("the thread of subscribers is gone".to_owned()),
         }
-        let lane = lane.as_ref().ok_or(io::ErrorKind::Other)?;
-        Ok(lane.spawn(task))
+    }
+
+    fn handle(&self) -> io::Result<Handle> {
+        let mut lane = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*lane {
+            Some(lane) => Ok(lane.clone()),
+            None => Ok(lane.insert(start_lane()?).clone()),
+        }
     }
 }
 
@@ -302,6 +312,8 @@ pub(crate) struct Pump {
     readers: Readers,
     /// On the disk, wherever it was left.
     reader: Reader,
+    /// Bytes that came from memory since.
+    from_memory: usize,
     next_seq: u64,
     /// Up to where there is something, and where that was before it last looked for frames.
     grown: watch::Receiver<u64>,
@@ -323,6 +335,7 @@ impl Pump {
             stream,
             reader: readers.reader(from)?,
             readers: readers.clone(),
+            from_memory: 0,
             next_seq: from,
             grown: grown.clone(),
             through: 0,
@@ -351,6 +364,10 @@ impl Pump {
         let run = self.readers.live(self.next_seq, bytes_max);
         let sending = run.map(|run| {
             self.next_seq = run.next_seq;
+            self.from_memory = self.from_memory.saturating_add(run.frames.len());
+            if self.from_memory > REST_BYTES {
+                self.reader.rest();
+            }
             self.sending(run.frames, run.last)
         });
         (sending, behind)
@@ -360,8 +377,9 @@ impl Pump {
     fn stored(&mut self, bytes_max: usize) -> Result<Sending, ReadError> {
         self.through = *self.grown.borrow_and_update();
         if self.reader.next_seq() != self.next_seq {
-            self.reader = self.readers.reader(self.next_seq)?;
+            self.reader.seek(self.next_seq);
         }
+        self.from_memory = 0;
         let mut frames = BytesMut::new();
         while frames.len() < bytes_max
             && let Some(frame) = self.reader.next_frame()?
