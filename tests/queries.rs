@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use futures::StreamExt as _;
 use reqwest::{Client, Response};
 use serde_json::{Value, json};
-use support::{Server, wait_for};
+use support::{Server, run, tapewatch, wait_for};
 use tokio::runtime::Runtime;
 
 /// Work without an end, each in another operator.
@@ -71,6 +71,13 @@ async fn refused(server: &Server, body: Value) -> (u16, String, String) {
     let error: Value = response.json().await.unwrap();
     let text = |name: &str| error["error"][name].as_str().unwrap().to_owned();
     (status, text("code"), text("message"))
+}
+
+/// `tapewatch queries` with these arguments.
+fn command(server: &Server, arguments: &[&str]) -> (i32, String, String) {
+    run(tapewatch()
+        .args(["queries", "--url", &server.url()])
+        .args(arguments))
 }
 
 fn queries(server: &Server) -> Vec<Value> {
@@ -140,19 +147,22 @@ fn what_is_cancelled_ends_and_its_work_too() {
             );
             let id = one["id"].as_str().unwrap();
             let path = format!("/api/v1/queries/{id}");
+            let (code, out, error) = command(&server, &[]);
+            assert_eq!((code, &*error), (0, ""), "{out}");
+            assert!(out.contains(id) && out.contains("running"), "{out}");
+            let metrics = server.get("/metrics").1;
+            assert!(metrics.contains("sql_queries_open{state=\"running\"} 1"));
             let since = Instant::now();
-            let (status, body) = server.http("DELETE", &path, "", b"");
-            assert_eq!(status, 200, "{what}: {body}");
+            let (code, _, error) = command(&server, &["--cancel", id]);
+            assert_eq!(code, 0, "{what}: {error}");
             let asked = asked.join().unwrap();
             assert!(
                 since.elapsed() < Duration::from_secs(2),
                 "{what}: {:?}",
                 since.elapsed()
             );
-            assert_eq!(
-                server.http("DELETE", "/api/v1/queries/none", "", b"").0,
-                404
-            );
+            let (code, _, error) = command(&server, &["--cancel", "no/ne"]);
+            assert!(code == 3 && error.contains("no query no/ne"), "{error}");
             rests(&server, what);
             assert_eq!(server.get_json(&path)["state"], "cancelled", "{what}");
             asked

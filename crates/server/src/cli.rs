@@ -97,6 +97,9 @@ pub(crate) enum Command {
         Tables: orders, hits, alerts, traders, dead_letters; the reference system's: \"order\", orderAlerts."
     )]
     Sql(SqlArgs),
+    /// Shows the queries that a running process runs, or ends one
+    #[command(after_help = "Examples:\n  tapewatch queries\n  tapewatch queries --cancel 4f2a-17")]
+    Queries(QueriesArgs),
     /// Moves today's rows of a running process to the history now
     #[command(after_help = "Example:\n  tapewatch eod")]
     Eod(UrlArgs),
@@ -229,6 +232,15 @@ pub(crate) struct UrlArgs {
     /// The running process
     #[arg(long, value_name = "URL", env = "TAPEWATCH_URL", default_value = DEFAULT_URL)]
     pub(crate) url: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct QueriesArgs {
+    #[command(flatten)]
+    pub(crate) url: UrlArgs,
+    /// Ends the query with this id
+    #[arg(long, value_name = "ID")]
+    pub(crate) cancel: Option<String>,
 }
 
 /// What is simulated.

@@ -41,6 +41,7 @@ mod peers;
 mod pipeline;
 mod port;
 mod progress;
+mod queries;
 mod query;
 mod recovery;
 mod reference;
@@ -91,6 +92,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Backtest(args) => backtest::run(&args),
         Command::Simulate(args) => simulate::run(&args),
         Command::Sql(args) => up::block_on(query::sql(&args)),
+        Command::Queries(args) => up::block_on(queries::run(&args)),
         Command::Eod(args) => up::block_on(query::end_of_day(&args)),
         Command::History(command) => up::block_on(history::run(&command)),
         Command::Config(ConfigCommand::Show(args)) => {

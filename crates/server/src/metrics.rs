@@ -40,6 +40,7 @@ pub(crate) struct Metrics {
     pub(crate) connections: IntGauge,
     pub(crate) connections_closed: IntCounterVec,
     pub(crate) queries: IntCounterVec,
+    pub(crate) queries_open: IntGaugeVec,
     pub(crate) query_seconds: Histogram,
     pub(crate) kdb_sessions: IntGauge,
     pub(crate) kdb_refused: IntCounterVec,
@@ -186,6 +187,7 @@ impl Metrics {
             connections: m.gauge("connections", "Open connections on all ports.")?,
             connections_closed: m.counters("connections_closed_total", CONNECTIONS_CLOSED, "reason")?,
             queries: m.counters("sql_queries_total", "SQL queries.", "result")?,
+            queries_open: m.gauges("sql_queries_open", "SQL queries that wait for memory or run.", "state")?,
             query_seconds: m.histogram("sql_query_seconds", "Time of one SQL query.", SECONDS)?,
             kdb_sessions: m.gauge("kdb_sessions", "kdb+ clients that are logged in.")?,
             kdb_refused: m.counters("kdb_refused_total", KDB_REFUSED, "kind")?,
@@ -216,7 +218,12 @@ impl Metrics {
 
     /// Name, kind and help of each, for the reference. Metrics with labels show once they were used.
     pub(crate) fn describe(&self) -> Vec<(String, String, String)> {
-        for labelled in [&self.subscriber_lag, &self.share_seq, &self.peer_away] {
+        for labelled in [
+            &self.subscriber_lag,
+            &self.share_seq,
+            &self.peer_away,
+            &self.queries_open,
+        ] {
             labelled.with_label_values(&[""]);
         }
         for labelled in [

@@ -6,6 +6,7 @@
 use axum::extract::State;
 use axum::http::{HeaderName, StatusCode, header};
 use axum::response::IntoResponse;
+use tapewatch_store::QueryState;
 
 use crate::api::error::ApiError;
 use crate::pipeline::gauge;
@@ -50,6 +51,12 @@ pub(crate) async fn metrics(State(shared): State<Shared>) -> Result<impl IntoRes
         of_share.set(gauge(last_seq.unwrap_or(0)));
     }
     metrics.show_peers(&shared.peers);
+    let open = shared.store.queries();
+    for state in [QueryState::Waiting, QueryState::Running] {
+        let count = open.iter().filter(|query| query.state == state).count();
+        let of_state = metrics.queries_open.with_label_values(&[state.name()]);
+        of_state.set(gauge(count as u64));
+    }
     let text = metrics.text().map_err(ApiError::internal)?;
     Ok((
         [(
