@@ -194,6 +194,21 @@ def test_a_slow_reader_holds_little_and_leaves_nothing_behind(tape: tapewatch.Co
     assert list(tape.subscribe("orders", follow=False))[-1].next_seq is not None
 
 
+def test_closing_wakes_who_waits_in_another_thread(server: Server) -> None:
+    tape = tapewatch.connect(server.url)
+    ended: list[int] = []
+    waiting = [tape.subscribe("orders"), tape.subscribe(["hits", "alerts"], from_seq="now")]
+    threads = [threading.Thread(target=lambda one=one: ended.append(len(list(one)))) for one in waiting]
+    for thread in threads:
+        thread.start()
+    time.sleep(0.3)
+    waiting[0].close()
+    tape.close()
+    for thread in threads:
+        thread.join(10)
+    assert ended == [0, 0]
+
+
 def test_it_gives_up_after_a_while_without_a_server(server: Server) -> None:
     tape = tapewatch.connect(server.url, retry_for=0.5)
     tape.publish("orders", orders(0, 10))

@@ -6,6 +6,7 @@ it; a reader that is slow holds at most `QUEUE_BATCHES` batches, and the server 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import queue
 import threading
@@ -120,6 +121,9 @@ class _Shared:
             self.readers.clear()
         for reader in readers:
             reader.cancel()
+        # Who waits in another thread hears of it; where the queue is full nobody waits.
+        with contextlib.suppress(queue.Full):
+            self.queue.put_nowait(None)
 
 
 class Subscription(Iterator[Batch]):
