@@ -82,8 +82,10 @@ fn run_page(workspace: &Workspace, name: &str, commands: &[ShellCommand]) -> Out
     for part in ["tests/data", "examples"] {
         copy(&workspace.root.join(part), &directory.join(part))?;
     }
-    // Before the system's programs the binary of this checkout, and the Python that the tests have.
+    // Before the system's programs the binary of this checkout, and the Python that the tests have, which finds the
+    // package of this checkout.
     let path = path_with([workspace.dev_bin(), workspace.venv().join("bin")])?;
+    let package = workspace.root.join("python").join("src");
     let mut servers = Vec::new();
     for command in commands {
         let place = |failure: Failure| {
@@ -97,6 +99,7 @@ fn run_page(workspace: &Workspace, name: &str, commands: &[ShellCommand]) -> Out
             continue;
         }
         let mut shell = shell(command, &directory, &path);
+        shell.env("PYTHONPATH", &package);
         if command.background {
             servers.push(Server::start(&mut shell, START_LIMIT).map_err(place)?);
         } else {

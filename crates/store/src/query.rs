@@ -160,6 +160,8 @@ pub struct QueryStatus {
     pub memory_bytes: usize,
     /// Why it failed.
     pub error: Option<String>,
+    /// The same for programs, as [`SqlError::code`] says.
+    pub code: Option<&'static str>,
 }
 
 /// A query that has ended, for metrics.

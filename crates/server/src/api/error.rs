@@ -119,22 +119,20 @@ impl From<PublishError> for ApiError {
 
 impl From<SqlError> for ApiError {
     fn from(error: SqlError) -> Self {
-        let (status, code) = match &error {
-            SqlError::Memory { .. } | SqlError::Timeout { .. } | SqlError::Rows { .. } => {
-                (StatusCode::BAD_REQUEST, "limit")
-            }
-            SqlError::Cancelled { .. } => (StatusCode::BAD_REQUEST, "cancelled"),
-            SqlError::Busy { .. } => (StatusCode::TOO_MANY_REQUESTS, "busy"),
-            SqlError::Broken { .. } | SqlError::Write(_) => {
-                (StatusCode::INTERNAL_SERVER_ERROR, "internal")
-            }
-            SqlError::Syntax { .. }
+        let status = match &error {
+            SqlError::Busy { .. } => StatusCode::TOO_MANY_REQUESTS,
+            SqlError::Broken { .. } | SqlError::Write(_) => StatusCode::INTERNAL_SERVER_ERROR,
+            SqlError::Memory { .. }
+            | SqlError::Timeout { .. }
+            | SqlError::Rows { .. }
+            | SqlError::Cancelled { .. }
+            | SqlError::Syntax { .. }
             | SqlError::Plan { .. }
             | SqlError::ReadOnly { .. }
             | SqlError::Request { .. }
-            | SqlError::Execution { .. } => (StatusCode::BAD_REQUEST, "bad_request"),
+            | SqlError::Execution { .. } => StatusCode::BAD_REQUEST,
         };
-        Self::new(status, code, error)
+        Self::new(status, error.code(), error)
     }
 }
 

@@ -33,6 +33,9 @@ pub(crate) struct QueryRow {
     /// Why it failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<String>,
+    /// The same for programs: `limit`, `cancelled`, `busy`, `bad_request` or `internal`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    code: Option<&'static str>,
 }
 
 impl From<QueryStatus> for QueryRow {
@@ -47,6 +50,7 @@ impl From<QueryStatus> for QueryRow {
             rows: status.rows,
             memory_bytes: status.memory_bytes,
             error: status.error,
+            code: status.code,
         }
     }
 }

@@ -79,7 +79,7 @@ pub(super) struct Entry {
     pool: OnceLock<Arc<dyn MemoryPool>>,
     ended: watch::Sender<Option<Ended>>,
     task: OnceLock<AbortHandle>,
-    error: OnceLock<String>,
+    error: OnceLock<(&'static str, String)>,
     done: OnceLock<()>,
 }
 
@@ -220,7 +220,10 @@ impl Entry {
 
     fn status(&self) -> QueryStatus {
         let ended = *self.ended.borrow();
-        let error = self.error.get().cloned();
+        let error = match ended.map(|ended| self.why(ended)) {
+            Some(why) => Some((why.code(), why.to_string())),
+            None => self.error.get().cloned(),
+        };
         let state = match (self.pool.get(), self.done.get(), &error, ended) {
             (_, _, _, Some(Ended::Cancelled)) => QueryState::Cancelled,
             (_, _, Some(_), _) | (.., Some(Ended::Timeout)) => QueryState::Failed,
@@ -237,7 +240,8 @@ impl Entry {
             seconds: self.begun.elapsed().as_secs_f64(),
             rows: self.rows.load(Ordering::Relaxed),
             memory_bytes: self.pool.get().map_or(0, |pool| pool.reserved()),
-            error: ended.map(|ended| self.why(ended).to_string()).or(error),
+            code: error.as_ref().map(|(code, _)| *code),
+            error: error.map(|(_, message)| message),
         }
     }
 
@@ -348,7 +352,10 @@ impl Seat {
         // The first word counts.
         let _ = match error {
             None => self.entry.done.set(()),
-            Some(error) => self.entry.error.set(error.to_string()).map_err(drop),
+            Some(error) => {
+                let why = (error.code(), error.to_string());
+                self.entry.error.set(why).map_err(drop)
+            }
         };
     }
 }
@@ -358,7 +365,9 @@ impl Drop for Seat {
         let entry = &self.entry;
         if entry.done.get().is_none() && entry.ended.borrow().is_none() {
             // Nobody ended it, and it did not end: it was let go.
-            let _ = entry.error.set("who asked has gone".to_owned());
+            let _ = entry
+                .error
+                .set(("cancelled", "who asked has gone".to_owned()));
         }
         let status = entry.status();
         let end = QueryEnd {

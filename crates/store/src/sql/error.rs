@@ -123,6 +123,22 @@ pub enum SqlError {
 }
 
 impl SqlError {
+    /// For programs: what kind of failure it is. It does not change between versions.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::Memory { .. } | Self::Timeout { .. } | Self::Rows { .. } => "limit",
+            Self::Cancelled { .. } => "cancelled",
+            Self::Busy { .. } => "busy",
+            Self::Broken { .. } | Self::Write(_) => "internal",
+            Self::Syntax { .. }
+            | Self::Plan { .. }
+            | Self::ReadOnly { .. }
+            | Self::Request { .. }
+            | Self::Execution { .. } => "bad_request",
+        }
+    }
+
     /// The same with the file that is to blame, if it failed while it ran and one is damaged that the
     /// query may have read. It looks for it for a while.
     pub(crate) async fn named(self, histories: &Histories) -> Self {

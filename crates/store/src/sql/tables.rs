@@ -93,7 +93,7 @@ pub(crate) fn alerts_schema() -> SchemaRef {
             "flags",
         ];
         fields.extend(rest.into_iter().map(same));
-        fields.push(Field::new("severity", DataType::Int64, true));
+        fields.push(Field::new("severity", DataType::Int32, true));
         fields.push(same("suppressed"));
         Arc::new(Schema::new(fields))
     });
