@@ -42,6 +42,10 @@ const NEEDS: &[Need] = &[
         present: has_python_with_venv,
     },
     Need {
+        packages: &["postgresql-client"],
+        present: || process::on_path("psql"),
+    },
+    Need {
         packages: &["mount"],
         present: || process::on_path("mount"),
     },

@@ -133,6 +133,14 @@ pub(crate) enum ConfigCommand {
         /// Name of the user
         name: String,
     },
+    /// Prints a line for the file that postgres.users names; the password is read from standard input
+    #[command(
+        after_help = "Example:\n  tapewatch config postgres-user grafana < password >> postgres-users"
+    )]
+    PostgresUser {
+        /// Name of the user
+        name: String,
+    },
 }
 
 #[derive(Debug, Subcommand)]

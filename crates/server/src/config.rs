@@ -38,6 +38,7 @@ pub(crate) struct Config {
     pub(crate) peers: PeersConfig,
     pub(crate) tls: TlsConfig,
     pub(crate) kdb: KdbConfig,
+    pub(crate) postgres: PostgresConfig,
     pub(crate) thresholds: PathBuf,
     pub(crate) reference: PathBuf,
     pub(crate) log: LogConfig,
@@ -56,6 +57,12 @@ pub(crate) struct Config {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct KdbConfig {
+    pub(crate) users: PathBuf,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct PostgresConfig {
     pub(crate) users: PathBuf,
 }
 
@@ -150,6 +157,7 @@ impl Default for Config {
             peers: PeersConfig::default(),
             tls: TlsConfig::default(),
             kdb: KdbConfig::default(),
+            postgres: PostgresConfig::default(),
             thresholds: PathBuf::new(),
             reference: PathBuf::new(),
             log: LogConfig {

@@ -157,6 +157,12 @@ impl Gateway {
         }
     }
 
+    /// A connection to who has the tables.
+    pub(crate) async fn tables(&self) -> Result<Box<dyn Duplex>, String> {
+        let connected = self.connect("recent", &self.config.recent).await;
+        connected.map(|(_, stream)| stream)
+    }
+
     /// A connection to the first of the addresses that is ready, or else takes it; never to one of
     /// another role.
     async fn connect(

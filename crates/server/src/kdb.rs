@@ -12,7 +12,6 @@ mod publish;
 mod reader;
 mod session;
 mod subscriber;
-pub(crate) mod users;
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -29,12 +28,12 @@ use crate::clock;
 use crate::config::{Config, PeersConfig};
 use crate::failure::Failure;
 use crate::metrics::Metrics;
-use crate::port::{Duplex, KdbHandler};
+use crate::port::{Duplex, StreamHandler};
 use crate::shared::Shared;
+use crate::users::{Login, Users};
 use out::Out;
 use reader::Reader;
 use session::Session;
-use users::{Login, Users};
 
 /// Time for a greeting.
 const GREETING: Duration = Duration::from_secs(10);
@@ -74,7 +73,7 @@ impl Door {
     pub(crate) fn new(config: &Config, metrics: Metrics) -> Result<Self, Failure> {
         Ok(Self {
             inside: Arc::default(),
-            users: Arc::new(Users::load(&config.kdb.users)?),
+            users: Arc::new(Users::load("kdb.users", &config.kdb.users)?),
             metrics,
             told: Arc::default(),
             seats: Arc::new(Semaphore::new(SESSIONS_MAX)),
@@ -112,7 +111,7 @@ impl Door {
     }
 
     /// What a port does with a connection; `loopback` when it is only open to this machine.
-    pub(crate) fn handler(&self, loopback: bool) -> KdbHandler {
+    pub(crate) fn handler(&self, loopback: bool) -> StreamHandler {
         let door = self.clone();
         Arc::new(move |stream, peer| {
             let door = door.clone();

@@ -40,6 +40,7 @@ mod metrics;
 mod peers;
 mod pipeline;
 mod port;
+mod postgres;
 mod progress;
 mod queries;
 mod query;
@@ -59,6 +60,7 @@ mod subscription;
 mod thresholds;
 mod tls;
 mod up;
+mod users;
 mod wire;
 
 use std::process::ExitCode;
@@ -100,7 +102,9 @@ fn run(command: Command) -> Result<(), Failure> {
             config.set_detectors(&args.detector, &args.set)?;
             print(&config.show()?)
         }
-        Command::Config(ConfigCommand::KdbUser { name }) => print(&kdb::users::read_line(&name)?),
+        Command::Config(ConfigCommand::KdbUser { name } | ConfigCommand::PostgresUser { name }) => {
+            print(&users::read_line(&name)?)
+        }
         Command::Rules(command) => print(&rules::run(&command)?),
         Command::Measure(command) => measure::run(&command),
         Command::Reference(args) => print(&reference::page(args.page)?),

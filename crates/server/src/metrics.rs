@@ -44,6 +44,7 @@ pub(crate) struct Metrics {
     pub(crate) query_seconds: Histogram,
     pub(crate) kdb_sessions: IntGauge,
     pub(crate) kdb_refused: IntCounterVec,
+    pub(crate) postgres_sessions: IntGauge,
     pub(crate) ready: IntGauge,
     pub(crate) subscriber_lag: IntGaugeVec,
     pub(crate) lag: IntGauge,
@@ -106,7 +107,7 @@ const LAG: &str =
 const HITS_SEQ: &str = "Last sequence number of which all hits are known: in the journal's process those of all shares of the engines.";
 const SHARE_SEQ: &str = "Last sequence number up to which a share of the engines has told all its hits; 0 before it has since the journal's process began.";
 const PEER_AWAY: &str = "1 while a process that this one needs does not answer, else 0.";
-const CONNECTIONS_CLOSED: &str = "Connections that were closed before they said anything useful: limit, silent, unknown, plain, tls, access, starting.";
+const CONNECTIONS_CLOSED: &str = "Connections that were closed before they said anything useful: limit, silent, unknown, plain, tls, access, starting, elsewhere.";
 const KDB_REFUSED: &str = "Messages of kdb+ clients that were refused: sync, which are told why, and async, which are logged.";
 const CHECKPOINT_SECONDS: &str = "Time to write one checkpoint, beside the pipeline.";
 const SECONDS: &[f64] = &[
@@ -191,6 +192,7 @@ impl Metrics {
             query_seconds: m.histogram("sql_query_seconds", "Time of one SQL query.", SECONDS)?,
             kdb_sessions: m.gauge("kdb_sessions", "kdb+ clients that are logged in.")?,
             kdb_refused: m.counters("kdb_refused_total", KDB_REFUSED, "kind")?,
+            postgres_sessions: m.gauge("postgres_sessions", "Postgres clients that are let in, or handed on.")?,
             ready: m.gauge("ready", "1 when recovery is done and rows are taken.")?,
             subscriber_lag: m.gauges("subscriber_lag", SUBSCRIBER_LAG, "subscriber")?,
             lag: m.gauge("lag", LAG)?,

@@ -1,10 +1,11 @@
 //! A port: one address on which a process speaks everything. The first bytes tell what: TLS (and then
-//! again inside of it), HTTP/1, HTTP/2 and with it gRPC, or kdb+ IPC.
+//! again inside of it), HTTP/1, HTTP/2 and with it gRPC, the Postgres wire, or kdb+ IPC.
 //!
 //! Invariant: a connection that says nothing, stops half-way or talks nonsense costs a file handle and
 //! a few KiB for a bounded time, and no other connection anything; each that is closed so is counted.
 
 mod first_bytes;
+mod postgres_tls;
 
 use std::io;
 use std::net::SocketAddr;
@@ -30,6 +31,7 @@ use crate::api::error::ApiError;
 use crate::metrics::Metrics;
 use crate::tls::Tls;
 use first_bytes::{Kind, Prefixed};
+use postgres_tls::Asks;
 
 /// Open connections on all addresses of a port; fewer where the process may open fewer files.
 const CONNECTIONS_MAX: usize = 20_000;
@@ -51,8 +53,8 @@ const NO_HANDLES: Duration = Duration::from_millis(200);
 pub(crate) trait Duplex: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> Duplex for S {}
 
-/// Speaks kdb+ IPC on a connection to its end, from the first byte that the client sent.
-pub(crate) type KdbHandler =
+/// Speaks a protocol of its own on a connection to its end, from the first byte that the client sent.
+pub(crate) type StreamHandler =
     Arc<dyn Fn(Box<dyn Duplex>, SocketAddr) -> BoxFuture<'static, ()> + Send + Sync>;
 
 /// What a port offers.
@@ -61,7 +63,9 @@ pub(crate) struct Services {
     /// HTTP/1 and HTTP/2.
     pub(crate) http: Router,
     /// kdb+ IPC.
-    pub(crate) kdb: KdbHandler,
+    pub(crate) kdb: StreamHandler,
+    /// The Postgres wire.
+    pub(crate) postgres: StreamHandler,
     /// With it nothing is spoken in plain text.
     pub(crate) tls: Option<Tls>,
     pub(crate) metrics: Metrics,
@@ -232,26 +236,41 @@ impl Connection {
         match (&self.services.tls, kind) {
             (None, Kind::Tls) => Err("unknown"),
             (None, kind) => Ok((kind, stream, true)),
-            (Some(tls), Kind::Tls) => {
-                let shake = tls.acceptor().accept(stream);
-                match tokio::time::timeout(FIRST_BYTES, shake).await {
-                    Ok(Ok(stream)) => {
-                        let shown = stream.get_ref().1.peer_certificates().is_some();
-                        let known = shown || !tls.demands_certificate();
-                        let (kind, stream) = look(Box::new(stream) as Box<dyn Duplex>).await?;
-                        Ok((kind, stream, known))
-                    }
-                    Ok(Err(error)) => {
-                        tls.refused(self.peer, &error);
-                        Err("tls")
-                    }
-                    Err(_) => Err("silent"),
+            (Some(tls), Kind::Tls) => self.shake(tls, stream).await,
+            (Some(tls), Kind::Postgres) => {
+                let asked = tokio::time::timeout(FIRST_BYTES, postgres_tls::ask(stream));
+                match asked.await.map_err(|_| "silent")?? {
+                    Asks::Tls(stream) => self.shake(tls, stream).await,
+                    // A request to cancel comes in plain text from older clients; it has a secret.
+                    Asks::Cancel(stream) => Ok((Kind::Postgres, stream, true)),
                 }
             }
             (Some(_), kind) => {
                 refuse_plain(kind, stream).await;
                 Err("plain")
             }
+        }
+    }
+
+    /// Shakes hands, and finds out what is spoken inside.
+    async fn shake(
+        &self,
+        tls: &Tls,
+        stream: Prefixed<Box<dyn Duplex>>,
+    ) -> Result<Asked, &'static str> {
+        let shake = tls.acceptor().accept(stream);
+        match tokio::time::timeout(FIRST_BYTES, shake).await {
+            Ok(Ok(stream)) => {
+                let shown = stream.get_ref().1.peer_certificates().is_some();
+                let known = shown || !tls.demands_certificate();
+                let (kind, stream) = look(Box::new(stream) as Box<dyn Duplex>).await?;
+                Ok((kind, stream, known))
+            }
+            Ok(Err(error)) => {
+                tls.refused(self.peer, &error);
+                Err("tls")
+            }
+            Err(_) => Err("silent"),
         }
     }
 
@@ -271,7 +290,10 @@ impl Connection {
         let builder = match kind {
             Kind::Http1 => builder.http1_only(),
             Kind::Http2 => builder.http2_only(),
-            Kind::Other if !known => return self.services.closed("tls", self.peer),
+            Kind::Other | Kind::Postgres if !known => {
+                return self.services.closed("tls", self.peer);
+            }
+            Kind::Postgres => return (self.services.postgres)(Box::new(stream), self.peer).await,
             Kind::Other => return (self.services.kdb)(Box::new(stream), self.peer).await,
             Kind::Tls => return self.services.closed("unknown", self.peer),
         };

@@ -54,6 +54,8 @@ pub(crate) struct Started {
     pub(crate) router: Router,
     /// `None` of a gateway alone.
     pub(crate) work: Option<Work>,
+    /// Of a gateway alone.
+    pub(crate) gateway: Option<Gateway>,
 }
 
 /// What a process does beside answering.
@@ -138,8 +140,9 @@ pub(crate) fn gateway(
     };
     gateway.watch();
     Started {
-        router: gateway::router(gateway),
+        router: gateway::router(gateway.clone()),
         work: None,
+        gateway: Some(gateway),
     }
 }
 
@@ -196,6 +199,7 @@ impl Starting {
                 thread: running.thread,
                 before_boundary,
             }),
+            gateway: None,
         })
     }
 

@@ -235,7 +235,9 @@ impl Files {
         let mut server = builder
             .with_single_cert(chain, key)
             .map_err(|error| self.does_not_fit(error))?;
-        server.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        // Newer Postgres clients insist on the name of what they speak.
+        let spoken = ["h2", "http/1.1", "postgresql"];
+        server.alpn_protocols = spoken.map(|name| name.as_bytes().to_vec()).to_vec();
         Ok(Arc::new(server))
     }
 

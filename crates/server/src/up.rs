@@ -16,10 +16,11 @@ use tokio::task::JoinSet;
 use crate::cli::UpArgs;
 use crate::config::Config;
 use crate::failure::Failure;
-use crate::kdb::Door;
+use crate::kdb;
 use crate::metrics::Metrics;
 use crate::peers::Peers;
 use crate::port::{self, Services};
+use crate::postgres;
 use crate::roles::{Role, Roles};
 use crate::shared::Shared;
 use crate::starting::{self, Started, Starting, Thread, Work};
@@ -119,27 +120,34 @@ async fn drain(mut server: JoinSet<()>, tasks: Tasks) {
 /// The ways into the process, closed until it is ready.
 struct Doors {
     http: api::Gate,
-    kdb: Door,
+    kdb: kdb::Door,
+    postgres: postgres::Door,
 }
 
 impl Doors {
     fn new(config: &Config, peers: &Peers, metrics: &Metrics) -> Result<Self, Failure> {
         Ok(Self {
             http: api::Gate::new(peers.clone()),
-            kdb: Door::new(config, metrics.clone())?,
+            kdb: kdb::Door::new(config, metrics.clone())?,
+            postgres: postgres::Door::new(config, metrics.clone())?,
         })
     }
 
     fn open(&self, started: Started) -> Option<Work> {
         self.http.open(started.router);
+        if let Some(gateway) = started.gateway {
+            self.postgres.hand_on(gateway);
+        }
         let work = started.work?;
         self.kdb.open(work.shared.clone());
+        self.postgres.open(work.shared.clone());
         Some(work)
     }
 
     fn close(&self) {
         self.http.close();
         self.kdb.close();
+        self.postgres.close();
     }
 }
 
@@ -171,6 +179,7 @@ async fn listen(
         let services = Services {
             http: doors.http.on(loopback).router(),
             kdb: doors.kdb.handler(loopback),
+            postgres: doors.postgres.handler(loopback),
             tls: tls.clone(),
             metrics: metrics.clone(),
         };

@@ -27,6 +27,7 @@ mod object_file;
 mod order_arrays;
 pub mod order_file;
 mod place;
+pub mod postgres;
 mod query;
 mod recent;
 mod recent_orders;

@@ -237,6 +237,7 @@ impl Store {
     /// [`SqlError`] says what is wrong with it.
     pub async fn describe(
         &self,
+        door: Door,
         text: &str,
         parameters: &[Parameter],
     ) -> Result<Description, SqlError> {
@@ -245,7 +246,7 @@ impl Store {
         let limits = desk.limits(&AskedLimits::default())?;
         let (text, values) = (text.to_owned(), parameters.to_owned());
         let planned = desk.threads.run(async move {
-            let (_, plan) = engine.plan(snapshot, &text).await?;
+            let (_, plan) = engine.plan_at(door, snapshot, &text).await?;
             let parameters = parameters::types(&plan)?;
             let plan = match values.is_empty() {
                 true => plan,
@@ -330,10 +331,13 @@ impl Work {
 
     async fn rows(self, entry: &Entry) -> Result<(), SqlError> {
         let Request {
-            text, parameters, ..
+            text,
+            parameters,
+            door,
+            ..
         } = self.request;
         let histories = self.snapshot.history.clone();
-        let (session, plan) = self.engine.plan(self.snapshot, &text).await?;
+        let (session, plan) = self.engine.plan_at(door, self.snapshot, &text).await?;
         let planned = (session, parameters::bind(plan, &parameters)?);
         let mut execution =
             Execution::start(&self.engine, planned, &text, histories, &entry.stop).await?;

@@ -75,6 +75,17 @@ pub(super) const REFUSALS: &[(&[&str], &str)] = &[
         "config.kdb and kdb.usersSecret are both set, but users come from one file; remove config.kdb",
     ),
     (
+        &["config.postgres.users=/etc/users"],
+        "config.postgres is set, but its file is in no pod; remove it, and name a Secret with the key users",
+    ),
+    (
+        &[
+            "config.postgres.users=/etc/users",
+            "postgres.usersSecret=users",
+        ],
+        "config.postgres and postgres.usersSecret are both set, but users come from one file; remove config.postgres",
+    ),
+    (
         &["tls.requireClientCertificate=true"],
         "tls.secret names no Secret with tls.crt, tls.key and ca.crt; set it",
     ),

@@ -39,6 +39,10 @@ pub(crate) const KEYS: &[Key] = &[
         doc: "File with the users that may log in as kdb+ clients, a line each as `tapewatch config kdb-user` prints it. Empty: anybody where the address is a loopback address, nobody elsewhere.",
     },
     Key {
+        name: "postgres.users",
+        doc: "File with the users that may log in as Postgres clients, a line each as `tapewatch config postgres-user` prints it; it may be that of kdb.users. Empty: anybody where the address is a loopback address, nobody elsewhere.",
+    },
+    Key {
         name: "journal.listen",
         doc: "Address and port of the role `journal`, where the other roles and clients find it; open when the role is named.",
     },

@@ -31,6 +31,8 @@ pub(super) enum Kind {
     Tls,
     Http1,
     Http2,
+    /// A packet that begins a session of Postgres, asks for TLS, or cancels.
+    Postgres,
     /// Nothing of these: a name and a password, as kdb+ IPC begins, or nonsense.
     Other,
 }
@@ -40,10 +42,21 @@ fn kind(bytes: &[u8]) -> Option<Kind> {
     match bytes {
         [] => None,
         [TLS_HANDSHAKE, ..] => Some(Kind::Tls),
+        [0, rest @ ..] => postgres(rest),
         bytes if bytes.starts_with(PREFACE) => Some(Kind::Http2),
         bytes if PREFACE.starts_with(bytes) => None,
         bytes if METHODS.iter().any(|method| bytes.starts_with(method)) => Some(Kind::Http1),
         bytes if METHODS.iter().any(|method| method.starts_with(bytes)) => None,
+        _ => Some(Kind::Other),
+    }
+}
+
+/// What a zero begins: the length of a packet, at most 64 KiB, and a version of Postgres's protocol or
+/// one of the numbers that stand for a request.
+fn postgres(bytes: &[u8]) -> Option<Kind> {
+    match bytes {
+        [] | [0] | [0, _] | [0, _, _] => None,
+        [0, _, _, 4 | 0, ..] => Some(Kind::Postgres),
         _ => Some(Kind::Other),
     }
 }
@@ -79,6 +92,21 @@ pub(super) struct Holding<S, T> {
 }
 
 impl<S> Prefixed<S> {
+    /// The stream with these bytes in front of it.
+    pub(super) fn again(bytes: Vec<u8>, stream: S) -> Self {
+        Self {
+            before: io::Cursor::new(bytes),
+            stream,
+        }
+    }
+
+    /// What is behind the bytes that were read already, and these.
+    pub(super) fn into_parts(self) -> (Vec<u8>, S) {
+        let at = usize::try_from(self.before.position()).unwrap_or(usize::MAX);
+        let rest = self.before.get_ref().get(at..).unwrap_or_default();
+        (rest.to_vec(), self.stream)
+    }
+
     /// The stream with `held`, which is dropped when the stream is.
     pub(super) fn holding<T>(self, held: T) -> Holding<Self, T> {
         Holding {
@@ -185,7 +213,12 @@ mod tests {
             (b"GETTY:secret\x03\0", Some(Kind::Other)),
             (b"P:secret\x03\0", Some(Kind::Other)),
             (b":\x03\0", Some(Kind::Other)),
-            (b"\0", Some(Kind::Other)),
+            (b"\0", None),
+            (b"\0\0\0\x08", None),
+            (b"\0\0\0\x08\x04\xd2\x16\x2f", Some(Kind::Postgres)),
+            (b"\0\0\0\x29\0\x03\0\0user", Some(Kind::Postgres)),
+            (b"\0\x01\0\x08\x04\xd2", Some(Kind::Other)),
+            (b"\0\0\0\x08!", Some(Kind::Other)),
         ] {
             assert_eq!(kind(bytes), expected, "{bytes:?}");
         }

@@ -37,7 +37,7 @@ use prost::Message as _;
 use tonic::{Code, Status};
 
 use super::encode::{self, Encoder};
-use crate::query::Description;
+use crate::query::{Description, Door};
 use crate::sql::SqlError;
 use crate::store::Store;
 use handle::Handle;
@@ -170,7 +170,9 @@ pub(super) async fn info(
 
 async fn describe(store: &Store, handle: &Handle) -> Result<Description, Status> {
     let request = handle.request()?;
-    Ok(store.describe(&request.text, &request.parameters).await?)
+    Ok(store
+        .describe(Door::Flight, &request.text, &request.parameters)
+        .await?)
 }
 
 /// The rows that a ticket is for.
@@ -305,7 +307,7 @@ pub(super) async fn action(store: &Store, action: Action) -> Result<Option<Bytes
 }
 
 async fn prepare(store: &Store, query: String) -> Result<Bytes, Status> {
-    let description = store.describe(&query, &[]).await?;
+    let description = store.describe(Door::Flight, &query, &[]).await?;
     let handle = Handle {
         id: String::new(),
         query,

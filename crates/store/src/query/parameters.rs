@@ -86,6 +86,11 @@ impl Parameter {
         Self(Kind::Typed(value))
     }
 
+    /// A decimal with as many digits as it is written with; `None` when it is not one, or too long.
+    pub(crate) fn decimal(text: &str) -> Option<ScalarValue> {
+        exact(text)
+    }
+
     fn scalar(&self, wanted: Option<&DataType>) -> Result<ScalarValue, String> {
         match (&self.0, wanted) {
             (Kind::Typed(value), _) => Ok(value.clone()),

@@ -6,6 +6,7 @@
 
 mod as_of;
 mod book;
+mod catalogue;
 mod cell;
 mod encode;
 mod error;
@@ -47,7 +48,9 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::prelude::{SQLOptions, SessionConfig, SessionContext};
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::Statement as SqlStatement;
+use tokio::sync::OnceCell;
 
+pub(crate) use cell::Cells;
 pub use encode::{Format, FormatError};
 pub use error::{Place, SqlError};
 pub use orders::HistoryOrders;
@@ -55,10 +58,11 @@ pub(crate) use result::Execution;
 pub use result::{Chunks, Column, QueryResult};
 pub use values::Values;
 
-use crate::query::Stop;
+use crate::query::{Door, Stop};
 use crate::schema::Table;
 use crate::store::{Snapshot, Store, StoreOptions};
 use book::BookAt;
+use catalogue::Catalogue;
 use sources::Sources;
 use tables::Tables;
 pub(crate) use tables::{NAMES, TABLES, alerts_schema};
@@ -87,6 +91,8 @@ const MERGE_BYTES_MAX: usize = 10 << 20;
 pub(crate) struct Engine {
     /// Of a session without tables: what takes long to make, functions and rules.
     state: Arc<SessionState>,
+    /// What Postgres clients ask about; made when the first one asks.
+    catalogue: Arc<OnceCell<Catalogue>>,
     /// What plans run in.
     runtime: Arc<RuntimeEnv>,
     spill_bytes_max: u64,
@@ -129,6 +135,7 @@ impl Engine {
             .for_each(|f| context.register_udf(f));
         Ok(Self {
             state: Arc::new(context.state()),
+            catalogue: Arc::default(),
             runtime,
             spill_bytes_max: options.sql_spill_bytes_max,
         })
@@ -147,6 +154,29 @@ impl Engine {
         })
     }
 
+    /// The same as [`Self::plan`], for a client of that door.
+    pub(crate) async fn plan_at(
+        &self,
+        door: Door,
+        snapshot: Snapshot,
+        query: &str,
+    ) -> Result<(SessionState, LogicalPlan), SqlError> {
+        if door != Door::Postgres || !catalogue::is_named(query) {
+            return self.plan(snapshot, query).await;
+        }
+        statement::check_text(query)?;
+        let fail = |error| SqlError::of(error, query);
+        let made = self.catalogue.get_or_try_init(|| async {
+            let context = self.session(&self.state);
+            Catalogue::new(&self.state, &Tables::new(context, snapshot.clone())).await
+        });
+        let catalogue = made.await.map_err(fail)?;
+        let context = self.session(&catalogue.state);
+        catalogue.register(&context).map_err(fail)?;
+        let statement = catalogue.parse(query).map_err(fail)?;
+        self.planned(context, snapshot, (query, statement)).await
+    }
+
     /// Checks a statement and plans it over the tables that it names, in a session of its own. A
     /// session is hundreds of functions by name: it is copied as seldom as can be.
     pub(crate) async fn plan(
@@ -154,9 +184,21 @@ impl Engine {
         snapshot: Snapshot,
         query: &str,
     ) -> Result<(SessionState, LogicalPlan), SqlError> {
-        let fail = |error| SqlError::of(error, query);
         statement::check_text(query)?;
-        let context = self.session();
+        let context = self.session(&self.state);
+        let dialect = self.state.config().options().sql_parser.dialect;
+        let statement = self.state.sql_to_statement(query, &dialect);
+        let statement = statement.map_err(|error| SqlError::of(error, query))?;
+        self.planned(context, snapshot, (query, statement)).await
+    }
+
+    async fn planned(
+        &self,
+        context: SessionContext,
+        snapshot: Snapshot,
+        (query, mut statement): (&str, Statement),
+    ) -> Result<(SessionState, LogicalPlan), SqlError> {
+        let fail = |error| SqlError::of(error, query);
         let sources = Arc::new(Sources::default());
         register_joins(&context, &sources);
         for table in Table::ALL {
@@ -169,8 +211,6 @@ impl Engine {
         }
         // It shares the catalog, so that it sees the tables that are registered later.
         let state = context.state();
-        let dialect = state.config().options().sql_parser.dialect;
-        let mut statement = state.sql_to_statement(query, &dialect).map_err(fail)?;
         statement::check(&statement)?;
         order_history::write_out(&state, &mut statement).map_err(fail)?;
         let of_texts = sources::named(&statement);
@@ -206,7 +246,7 @@ impl Engine {
     }
 
     /// A session without tables, with a catalog of its own.
-    fn session(&self) -> SessionContext {
+    fn session(&self, state: &SessionState) -> SessionContext {
         let catalog = MemoryCatalogProvider::new();
         let schema = Arc::new(MemorySchemaProvider::new());
         let catalogs = MemoryCatalogProviderList::new();
@@ -214,7 +254,7 @@ impl Engine {
         if catalog.register_schema(SCHEMA, schema).is_ok() {
             catalogs.register_catalog(CATALOG.to_owned(), Arc::new(catalog));
         }
-        let mut state = SessionState::clone(&self.state);
+        let mut state = state.clone();
         state.register_catalog_list(Arc::new(catalogs));
         SessionContext::new_with_state(state)
     }

@@ -56,6 +56,12 @@
 {{- end -}}
 {{- fail "config.kdb is set, but its file is in no pod; remove it, and name a Secret with the key users in kdb.usersSecret" -}}
 {{- end -}}
+{{- if hasKey $config "postgres" -}}
+{{- if .Values.postgres.usersSecret -}}
+{{- fail "config.postgres and postgres.usersSecret are both set, but users come from one file; remove config.postgres" -}}
+{{- end -}}
+{{- fail "config.postgres is set, but its file is in no pod; remove it, and name a Secret with the key users in postgres.usersSecret" -}}
+{{- end -}}
 {{- if and .Values.rulesConfigMap (dig "rules" "dir" "" $config) -}}
 {{- fail "config.rules.dir and rulesConfigMap are both set, but rules come from one folder; remove one of them" -}}
 {{- end -}}

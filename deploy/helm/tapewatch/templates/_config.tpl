@@ -21,6 +21,9 @@ rules: {dir: /etc/tapewatch-rules}
 {{- if .Values.kdb.usersSecret }}
 kdb: {users: /etc/tapewatch-kdb/users}
 {{- end }}
+{{- if .Values.postgres.usersSecret }}
+postgres: {users: /etc/tapewatch-postgres/users}
+{{- end }}
 {{- if .Values.tls.secret }}
 tls:
   cert: /etc/tapewatch-tls/tls.crt

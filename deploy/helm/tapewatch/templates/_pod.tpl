@@ -78,6 +78,10 @@ spec:
     - name: kdb
       secret: {secretName: {{ . }}, defaultMode: 0440}
     {{- end }}
+    {{- with $values.postgres.usersSecret }}
+    - name: postgres
+      secret: {secretName: {{ . }}, defaultMode: 0440}
+    {{- end }}
     {{- with $values.tls.secret }}
     - name: tls
       # Readable for the pod's group alone.
@@ -148,6 +152,9 @@ volumeMounts:
   {{- end }}
   {{- if $values.kdb.usersSecret }}
   - {name: kdb, mountPath: /etc/tapewatch-kdb, readOnly: true}
+  {{- end }}
+  {{- if $values.postgres.usersSecret }}
+  - {name: postgres, mountPath: /etc/tapewatch-postgres, readOnly: true}
   {{- end }}
   {{- if $values.tls.secret }}
   - {name: tls, mountPath: /etc/tapewatch-tls, readOnly: true}

@@ -15,6 +15,7 @@ use arrow_flight::sql::{
 use tonic::Status;
 
 use super::{described, internal};
+use crate::query::Door;
 use crate::sql::{CATALOG, NAMES, SCHEMA, TABLES};
 use crate::store::Store;
 
@@ -64,7 +65,7 @@ pub(super) async fn answer(store: &Store, command: Command) -> Result<Option<Rec
             let mut builder = command.into_builder();
             for name in NAMES {
                 let columns = store
-                    .describe(&format!("SELECT * FROM \"{name}\""), &[])
+                    .describe(Door::Flight, &format!("SELECT * FROM \"{name}\""), &[])
                     .await?;
                 let kind = if TABLES.contains(&name) {
                     "TABLE"

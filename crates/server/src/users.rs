@@ -1,4 +1,4 @@
-//! Who may log in as a kdb+ client: a file of names and salted digests of passwords.
+//! Who may log in as a kdb+ or Postgres client: files of names and salted digests of passwords.
 //!
 //! Invariant: a password is compared in a time that tells nothing of it, and so is that of a name
 //! that there is not; neither is ever shown.
@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 use std::num::NonZeroU32;
 use std::path::Path;
 
-use aws_lc_rs::{pbkdf2, rand};
+use aws_lc_rs::{digest, pbkdf2, rand};
 use tapewatch_connect::kdb::wire::Credentials;
 use tokio::sync::Semaphore;
 
@@ -26,7 +26,7 @@ const DIGEST_BYTES: usize = 32;
 const CHECKS_MAX: usize = 2;
 
 /// Users.
-pub(super) struct Users {
+pub(crate) struct Users {
     /// Empty: anybody on loopback, nobody else.
     known: BTreeMap<String, Digest>,
     checks: Semaphore,
@@ -34,32 +34,30 @@ pub(super) struct Users {
 
 /// Whether somebody is let in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Login {
+pub(crate) enum Login {
     Accepted,
     Refused(&'static str),
 }
 
+/// What there is of a password.
 #[derive(Clone)]
-struct Digest {
-    rounds: NonZeroU32,
-    salt: Vec<u8>,
-    digest: Vec<u8>,
+pub(crate) struct Digest {
+    pub(crate) rounds: NonZeroU32,
+    pub(crate) salt: Vec<u8>,
+    pub(crate) digest: Vec<u8>,
 }
 
 impl Users {
-    /// Reads the file; without one there are none.
+    /// Reads the file that the setting `key` names; without one there are none.
     ///
     /// # Errors
     /// The file and line that are wrong; what stands there is not said.
-    pub(super) fn load(path: &Path) -> Result<Self, Failure> {
+    pub(crate) fn load(key: &str, path: &Path) -> Result<Self, Failure> {
         if path.as_os_str().is_empty() {
             return Ok(Self::of(BTreeMap::new()));
         }
         let wrong = |what: &str| {
-            Failure::usage(format!(
-                "configuration: kdb.users: {}: {what}",
-                path.display()
-            ))
+            Failure::usage(format!("configuration: {key}: {}: {what}", path.display()))
         };
         let text = std::fs::read_to_string(path).map_err(|error| wrong(&error.to_string()))?;
         let mut known = BTreeMap::new();
@@ -88,8 +86,41 @@ impl Users {
         Self { known, checks }
     }
 
-    /// Whether they may come in; `loopback` when the address is only open to this machine.
-    pub(super) async fn login(&self, who: &Credentials, loopback: bool) -> Login {
+    /// What there is of a user's password, and whether there is such a user; `None` when there are
+    /// none at all. For a name that there is not it is always the same, and of no password.
+    pub(crate) fn digest(&self, user: &str) -> Option<(Digest, bool)> {
+        if self.known.is_empty() {
+            return None;
+        }
+        if let Some(known) = self.known.get(user) {
+            return Some((known.clone(), true));
+        }
+        let mut context = digest::Context::new(&digest::SHA256);
+        for known in self.known.values() {
+            context.update(&known.digest);
+        }
+        context.update(user.as_bytes());
+        let salt = context.finish();
+        let salt = salt.as_ref().iter().copied().take(SALT_BYTES);
+        let nobody = Digest::nobody();
+        // As many rounds as those of who is there: another number would tell.
+        let rounds = self
+            .known
+            .values()
+            .next()
+            .map_or(nobody.rounds, |known| known.rounds);
+        Some((
+            Digest {
+                rounds,
+                salt: salt.collect(),
+                ..nobody
+            },
+            false,
+        ))
+    }
+
+    /// Whether a kdb+ client may come in; `loopback` when the address is only open to this machine.
+    pub(crate) async fn login(&self, who: &Credentials, loopback: bool) -> Login {
         if self.known.is_empty() {
             return match loopback {
                 true => Login::Accepted,
@@ -226,7 +257,7 @@ mod tests {
         );
         std::fs::write(&file, &text).unwrap();
         assert!(!text.contains("s3cret"));
-        let users = Users::load(&file).unwrap();
+        let users = Users::load("kdb.users", &file).unwrap();
         assert_eq!(
             users.login(&who("feed", "s3cret:x"), false).await,
             Login::Accepted
@@ -243,12 +274,26 @@ mod tests {
 
     #[tokio::test]
     async fn without_a_file_anybody_on_this_machine() {
-        let users = Users::load(Path::new("")).unwrap();
+        let users = Users::load("kdb.users", Path::new("")).unwrap();
         assert_eq!(users.login(&who("", ""), true).await, Login::Accepted);
         assert!(matches!(
             users.login(&who("a", "b"), false).await,
             Login::Refused(_)
         ));
+    }
+
+    #[test]
+    fn a_name_that_there_is_not_looks_like_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("users");
+        std::fs::write(&file, line("feed", "secret").unwrap()).unwrap();
+        let users = Users::load("postgres.users", &file).unwrap();
+        let (feed, known) = users.digest("feed").unwrap();
+        assert!(known && feed.is_of("secret"));
+        let (one, known) = users.digest("one").unwrap();
+        assert!(!known && one.rounds == feed.rounds && one.salt.len() == feed.salt.len());
+        assert_eq!(users.digest("one").unwrap().0.salt, one.salt);
+        assert_ne!(users.digest("two").unwrap().0.salt, one.salt);
     }
 
     #[test]
@@ -264,7 +309,7 @@ mod tests {
             &good.replace("sha256", "md5"),
         ] {
             std::fs::write(&file, format!("{good}{wrong}\n")).unwrap();
-            let error = Users::load(&file).err().unwrap().to_string();
+            let error = Users::load("kdb.users", &file).err().unwrap().to_string();
             assert!(
                 error.contains("line 2") && !error.contains("hunter2"),
                 "{error}"
