@@ -10,6 +10,15 @@ while [ "$count" -gt 0 ]; do
     shift
     count=$((count - 1))
 done
+# The devices that every container runtime gives.
+mkdir -p "$root/dev"
+mount -t tmpfs -o mode=0755 tmpfs "$root/dev"
+for device in null zero full random urandom; do
+    touch "$root/dev/$device"
+    mount --bind "/dev/$device" "$root/dev/$device"
+    mount -o remount,bind,ro "$root/dev/$device"
+done
+mount -o remount,bind,ro "$root/dev"
 mount -o remount,bind,ro "$root"
 chroot=$(command -v chroot)
 exec setpriv --no-new-privs env -i TAPEWATCH_LISTEN=127.0.0.1:0 "$chroot" --userspec="$user" "$root" "$@"
