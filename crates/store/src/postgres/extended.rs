@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use pgwire::api::Type;
 use pgwire::messages::data::{NoData, ParameterDescription};
 use pgwire::messages::extendedquery::{BindComplete, CloseComplete, ParseComplete};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -104,6 +105,7 @@ impl<S: AsyncRead + AsyncWrite + Send> Session<S> {
         for (index, value) in bind.values.iter().enumerate() {
             let binary = formats.is_binary(index);
             let kind = match said(index) {
+                0 if !binary && statement.wants_list(index) => Type::TEXT_ARRAY.oid(),
                 0 if binary => told.get(index).copied().unwrap_or(0),
                 kind => kind,
             };

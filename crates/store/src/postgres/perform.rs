@@ -64,20 +64,8 @@ impl<S: AsyncRead + AsyncWrite + Send> Session<S> {
                 self.settings.reset();
                 Ok(self.complete("RESET")?)
             }
-            Command::Show(name) => {
-                let value = self.settings.get(name).map(str::to_owned);
-                let value = value
-                    .ok_or_else(|| Failure::new("42704", format!("there is no setting {name}")))?;
-                self.answer(texts(&[name]), vec![vec![value]], "SHOW").await
-            }
-            Command::ShowAll => {
-                let all = self.settings.all();
-                let all =
-                    all.map(|(name, value)| vec![name.to_owned(), value.to_owned(), String::new()]);
-                let all = all.collect();
-                self.answer(texts(&["name", "setting", "description"]), all, "SHOW")
-                    .await
-            }
+            Command::Show(name) => self.show(name).await,
+            Command::ShowAll => self.show_all().await,
             Command::Discard => {
                 self.statements.clear();
                 self.portals.clear();
@@ -97,6 +85,20 @@ impl<S: AsyncRead + AsyncWrite + Send> Session<S> {
             Command::CloseCursor(name) => self.close(name.as_deref()),
             Command::Copy(format) => self.copy(portal, format).await,
         }
+    }
+
+    async fn show(&mut self, name: &str) -> Result<(), Halt> {
+        let value = self.settings.get(name).map(str::to_owned);
+        let value =
+            value.ok_or_else(|| Failure::new("42704", format!("there is no setting {name}")))?;
+        self.answer(texts(&[name]), vec![vec![value]], "SHOW").await
+    }
+
+    async fn show_all(&mut self) -> Result<(), Halt> {
+        let all = self.settings.all();
+        let all = all.map(|(name, value)| vec![name.to_owned(), value.to_owned(), String::new()]);
+        let (columns, all) = (texts(&["name", "setting", "description"]), all.collect());
+        self.answer(columns, all, "SHOW").await
     }
 
     /// Begins the query of a portal, if it did not begin yet.

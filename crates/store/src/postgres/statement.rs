@@ -29,6 +29,8 @@ pub(super) struct Statement {
     /// The types of its parameters as the client said them; 0 where it did not.
     pub(super) types: Vec<u32>,
     pub(super) description: OnceLock<Arc<Description>>,
+    /// Parameters that stand for lists, from 1.
+    lists: Vec<usize>,
 }
 
 impl Statement {
@@ -64,13 +66,20 @@ impl Statement {
     }
 
     fn new(text: Arc<str>, from: usize, asked: Option<Asked>, types: Vec<u32>) -> Self {
+        let lists = asked.as_ref().map(|asked| lists(&asked.query));
         Self {
             text,
             from,
             asked,
             types,
             description: OnceLock::new(),
+            lists: lists.unwrap_or_default(),
         }
+    }
+
+    /// Whether a parameter, counted from 0, stands where a list is wanted.
+    pub(super) fn wants_list(&self, parameter: usize) -> bool {
+        self.lists.contains(&(parameter + 1))
     }
 
     pub(super) fn command(&self) -> Option<&Command> {
@@ -107,6 +116,22 @@ impl Statement {
         }
         numbers
     }
+}
+
+/// The parameters in `ANY($1)` and the like: the engine does not say that they are lists.
+fn lists(query: &str) -> Vec<usize> {
+    let lexemes = lex::lexemes(query);
+    let calls = lexemes.windows(4).filter_map(|window| match window {
+        [word, open, parameter, close]
+            if ["ANY", "ALL", "SOME"].iter().any(|known| word.is(known))
+                && open.is_sign("(")
+                && close.is_sign(")") =>
+        {
+            parameter.text.strip_prefix('$')?.parse().ok()
+        }
+        _ => None,
+    });
+    calls.collect()
 }
 
 /// A statement with values, or a cursor.

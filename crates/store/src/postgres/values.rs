@@ -57,7 +57,10 @@ fn text(read: Read, text: &str) -> Result<ScalarValue, String> {
         }
         Read::Int(_) => ScalarValue::Int64(Some(trimmed.parse().map_err(|_| wrong())?)),
         Read::Float(_) => ScalarValue::Float64(Some(trimmed.parse().map_err(|_| wrong())?)),
-        Read::Numeric => Parameter::decimal(trimmed).ok_or_else(wrong)?,
+        Read::Numeric => {
+            let plain = without_exponent(trimmed).ok_or_else(wrong)?;
+            Parameter::decimal(&plain).ok_or_else(wrong)?
+        }
         Read::Text | Read::Bare => ScalarValue::Utf8(Some(text.to_owned())),
         Read::Time | Read::Date => {
             let value = ScalarValue::Utf8(Some(trimmed.to_owned()));
@@ -75,6 +78,33 @@ fn text(read: Read, text: &str) -> Result<ScalarValue, String> {
     })
 }
 
+/// `1E-3` as `0.001`.
+fn without_exponent(text: &str) -> Option<String> {
+    let Some((number, power)) = text.split_once(['e', 'E']) else {
+        return Some(text.to_owned());
+    };
+    let power: i32 = power.parse().ok()?;
+    if power.abs() > DIGITS_MAX {
+        return None;
+    }
+    let (sign, number) = match number.strip_prefix('-') {
+        Some(number) => ("-", number),
+        None => ("", number.strip_prefix('+').unwrap_or(number)),
+    };
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
+    // Where the point comes to stand among the digits.
+    let point = i32::try_from(whole.len()).ok()?.checked_add(power)?;
+    let zeros = |count: i32| "0".repeat(usize::try_from(count).unwrap_or(0));
+    let before = zeros(-point);
+    let behind = zeros(point - i32::try_from(whole.len() + fraction.len()).ok()?);
+    let digits = format!("{before}{whole}{fraction}{behind}");
+    let (whole, fraction) = digits.split_at_checked(usize::try_from(point.max(0)).ok()?)?;
+    Some(match fraction {
+        "" => format!("{sign}{whole}"),
+        fraction => format!("{sign}{whole}.{fraction}"),
+    })
+}
+
 /// `\x0aff`.
 fn hex(text: &str) -> Option<Vec<u8>> {
     let digits = text.strip_prefix("\\x")?.as_bytes();
@@ -87,7 +117,7 @@ fn hex(text: &str) -> Option<Vec<u8>> {
 }
 
 /// The elements of `{1,NULL,"a \"b\""}`; one dimension.
-fn elements(text: &str) -> Option<Vec<Option<String>>> {
+pub(super) fn elements(text: &str) -> Option<Vec<Option<String>>> {
     let inner = text.strip_prefix('{')?.strip_suffix('}')?;
     let (mut parts, mut letters) = (Vec::new(), inner.chars().peekable());
     if inner.trim().is_empty() {
@@ -379,6 +409,21 @@ mod tests {
                 value.is_err(),
                 "{digits:?} {weight} {sign} {scale}: {value:?}"
             );
+        }
+    }
+
+    #[test]
+    fn exponents_are_written_out() {
+        for (text, expected) in [
+            ("1E-9", Some(".000000001")),
+            ("-12.5e1", Some("-125")),
+            ("1.25e3", Some("1250")),
+            ("+5e0", Some("5")),
+            ("1.5", Some("1.5")),
+            ("1e39", None),
+            ("1ex", None),
+        ] {
+            assert_eq!(without_exponent(text).as_deref(), expected, "{text}");
         }
     }
 

@@ -118,6 +118,17 @@ impl Bare {
             Self::Number(text) | Self::Text(text) => text.clone(),
         };
         let wrong = || format!("{text:?} cannot be read as {kind}");
+        if let DataType::List(element) = kind {
+            // A cast would make a list of one of it.
+            let parts = crate::postgres::elements(&text).ok_or_else(wrong)?;
+            let values = parts.into_iter().map(|part| {
+                let part = part.map_or(Self::Null, Self::Text);
+                part.read_as(element.data_type())
+            });
+            let values: Vec<_> = values.collect::<Result<_, _>>()?;
+            let list = ScalarValue::new_list(&values, element.data_type(), true);
+            return Ok(ScalarValue::List(list));
+        }
         if kind.is_decimal() {
             // A cast would round.
             return exact(&text).ok_or_else(wrong);
@@ -266,6 +277,8 @@ mod tests {
             (json!("x"), &decimal),
             (json!(1.5), &DataType::Int64),
             (json!("2015-13-01"), &DataType::Date32),
+            (json!("a"), &DataType::new_list(DataType::Utf8, true)),
+            (json!("{1,x}"), &DataType::new_list(DataType::Int64, true)),
         ] {
             let why = read(value, Some(kind)).unwrap_err();
             assert!(why.contains("cannot be read as"), "{why}");

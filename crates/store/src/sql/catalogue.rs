@@ -23,7 +23,9 @@ use datafusion::execution::session_state::SessionState;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::prelude::{Expr, SessionContext};
 use datafusion::sql::parser::Statement;
-use datafusion::sql::sqlparser::ast::{Expr as SqlExpr, Value, VisitMut as _, VisitorMut};
+use datafusion::sql::sqlparser::ast::{
+    Expr as SqlExpr, FunctionArguments, Value, VisitMut as _, VisitorMut,
+};
 use datafusion_pg_catalog::pg_catalog::context::EmptyContextProvider;
 use datafusion_pg_catalog::setup_pg_catalog;
 use datafusion_pg_catalog::sql::PostgresCompatibilityParser;
@@ -143,16 +145,16 @@ impl Catalogue {
         let (Some(mut statement), true) = (statements.pop(), statements.is_empty()) else {
             return plan_err!("one statement is wanted");
         };
-        let _ = statement.visit(&mut SearchPath);
+        let _ = statement.visit(&mut Rest);
         Ok(Statement::Statement(Box::new(statement)))
     }
 }
 
-/// A question whether a schema is searched is asked with a subquery that the parser takes for an empty
-/// list: it is the schema of the tables that is searched.
-struct SearchPath;
+/// What the parser left that the engine does not plan. A question whether a schema is searched is asked
+/// with a subquery that the parser takes for an empty list: it is the schema of the tables that is.
+struct Rest;
 
-impl VisitorMut for SearchPath {
+impl VisitorMut for Rest {
     type Break = ();
 
     fn pre_visit_expr(&mut self, expr: &mut SqlExpr) -> ControlFlow<()> {
@@ -162,6 +164,17 @@ impl VisitorMut for SearchPath {
             && text.is_empty()
         {
             SCHEMA.clone_into(text);
+        }
+        ControlFlow::Continue(())
+    }
+
+    /// Lists that are made of other tables tell of rights and options: there are none.
+    fn post_visit_expr(&mut self, expr: &mut SqlExpr) -> ControlFlow<()> {
+        if let SqlExpr::Function(function) = expr
+            && matches!(function.args, FunctionArguments::Subquery(_))
+            && function.name.to_string().eq_ignore_ascii_case("array")
+        {
+            *expr = SqlExpr::Value(Value::Null.into());
         }
         ControlFlow::Continue(())
     }
