@@ -11,7 +11,6 @@ while [ "$count" -gt 0 ]; do
     count=$((count - 1))
 done
 # The devices that every container runtime gives.
-mkdir -p "$root/dev"
 mount -t tmpfs -o mode=0755 tmpfs "$root/dev"
 for device in null zero full random urandom; do
     touch "$root/dev/$device"

@@ -144,6 +144,8 @@ impl Image {
 
     /// Starts it, asks it, stops it, and looks at what was written.
     fn runs(&self, workspace: &Workspace) -> Outcome<()> {
+        // Where a container runtime puts its devices.
+        create(&self.root.join("dev"))?;
         let before = listing(&self.root)?;
         let mut command = process::program_in("unshare", &self.root);
         command
