@@ -274,7 +274,7 @@ fn over_tls() {
     does(&[
         "refused",
         &format!("{dsn} sslmode=require"),
-        "server closed the connection",
+        "connection failed",
     ]);
 }
 

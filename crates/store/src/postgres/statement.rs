@@ -118,7 +118,7 @@ impl Statement {
     }
 }
 
-/// The parameters in `ANY($1)` and the like: the engine does not say that they are lists.
+/// The parameters in `ANY($1)` and the like, and in `$1::text[]`: the engine does not say that they are lists.
 fn lists(query: &str) -> Vec<usize> {
     let lexemes = lex::lexemes(query);
     let calls = lexemes.windows(4).filter_map(|window| match window {
@@ -131,7 +131,15 @@ fn lists(query: &str) -> Vec<usize> {
         }
         _ => None,
     });
-    calls.collect()
+    let casts = lexemes.windows(6).filter_map(|window| match window {
+        [parameter, one, two, _kind, open, close]
+            if one.is_sign(":") && two.is_sign(":") && open.is_sign("[") && close.is_sign("]") =>
+        {
+            parameter.text.strip_prefix('$')?.parse().ok()
+        }
+        _ => None,
+    });
+    calls.chain(casts).collect()
 }
 
 /// A statement with values, or a cursor.

@@ -39,7 +39,6 @@ const INFORMATION_SCHEMA: &str = "information_schema";
 
 /// Words, beside those that begin with `pg_`, for which a statement needs the catalogue.
 const WORDS: [&str; 25] = [
-    INFORMATION_SCHEMA,
     "array_lower",
     "array_upper",
     "col_description",
@@ -53,6 +52,7 @@ const WORDS: [&str; 25] = [
     "has_database_privilege",
     "has_schema_privilege",
     "has_table_privilege",
+    INFORMATION_SCHEMA,
     "obj_description",
     "parse_ident",
     "quote_ident",
