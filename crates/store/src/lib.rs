@@ -15,6 +15,7 @@
 extern crate self as tapewatch_store;
 
 mod check;
+pub mod cluster;
 mod coded;
 mod columns;
 mod data_file;

@@ -37,6 +37,7 @@ use desk::{Entry, Seat};
 pub(crate) use pauses::{Stop, with_pauses};
 use threads::broken;
 
+use crate::cluster::Cluster;
 use crate::sql::{Engine, Execution, QueryResult, SqlError};
 use crate::store::{Snapshot, Store};
 
@@ -213,6 +214,7 @@ impl Store {
         let (rows, batches) = mpsc::channel(AHEAD);
         let work = Work {
             engine: engine?,
+            cluster: self.inner.cluster.clone(),
             snapshot: self.snapshot(),
             request,
             head,
@@ -311,6 +313,8 @@ impl Store {
 /// One statement on the threads of queries.
 struct Work {
     engine: Engine,
+    /// Who runs queries for this process.
+    cluster: Option<Arc<Cluster>>,
     snapshot: Snapshot,
     request: Request,
     head: oneshot::Sender<SchemaRef>,
@@ -326,15 +330,30 @@ impl Work {
         result
     }
 
-    async fn rows(self, entry: &Entry) -> Result<(), SqlError> {
+    async fn begin(&self, entry: &Entry) -> Result<Execution, SqlError> {
         let Request {
             text, parameters, ..
-        } = self.request;
+        } = &self.request;
         let histories = self.snapshot.history.clone();
-        let (session, plan) = self.engine.plan(self.snapshot, &text).await?;
-        let planned = (session, parameters::bind(plan, &parameters)?);
-        let mut execution =
-            Execution::start(&self.engine, planned, &text, histories, &entry.stop).await?;
+        if let Some(cluster) = &self.cluster {
+            let engine = self.engine.for_cluster(cluster.options.parts);
+            let (session, plan) = engine.plan(self.snapshot.clone(), text).await?;
+            let planned = (session, parameters::bind(plan, parameters)?);
+            let limits = (&entry.stop, entry.limits.rows.value);
+            let histories = histories.clone();
+            let begun =
+                Execution::elsewhere(cluster, &engine, planned, text, histories, limits).await?;
+            if let Some(execution) = begun {
+                return Ok(execution);
+            }
+        }
+        let (session, plan) = self.engine.plan(self.snapshot.clone(), text).await?;
+        let planned = (session, parameters::bind(plan, parameters)?);
+        Execution::start(&self.engine, planned, text, histories, &entry.stop).await
+    }
+
+    async fn rows(self, entry: &Entry) -> Result<(), SqlError> {
+        let mut execution = self.begin(entry).await?;
         if self.head.send(execution.schema()).is_err() {
             return Ok(());
         }

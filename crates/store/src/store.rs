@@ -13,6 +13,7 @@ use arrow::datatypes::Int64Type;
 use tapewatch_model::{DeadLetter, Hit, Order, OrderBatch, Time};
 use tokio::sync::Notify;
 
+use crate::cluster::{Cluster, ClusterOptions};
 use crate::history::{self, History, HistoryError};
 use crate::hit_file::{OutOfOrder, alerts, check_order};
 use crate::place::{HistoryOptions, Home};
@@ -45,6 +46,8 @@ pub struct StoreOptions {
     pub recent_memory_max: u64,
     /// Where the history lives and how it is kept.
     pub history: HistoryOptions,
+    /// Who runs queries; `None`: this process.
+    pub cluster: Option<ClusterOptions>,
 }
 
 impl Default for StoreOptions {
@@ -58,6 +61,7 @@ impl Default for StoreOptions {
             sql_waiting_max: 1_024,
             recent_memory_max: 0,
             history: HistoryOptions::default(),
+            cluster: None,
         }
     }
 }
@@ -148,6 +152,7 @@ pub(crate) struct Inner {
     pub(crate) options: HistoryOptions,
     pub(crate) read_only: bool,
     pub(crate) engine: Engine,
+    pub(crate) cluster: Option<Arc<Cluster>>,
     pub(crate) desk: Arc<Desk>,
     state: Mutex<State>,
     /// Held by the end of day that is running, and by whatever else moves orders out of memory.
@@ -261,7 +266,11 @@ impl Store {
         state: State,
     ) -> Result<Self, OpenError> {
         let desk = Arc::new(Desk::new(&options));
-        let engine = Engine::new(&options).map_err(|error| OpenError::Engine {
+        let engine = Engine::new(&options).and_then(|engine| {
+            engine.knows(&home)?;
+            Ok(engine)
+        });
+        let engine = engine.map_err(|error| OpenError::Engine {
             message: error.to_string(),
         })?;
         Ok(Self {
@@ -270,6 +279,7 @@ impl Store {
                 options: options.history,
                 read_only,
                 engine,
+                cluster: options.cluster.map(|cluster| Arc::new(Cluster::new(cluster))),
                 desk,
                 state: Mutex::new(state),
                 end_of_day: tokio::sync::Mutex::new(()),

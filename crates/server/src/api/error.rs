@@ -125,6 +125,7 @@ impl From<SqlError> for ApiError {
             }
             SqlError::Cancelled { .. } => (StatusCode::BAD_REQUEST, "cancelled"),
             SqlError::Busy { .. } => (StatusCode::TOO_MANY_REQUESTS, "busy"),
+            SqlError::Cluster { .. } => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
             SqlError::Broken { .. } | SqlError::Write(_) => {
                 (StatusCode::INTERNAL_SERVER_ERROR, "internal")
             }

@@ -117,6 +117,12 @@ pub enum SqlError {
         /// What went wrong.
         message: String,
     },
+    /// The processes that were to run it could not.
+    #[error("the query failed among the executors: {message}")]
+    Cluster {
+        /// Who, and what to do.
+        message: String,
+    },
     /// The result could not be written.
     #[error("cannot write the result: {0}")]
     Write(#[source] std::io::Error),

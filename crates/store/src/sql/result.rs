@@ -21,18 +21,66 @@ use futures::{Stream, StreamExt as _};
 use super::Engine;
 use super::encode::{Encoder, Format};
 use super::error::SqlError;
+use crate::cluster::{self, Cluster, Here, carve};
 use crate::query::{Running, Stop, with_pauses};
 use crate::store::{Histories, Store};
 
-/// A plan that runs, where it is read.
+/// A plan that runs.
 pub(crate) struct Execution {
-    stream: SendableRecordBatchStream,
+    rows: Made,
     query: String,
     /// What the query may have read.
     histories: Histories,
 }
 
+/// Who makes the rows.
+enum Made {
+    /// This process, where they are read.
+    Here(SendableRecordBatchStream),
+    Elsewhere(cluster::Rows),
+}
+
 impl Execution {
+    /// Has other processes run a plan. `None` when it is this one's.
+    pub(crate) async fn elsewhere(
+        cluster: &Arc<Cluster>,
+        engine: &Engine,
+        (session, plan): (SessionState, LogicalPlan),
+        query: &str,
+        histories: Histories,
+        (stop, rows_max): (&Stop, u64),
+    ) -> Result<Option<Self>, SqlError> {
+        if matches!(plan, LogicalPlan::Explain(_) | LogicalPlan::Analyze(_)) {
+            return Ok(None);
+        }
+        let here = Here {
+            lender: &cluster.lender,
+            at: &cluster.options.at,
+            task: Arc::new(engine.task(&session)),
+        };
+        let carved = async {
+            let plan = session.create_physical_plan(&plan).await?;
+            carve(with_pauses(plan, stop)?, &here, rows_max)
+        };
+        let carved = match carved.await {
+            Ok(Ok(carved)) => carved,
+            Ok(Err(why)) => {
+                tracing::debug!(why, "a query runs in this process alone");
+                return Ok(None);
+            }
+            Err(error) => return Err(SqlError::of(error, query).named(&histories).await),
+        };
+        let config = session.config().clone();
+        match cluster.run(carved, config).await {
+            Ok(rows) => Ok(Some(Self {
+                rows: Made::Elsewhere(rows),
+                query: query.to_owned(),
+                histories,
+            })),
+            Err(error) => Err(error.named(&histories).await),
+        }
+    }
+
     pub(crate) async fn start(
         engine: &Engine,
         (session, plan): (SessionState, LogicalPlan),
@@ -45,8 +93,8 @@ impl Execution {
             execute_stream(with_pauses(plan, stop)?, Arc::new(engine.task(&session)))
         };
         match started.await {
-            Ok(stream) => Ok(Self {
-                stream,
+            Ok(rows) => Ok(Self {
+                rows: Made::Here(rows),
                 query: query.to_owned(),
                 histories,
             }),
@@ -55,18 +103,24 @@ impl Execution {
     }
 
     pub(crate) fn schema(&self) -> SchemaRef {
-        self.stream.schema()
+        match &self.rows {
+            Made::Here(rows) => rows.schema(),
+            Made::Elsewhere(rows) => rows.schema(),
+        }
     }
 
     /// The next rows; `None` at the end.
     pub(crate) async fn next(&mut self) -> Result<Option<RecordBatch>, SqlError> {
-        match self.stream.next().await {
-            None => Ok(None),
-            Some(Ok(batch)) => Ok(Some(batch)),
-            Some(Err(error)) => {
-                let error = SqlError::of(error, &self.query);
-                Err(error.named(&self.histories).await)
+        let next = match &mut self.rows {
+            Made::Elsewhere(rows) => rows.next().await,
+            Made::Here(rows) => {
+                let next = rows.next().await.transpose();
+                next.map_err(|error| SqlError::of(error, &self.query))
             }
+        };
+        match next {
+            Ok(batch) => Ok(batch),
+            Err(error) => Err(error.named(&self.histories).await),
         }
     }
 }
