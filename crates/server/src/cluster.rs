@@ -18,8 +18,8 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use crate::api::error::ApiError;
 use crate::api::ROLES;
+use crate::api::error::ApiError;
 use crate::config::{Config, check_plain, host_of};
 use crate::dial::dial;
 use crate::failure::Failure;
@@ -102,7 +102,9 @@ async fn scheduler(
     check_plain("scheduler.grpc", address, config.scheduler.plain)?;
     let listener = bind(address).await?;
     let place = &config.peers.scheduler;
-    let host = place.rsplit_once(':').map_or(place.as_str(), |(host, _)| host);
+    let host = place
+        .rsplit_once(':')
+        .map_or(place.as_str(), |(host, _)| host);
     let options = SchedulerOptions {
         host: host.to_owned(),
         // Reading an answer takes at most as long as a query may.
@@ -143,7 +145,9 @@ fn executor(
     check_plain("executor.flight", of_role.flight, of_role.plain)?;
     let place = &config.peers.scheduler;
     let (host, port) = place.rsplit_once(':').unwrap_or((place, ""));
-    let port = port.parse().map_err(|_| Failure::usage(format!("configuration: peers.scheduler is {place:?}")))?;
+    let port = port
+        .parse()
+        .map_err(|_| Failure::usage(format!("configuration: peers.scheduler is {place:?}")))?;
     let store = config.store_options();
     let tls = config.tls.clone();
     let options = ExecutorOptions {
@@ -154,7 +158,9 @@ fn executor(
             host => host.to_owned(),
         },
         scheduler: (host.to_owned(), port),
-        dir: config.data.join(format!("executor-{}", of_role.flight.port())),
+        dir: config
+            .data
+            .join(format!("executor-{}", of_role.flight.port())),
         cores: of_role.cores,
         memory_bytes_max: of_role.memory_bytes_max,
         spill_bytes_max: store.sql_spill_bytes_max,

@@ -38,7 +38,7 @@ pub(crate) use pauses::{Stop, with_pauses};
 use threads::broken;
 
 use crate::cluster::Cluster;
-use crate::sql::{Engine, Execution, QueryResult, SqlError};
+use crate::sql::{Begun, Engine, Execution, QueryResult, SqlError};
 use crate::store::{Snapshot, Store};
 
 /// Batches that are made ahead of who reads them.
@@ -210,11 +210,14 @@ impl Store {
         let pool: Arc<dyn MemoryPool> = Arc::new(FairSpillPool::new(entry.limits.memory.value));
         seat.begin(Arc::clone(&pool))?;
         let engine = self.inner.engine.with_pool(pool);
+        // What the process asks itself it must be able to ask before anybody finds it.
+        let cluster = self.inner.cluster.as_ref();
+        let cluster = cluster.filter(|_| request.door != Door::Own);
         let (head, schema) = oneshot::channel();
         let (rows, batches) = mpsc::channel(AHEAD);
         let work = Work {
             engine: engine?,
-            cluster: self.inner.cluster.clone(),
+            cluster: cluster.cloned(),
             snapshot: self.snapshot(),
             request,
             head,
@@ -335,6 +338,7 @@ impl Work {
             text, parameters, ..
         } = &self.request;
         let histories = self.snapshot.history.clone();
+        let mut note = None;
         if let Some(cluster) = &self.cluster {
             let engine = self.engine.for_cluster(cluster.options.parts);
             let (session, plan) = engine.plan(self.snapshot.clone(), text).await?;
@@ -343,13 +347,15 @@ impl Work {
             let histories = histories.clone();
             let begun =
                 Execution::elsewhere(cluster, &engine, planned, text, histories, limits).await?;
-            if let Some(execution) = begun {
-                return Ok(execution);
+            match begun {
+                Begun::Elsewhere(execution) => return Ok(execution),
+                Begun::Here(said) => note = said,
             }
         }
         let (session, plan) = self.engine.plan(self.snapshot.clone(), text).await?;
         let planned = (session, parameters::bind(plan, parameters)?);
-        Execution::start(&self.engine, planned, text, histories, &entry.stop).await
+        let begun = Execution::start(&self.engine, planned, text, histories, &entry.stop).await?;
+        Ok(begun.with_note(note))
     }
 
     async fn rows(self, entry: &Entry) -> Result<(), SqlError> {

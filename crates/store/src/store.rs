@@ -279,7 +279,9 @@ impl Store {
                 options: options.history,
                 read_only,
                 engine,
-                cluster: options.cluster.map(|cluster| Arc::new(Cluster::new(cluster))),
+                cluster: options
+                    .cluster
+                    .map(|cluster| Arc::new(Cluster::new(cluster))),
                 desk,
                 state: Mutex::new(state),
                 end_of_day: tokio::sync::Mutex::new(()),

@@ -97,7 +97,11 @@ impl Config {
                 sql.parts
             )));
         }
-        let listens = if apart { self.recent.listen } else { self.listen };
+        let listens = if apart {
+            self.recent.listen
+        } else {
+            self.listen
+        };
         let at = match sql.at.as_str() {
             "" if listens.port() == 0 => {
                 return Err(Failure::usage(

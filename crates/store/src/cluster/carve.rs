@@ -4,6 +4,7 @@
 //! are files of the history; whatever else a plan reads, and every step that cannot be written down
 //! for another process, stays here and is lent as rows.
 
+use std::fmt;
 use std::sync::Arc;
 
 use datafusion::common::{JoinType, Result};
@@ -19,13 +20,14 @@ use datafusion::physical_plan::repartition::RepartitionExec;
 use datafusion::physical_plan::union::UnionExec;
 use datafusion::physical_plan::{
     ChildrenPropertiesMode, ExecutionPlan, ExecutionPlanProperties as _, Partitioning,
-    ReplaceChildrenOptions,
+    ReplaceChildrenOptions, displayable,
 };
 
 use super::lent::{Lender, Loans};
+use crate::query::{Stop, with_pauses};
 
 /// Steps that can be written down for another process and done there part by part.
-const CARRIED: [&str; 20] = [
+const CARRIED: [&str; 21] = [
     "AggregateExec",
     "BoundedWindowAggExec",
     "CoalesceBatchesExec",
@@ -41,6 +43,7 @@ const CARRIED: [&str; 20] = [
     "ProjectionExec",
     "RepartitionExec",
     "SortExec",
+    "SortExec(TopK)",
     "SortMergeJoinExec",
     "SortPreservingMergeExec",
     "UnionExec",
@@ -54,6 +57,12 @@ pub(crate) struct Carved {
     pub(super) loans: Loans,
 }
 
+impl fmt::Display for Carved {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        displayable(self.plan.as_ref()).indent(false).fmt(f)
+    }
+}
+
 /// Where rows are lent from.
 pub(crate) struct Here<'a> {
     pub(crate) lender: &'a Arc<Lender>,
@@ -61,21 +70,23 @@ pub(crate) struct Here<'a> {
     pub(crate) at: &'a str,
     /// What lent plans run in.
     pub(crate) task: Arc<TaskContext>,
+    /// Set once nobody wants the result.
+    pub(crate) stop: &'a Stop,
 }
 
 /// Carves a plan whose result has at most so many rows (0: no limit).
 ///
 /// # Errors
-/// In the inner result, why the plan runs here.
+/// In the inner result, why the plan runs here, for people.
 pub(crate) fn carve(
     plan: Arc<dyn ExecutionPlan>,
     here: &Here<'_>,
     rows_max: u64,
-) -> Result<std::result::Result<Carved, &'static str>> {
+) -> Result<std::result::Result<Carved, String>> {
     if !reads_files(&plan) {
-        return Ok(Err(match has_files(&plan) {
-            true => "a step of it is of this process alone",
-            false => "it reads no file of the history",
+        return Ok(Err(match stays(&plan) {
+            Some(step) => format!("the step {step} is of this process alone"),
+            None => "it reads no file of the history".to_owned(),
         }));
     }
     let mut loans = Loans::new(here.lender);
@@ -99,7 +110,12 @@ fn limited(plan: Arc<dyn ExecutionPlan>, rows_max: u64) -> Arc<dyn ExecutionPlan
 /// Whether it is a scan of files.
 fn is_files(plan: &Arc<dyn ExecutionPlan>) -> bool {
     let source = plan.downcast_ref::<DataSourceExec>();
-    source.is_some_and(|source| source.data_source().downcast_ref::<FileScanConfig>().is_some())
+    source.is_some_and(|source| {
+        source
+            .data_source()
+            .downcast_ref::<FileScanConfig>()
+            .is_some()
+    })
 }
 
 /// Whether there is a scan of files somewhere in it.
@@ -107,10 +123,18 @@ fn has_files(plan: &Arc<dyn ExecutionPlan>) -> bool {
     is_files(plan) || plan.children().into_iter().any(has_files)
 }
 
+/// The first step above a scan of files that is not carried.
+fn stays(plan: &Arc<dyn ExecutionPlan>) -> Option<String> {
+    let above = has_files(plan) && !is_files(plan);
+    match CARRIED.contains(&plan.name()) {
+        false if above => Some(plan.name().to_owned()),
+        _ => plan.children().into_iter().find_map(stays),
+    }
+}
+
 /// Whether executors can read files for it: there is a scan, and each step above it is carried.
 fn reads_files(plan: &Arc<dyn ExecutionPlan>) -> bool {
-    is_files(plan)
-        || CARRIED.contains(&plan.name()) && plan.children().into_iter().any(reads_files)
+    is_files(plan) || CARRIED.contains(&plan.name()) && plan.children().into_iter().any(reads_files)
 }
 
 /// Whether its parts are chosen by values, which those who read them rely on.
@@ -131,7 +155,8 @@ fn carried(
     let stays = !reads_files(&plan);
     let divides = is_by_values(&plan) && CARRIED.contains(&plan.name());
     if stays && !divides && !plan.is::<RepartitionExec>() {
-        return loans.lend(here.at, plan, &here.task);
+        let rows = with_pauses(plan, here.stop)?;
+        return loans.lend(here.at, rows, &here.task);
     }
     let plan = counted_apart(plan)?;
     let children = plan.children().into_iter().cloned();

@@ -27,19 +27,21 @@ use ballista_executor::execution_engine::{
 use ballista_executor::executor_process::{ExecutorProcessConfig, start_executor_process};
 use ballista_executor::executor_server::TERMINATING;
 use ballista_executor::health::ExecutorHealth;
-use datafusion::common::Result;
+use datafusion::common::{DataFusionError, Result};
 use datafusion::execution::TaskContext;
 use datafusion::execution::disk_manager::DiskManagerBuilder;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::metrics::MetricsSet;
 use datafusion::prelude::SessionConfig;
+use tokio::task::{AbortHandle, JoinError};
 
 use super::codec::Codec;
 use super::dial::Dialer;
 use super::job::MESSAGE_BYTES_MAX;
 use super::{ClusterError, told};
 use crate::place::{HistoryOptions, Home};
+use crate::query::{Stop, with_pauses};
 use crate::sql::Engine;
 use crate::store::StoreOptions;
 
@@ -112,7 +114,8 @@ fn config(
     health: ExecutorHealth,
 ) -> Result<ExecutorProcessConfig, ClusterError> {
     let broken = |error: String| ClusterError::Engine(error);
-    let engine = Engine::new(&StoreOptions::default()).map_err(|error| broken(error.to_string()))?;
+    let engine =
+        Engine::new(&StoreOptions::default()).map_err(|error| broken(error.to_string()))?;
     let functions = BallistaFunctionRegistry::from(&engine.state());
     let home = Home::open(&options.data, &options.history);
     let home = home.map_err(|error| ClusterError::Place(format!("history: {error}")))?;
@@ -170,7 +173,9 @@ impl ExecutionEngine for Telling {
         work_dir: &str,
         config: &SessionConfig,
     ) -> Result<Arc<dyn QueryStageExecutor>> {
-        let step = self.0.create_query_stage_exec(
+        let stop = Stop::default();
+        let plan = with_pauses(plan, &stop)?;
+        let inner = self.0.create_query_stage_exec(
             job_id,
             stage_id,
             task_id,
@@ -179,16 +184,33 @@ impl ExecutionEngine for Telling {
             work_dir,
             config,
         )?;
-        Ok(Arc::new(Step(step)))
+        Ok(Arc::new(Step { inner, stop }))
     }
 }
 
 #[derive(Debug)]
-struct Step(Arc<dyn QueryStageExecutor>);
+struct Step {
+    inner: Arc<dyn QueryStageExecutor>,
+    /// Set once nobody waits for it any more.
+    stop: Stop,
+}
 
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
+        self.inner.fmt(f)
+    }
+}
+
+/// Stops a step with who waited for it, also where it computes without a pause.
+struct StopOnDrop {
+    stop: Stop,
+    task: AbortHandle,
+}
+
+impl Drop for StopOnDrop {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        self.task.abort();
     }
 }
 
@@ -199,20 +221,27 @@ impl QueryStageExecutor for Step {
         task_id: usize,
         context: Arc<TaskContext>,
     ) -> Result<Vec<ShuffleWritePartition>> {
-        let done = self.0.execute_query_stage(task_id, context).await;
+        let inner = Arc::clone(&self.inner);
+        let task = tokio::spawn(async move { inner.execute_query_stage(task_id, context).await });
+        let _stop = StopOnDrop {
+            stop: Arc::clone(&self.stop),
+            task: task.abort_handle(),
+        };
+        let broken = |error: JoinError| DataFusionError::Internal(error.to_string());
+        let done = task.await.map_err(broken).flatten();
         done.map_err(told::mark)
     }
 
     fn collect_plan_metrics(&self) -> Vec<MetricsSet> {
-        self.0.collect_plan_metrics()
+        self.inner.collect_plan_metrics()
     }
 
     fn collect_runtime_stats_reports(&self) -> Vec<RuntimeStatsReport> {
-        self.0.collect_runtime_stats_reports()
+        self.inner.collect_runtime_stats_reports()
     }
 
     fn collect_window_state_reports(&self) -> Result<Vec<WindowStateReport>> {
-        self.0.collect_window_state_reports()
+        self.inner.collect_window_state_reports()
     }
 }
 

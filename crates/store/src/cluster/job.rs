@@ -200,7 +200,10 @@ impl Scheduler {
                 "the scheduler at {} cannot read the plan ({failed:?}); are all processes of one version?",
                 self.place
             ))),
-            None => Err(cluster(format!("the scheduler at {} says nothing", self.place))),
+            None => Err(cluster(format!(
+                "the scheduler at {} says nothing",
+                self.place
+            ))),
         }
     }
 }
@@ -212,8 +215,17 @@ impl Drop for Job {
         let end = async move {
             // Who is away has nothing to end; the scheduler clears it by itself after a while.
             let _ = match done {
-                true => client.clean_job_data(CleanJobDataParams { job_id, remove_stage_ids: Vec::new() }).await.map(drop),
-                false => client.cancel_job(CancelJobParams { job_id }).await.map(drop),
+                true => client
+                    .clean_job_data(CleanJobDataParams {
+                        job_id,
+                        remove_stage_ids: Vec::new(),
+                    })
+                    .await
+                    .map(drop),
+                false => client
+                    .cancel_job(CancelJobParams { job_id })
+                    .await
+                    .map(drop),
             };
         };
         if let Ok(runtime) = Handle::try_current() {
@@ -224,7 +236,7 @@ impl Drop for Job {
 
 impl Job {
     /// Waits until all rows are made, and says where they are.
-    pub(super) async fn finished(&mut self) -> Result<Vec<PartitionLocation>, SqlError> {
+    pub(super) async fn finished(&mut self) -> Result<Vec<PartitionLocation>, JobError> {
         let scheduler = self.scheduler.clone();
         let mut client = scheduler.client();
         let (mut wait, mut looked, mut seen) = (POLL.0, Instant::now(), Instant::now());
@@ -239,15 +251,20 @@ impl Job {
                 }
                 Some(Some(Status::Failed(job))) => {
                     self.done = true;
-                    return Err(told::of(&job.error));
+                    return Err(match told::of(&job.error) {
+                        SqlError::Cluster { message } => JobError::Lost(cluster(format!(
+                            "an executor was lost while the query ran ({message}): try again"
+                        ))),
+                        told => JobError::Final(told),
+                    });
                 }
                 Some(_) => {}
                 None => {
                     self.done = true;
-                    return Err(cluster(format!(
+                    return Err(JobError::Final(cluster(format!(
                         "the scheduler at {} was started anew while the query ran: try again",
                         scheduler.place
-                    )));
+                    ))));
                 }
             }
             if looked.elapsed() >= LOOK {
@@ -255,7 +272,7 @@ impl Job {
                 if scheduler.has_executors().await? {
                     seen = looked;
                 } else if seen.elapsed() >= EXECUTOR_WITHIN {
-                    return Err(scheduler.no_executors());
+                    return Err(scheduler.no_executors().into());
                 }
             }
             sleep(wait).await;
@@ -277,8 +294,17 @@ pub(super) async fn fetch(part: PartitionLocation) -> Result<SendableRecordBatch
         )))
     };
     let (times, wait) = FETCHES;
-    let client =
-        BallistaClient::try_new(host, port, MESSAGE_BYTES_MAX, false, None, times, wait, 0, 0);
+    let client = BallistaClient::try_new(
+        host,
+        port,
+        MESSAGE_BYTES_MAX,
+        false,
+        None,
+        times,
+        wait,
+        0,
+        0,
+    );
     let mut client = client.await.map_err(|error| lost(error.to_string()))?;
     let rows = client
         .fetch_partition(&executor.id, &id.into(), part.file_id, layout, true)

@@ -18,6 +18,7 @@ mod job;
 mod lent;
 mod scheduler;
 mod told;
+mod whole;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -28,10 +29,10 @@ use datafusion::execution::SendableRecordBatchStream;
 use datafusion::prelude::SessionConfig;
 use datafusion_proto::bytes::physical_plan_to_bytes_with_extension_codec;
 
-pub use dial::{Dialer, Pipe};
 pub use ballista_executor::health::ExecutorHealth;
+pub use dial::{Dialer, Pipe};
 pub use executor::{ExecutorOptions, execute};
-pub use scheduler::{Scheduling, SchedulerOptions, schedule};
+pub use scheduler::{SchedulerOptions, Scheduling, schedule};
 
 pub(crate) use carve::{Carved, Here, carve};
 pub(crate) use lent::{Lender, PREFIX};
@@ -106,7 +107,11 @@ impl Cluster {
                 message: format!("the plan has {} bytes", plan.len()),
             });
         }
-        tracing::debug!(bytes = plan.len(), lent = carved.loans.count(), "sent to the scheduler");
+        tracing::debug!(
+            bytes = plan.len(),
+            lent = carved.loans.count(),
+            "sent to the scheduler"
+        );
         let mut rows = Rows {
             cluster: Arc::clone(self),
             schema,
@@ -119,7 +124,7 @@ impl Cluster {
             parts: VecDeque::new(),
             job: None,
         };
-        rows.begin().await?;
+        rows.begin_until_done().await?;
         Ok(rows)
     }
 }
@@ -146,7 +151,7 @@ impl Rows {
     }
 
     /// Runs the job to its end.
-    async fn begin(&mut self) -> Result<(), SqlError> {
+    async fn begin(&mut self) -> Result<(), JobError> {
         (self.part, self.job) = (None, None);
         self.attempts += 1;
         let scheduler = Scheduler::connect(&self.cluster.options.scheduler).await?;
@@ -154,10 +159,32 @@ impl Rows {
         let session = &self.cluster.session;
         let job = scheduler.begin(self.plan.clone(), &self.config, session);
         let job = self.job.insert(job.await?);
-        let parts = job.finished().await;
-        // What failed here, executors know by hearsay alone.
-        self.parts = parts.map_err(|error| self.loans.why().unwrap_or(error))?.into();
+        self.parts = job.finished().await?.into();
         Ok(())
+    }
+
+    /// The same, and again when an executor is lost on the way.
+    async fn begin_until_done(&mut self) -> Result<(), SqlError> {
+        loop {
+            let why = match self.begin().await {
+                Ok(()) => return Ok(()),
+                Err(JobError::Final(why) | JobError::Lost(why))
+                    if self.attempts >= ATTEMPTS_MAX =>
+                {
+                    why
+                }
+                Err(JobError::Lost(why)) => {
+                    // What failed here, executors know by hearsay alone.
+                    if let Some(why) = self.loans.why() {
+                        return Err(why);
+                    }
+                    tracing::warn!(%why, "a query runs again");
+                    continue;
+                }
+                Err(JobError::Final(why)) => why,
+            };
+            return Err(self.loans.why().unwrap_or(why));
+        }
     }
 
     /// The next rows; `None` at the end.
@@ -167,7 +194,7 @@ impl Rows {
                 Ok(batch) => batch,
                 Err(JobError::Lost(why)) if !self.given && self.attempts < ATTEMPTS_MAX => {
                     tracing::warn!(%why, "rows of a query are lost; it runs again");
-                    self.begin().await?;
+                    self.begin_until_done().await?;
                     continue;
                 }
                 Err(JobError::Lost(why) | JobError::Final(why)) => return Err(why),

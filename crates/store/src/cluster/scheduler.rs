@@ -1,5 +1,5 @@
-//! The scheduler: takes plans, divides them in steps, gives these to executors and again to others when
-//! one is lost.
+//! The scheduler: takes plans, divides them in steps, gives these to executors, and ends the jobs of an
+//! executor that is lost.
 //!
 //! Invariant: it keeps nothing on a disk; when it ends, queries that it ran end with an error, and
 //! executors join the next one at its place by themselves.
@@ -20,6 +20,7 @@ use tokio::net::TcpListener;
 use super::ClusterError;
 use super::codec::Codec;
 use super::job::MESSAGE_BYTES_MAX;
+use super::whole::Whole;
 use crate::sql::Engine;
 use crate::store::StoreOptions;
 
@@ -78,7 +79,8 @@ impl Scheduling {
 /// [`ClusterError::Engine`] when the query engine cannot start.
 pub async fn schedule(port: u16, options: SchedulerOptions) -> Result<Scheduling, ClusterError> {
     let broken = |error: String| ClusterError::Engine(error);
-    let engine = Engine::new(&StoreOptions::default()).map_err(|error| broken(error.to_string()))?;
+    let engine =
+        Engine::new(&StoreOptions::default()).map_err(|error| broken(error.to_string()))?;
     let known = engine.state();
     let sessions = move |config: SessionConfig| {
         let state = SessionStateBuilder::new_from_existing(known.clone());
@@ -96,6 +98,8 @@ pub async fn schedule(port: u16, options: SchedulerOptions) -> Result<Scheduling
         grpc_client_max_message_size: MESSAGE_BYTES_MAX as u32,
         executor_timeout_seconds: EXECUTOR_LOST_AFTER.as_secs(),
         expire_dead_executor_interval_seconds: LOOK.as_secs(),
+        // A step whose input is gone ends its job too: see [`Whole`].
+        stage_max_failures: 1,
         no_executors_grace_period_seconds: 2 * EXECUTOR_LOST_AFTER.as_secs(),
         override_session_builder: Some(Arc::new(sessions)),
         override_config_producer: Some(Arc::new(SessionConfig::new_with_ballista)),
@@ -104,7 +108,13 @@ pub async fn schedule(port: u16, options: SchedulerOptions) -> Result<Scheduling
     };
     let failed = |error: ballista_core::error::BallistaError| broken(error.to_string());
     config.validate().map_err(failed)?;
-    let cluster = BallistaCluster::new_from_config(&config).await.map_err(failed)?;
-    let scheduler = create_scheduler(cluster, Arc::new(config)).await.map_err(failed)?;
+    let cluster = BallistaCluster::new_from_config(&config)
+        .await
+        .map_err(failed)?;
+    let (whole, cluster) = Whole::of(&cluster);
+    let scheduler = create_scheduler(cluster, Arc::new(config))
+        .await
+        .map_err(failed)?;
+    whole.ends(SchedulerServer::clone(&scheduler));
     Ok(Scheduling(scheduler))
 }

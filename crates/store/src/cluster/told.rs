@@ -15,7 +15,9 @@ const MARK: &str = "tapewatch-told-";
 pub(super) fn mark(error: DataFusionError) -> DataFusionError {
     if matches!(
         error.find_root(),
-        DataFusionError::External(_) | DataFusionError::IoError(_) | DataFusionError::ObjectStore(_)
+        DataFusionError::External(_)
+            | DataFusionError::IoError(_)
+            | DataFusionError::ObjectStore(_)
     ) {
         return error;
     }
@@ -72,7 +74,9 @@ mod tests {
         let sent = format!("{:?}", format!("{:?}", mark(full)));
         assert!(matches!(of(&sent), SqlError::Memory { message, .. } if message == "x-y \"z\""));
         let lost = of("all executors were lost\nand more");
-        assert!(matches!(lost, SqlError::Cluster { message } if message == "all executors were lost"));
+        assert!(
+            matches!(lost, SqlError::Cluster { message } if message == "all executors were lost")
+        );
     }
 
     #[test]

@@ -30,9 +30,8 @@ pub(super) fn rows<D: Desk>(
         let text = "no such rows are lent: their query has ended";
         return Some(Err(Status::not_found(text)));
     };
-    let aborted = |error: crate::SqlError| {
-        FlightError::Tonic(Box::new(Status::aborted(error.to_string())))
-    };
+    let aborted =
+        |error: crate::SqlError| FlightError::Tonic(Box::new(Status::aborted(error.to_string())));
     let rows = store.pump(lent.rows).map_err(aborted);
     let messages = FlightDataEncoderBuilder::new()
         .with_schema(lent.schema)

@@ -39,7 +39,11 @@ pub(super) struct FilesTable {
 
 impl FilesTable {
     pub(super) fn new(delta: &DeltaTable) -> Result<Self> {
-        let stored = delta.snapshot().map_err(external)?.snapshot().arrow_schema();
+        let stored = delta
+            .snapshot()
+            .map_err(external)?
+            .snapshot()
+            .arrow_schema();
         let (days, columns): (Vec<_>, Vec<_>) = stored
             .fields()
             .iter()
@@ -147,8 +151,7 @@ impl TableProvider for FilesTable {
             global: state.config_options().execution.parquet.clone(),
             ..TableParquetOptions::default()
         };
-        let source =
-            ParquetSource::new(self.schema.clone()).with_table_parquet_options(options);
+        let source = ParquetSource::new(self.schema.clone()).with_table_parquet_options(options);
         let scan = FileScanConfigBuilder::new(ObjectStoreUrl::parse(place)?, Arc::new(source))
             .with_file_groups(FileGroup::new(files).split_files(parts))
             .with_projection_indices(projection.cloned())?

@@ -56,7 +56,7 @@ pub use encode::{Format, FormatError};
 pub(crate) use error::first_line;
 pub use error::{Place, SqlError};
 pub use orders::HistoryOrders;
-pub(crate) use result::Execution;
+pub(crate) use result::{Begun, Execution};
 pub use result::{Chunks, Column, QueryResult};
 pub use values::Values;
 
