@@ -14,6 +14,7 @@ use tapewatch_model::{DeadLetter, Hit, Order, OrderBatch, Time};
 use tokio::sync::Notify;
 
 use crate::cluster::{Cluster, ClusterOptions};
+use crate::counts::Counts;
 use crate::history::{self, History, HistoryError};
 use crate::hit_file::{OutOfOrder, alerts, check_order};
 use crate::place::{HistoryOptions, Home};
@@ -83,25 +84,6 @@ impl HighWater {
     pub fn last(&self) -> u64 {
         self.orders.max(self.hits).max(self.dead_letters)
     }
-}
-
-/// Numbers of rows, in recent and history together unless said otherwise.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Counts {
-    /// Orders.
-    pub orders: u64,
-    /// Hits.
-    pub hits: u64,
-    /// Alerts: hits that are the first of their alert.
-    pub alerts: u64,
-    /// Dead letters.
-    pub dead_letters: u64,
-    /// Orders that are in memory.
-    pub recent_orders: u64,
-    /// Bytes of memory that these orders take.
-    pub recent_bytes: u64,
-    /// Orders of today that are on the local disk.
-    pub spilled_orders: u64,
 }
 
 /// Why a store cannot be opened.

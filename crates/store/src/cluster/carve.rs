@@ -12,7 +12,6 @@ use datafusion::datasource::physical_plan::FileScanConfig;
 use datafusion::datasource::source::DataSourceExec;
 use datafusion::execution::TaskContext;
 use datafusion::physical_plan::aggregates::{AggregateExec, AggregateMode};
-use datafusion::physical_plan::coalesce_partitions::CoalescePartitionsExec;
 use datafusion::physical_plan::empty::EmptyExec;
 use datafusion::physical_plan::joins::NestedLoopJoinExec;
 use datafusion::physical_plan::limit::{GlobalLimitExec, LocalLimitExec};
@@ -89,6 +88,11 @@ pub(crate) fn carve(
             None => "it reads no file of the history".to_owned(),
         }));
     }
+    if let Some(step) = divided_here(&plan) {
+        return Ok(Err(format!(
+            "the step {step} divides rows in this process alone"
+        )));
+    }
     let mut loans = Loans::new(here.lender);
     let plan = carried(plan, here, &mut loans)?;
     let plan = limited(plan, rows_max);
@@ -126,21 +130,43 @@ fn has_files(plan: &Arc<dyn ExecutionPlan>) -> bool {
 /// The first step above a scan of files that is not carried.
 fn stays(plan: &Arc<dyn ExecutionPlan>) -> Option<String> {
     let above = has_files(plan) && !is_files(plan);
-    match CARRIED.contains(&plan.name()) {
+    match is_carried(plan) {
         false if above => Some(plan.name().to_owned()),
         _ => plan.children().into_iter().find_map(stays),
     }
 }
 
+/// Whether a step can be done by executors, each for parts of it. A join that compares all with all can
+/// tell only at its end what fitted nothing, and of that each executor would know a part.
+fn is_carried(plan: &Arc<dyn ExecutionPlan>) -> bool {
+    let join = plan.downcast_ref::<NestedLoopJoinExec>();
+    let tells = join.is_some_and(|join| *join.join_type() != JoinType::Inner);
+    CARRIED.contains(&plan.name()) && !tells
+}
+
 /// Whether executors can read files for it: there is a scan, and each step above it is carried.
 fn reads_files(plan: &Arc<dyn ExecutionPlan>) -> bool {
-    is_files(plan) || CARRIED.contains(&plan.name()) && plan.children().into_iter().any(reads_files)
+    is_files(plan) || is_carried(plan) && plan.children().into_iter().any(reads_files)
 }
 
 /// Whether its parts are chosen by values, which those who read them rely on.
 fn is_by_values(plan: &Arc<dyn ExecutionPlan>) -> bool {
     let parts = plan.output_partitioning();
     parts.partition_count() > 1 && matches!(parts, Partitioning::Hash(..) | Partitioning::Range(..))
+}
+
+/// Whether it is done here and its rows are lent.
+fn is_lent(plan: &Arc<dyn ExecutionPlan>) -> bool {
+    let divides = is_by_values(plan) && is_carried(plan) || plan.is::<RepartitionExec>();
+    !reads_files(plan) && !divides
+}
+
+/// A step whose rows would be lent as one part where others rely on its parts.
+fn divided_here(plan: &Arc<dyn ExecutionPlan>) -> Option<String> {
+    match is_lent(plan) {
+        true => is_by_values(plan).then(|| plan.name().to_owned()),
+        false => plan.children().into_iter().find_map(divided_here),
+    }
 }
 
 /// The plan as executors have it.
@@ -152,9 +178,7 @@ fn carried(
     if is_files(&plan) || plan.is::<EmptyExec>() {
         return Ok(plan);
     }
-    let stays = !reads_files(&plan);
-    let divides = is_by_values(&plan) && CARRIED.contains(&plan.name());
-    if stays && !divides && !plan.is::<RepartitionExec>() {
+    if is_lent(&plan) {
         let rows = with_pauses(plan, here.stop)?;
         return loans.lend(here.at, rows, &here.task);
     }
@@ -162,8 +186,7 @@ fn carried(
     let children = plan.children().into_iter().cloned();
     let children = children.map(|child| carried(child, here, loans));
     let children = children.collect::<Result<Vec<_>>>()?;
-    let plan = with_children(plan, children)?;
-    whole_where_it_must_be(plan)
+    with_children(plan, children)
 }
 
 fn with_children(
@@ -188,26 +211,4 @@ fn counted_apart(plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>>
         .into_iter()
         .map(|part| with_children(Arc::clone(&plan), vec![part]));
     UnionExec::try_new(parts.collect::<Result<Vec<_>>>()?)
-}
-
-/// A join that compares all with all tells at its end what of its left side fitted nothing: all of the
-/// right side must have come by one process.
-fn whole_where_it_must_be(plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
-    let Some(join) = plan.downcast_ref::<NestedLoopJoinExec>() else {
-        return Ok(plan);
-    };
-    let by_right = matches!(
-        join.join_type(),
-        JoinType::Inner
-            | JoinType::Right
-            | JoinType::RightSemi
-            | JoinType::RightAnti
-            | JoinType::RightMark
-    );
-    if by_right || join.right().output_partitioning().partition_count() == 1 {
-        return Ok(plan);
-    }
-    let right = Arc::new(CoalescePartitionsExec::new(Arc::clone(join.right())));
-    let left = Arc::clone(join.left());
-    with_children(plan, vec![left, right])
 }

@@ -2,9 +2,10 @@
 //!
 //! Invariant: an error that a query would have here has the same kind and the same words from there.
 
+use ballista_core::error::BallistaError;
 use datafusion::common::DataFusionError;
 
-use crate::sql::SqlError;
+use crate::sql::{SqlError, first_line};
 
 /// What stands before the kind and the message, which is in hexadecimal digits: whatever is done to
 /// the text on its way, these stay.
@@ -13,28 +14,44 @@ const MARK: &str = "tapewatch-told-";
 /// The error with its kind and its message as [`of`] finds them. One of the network or of a disk stays
 /// as it is: such a step is tried again.
 pub(super) fn mark(error: DataFusionError) -> DataFusionError {
-    if matches!(
-        error.find_root(),
-        DataFusionError::External(_)
-            | DataFusionError::IoError(_)
-            | DataFusionError::ObjectStore(_)
-    ) {
-        return error;
-    }
-    let (kind, message) = match SqlError::of(error, "") {
-        SqlError::Memory { message, .. } => ("memory", message),
-        SqlError::Plan { message, .. } => ("plan", message),
-        SqlError::Execution { message } => ("execution", message),
-        other => ("execution", other.to_string()),
+    let (kind, message) = match error.find_root() {
+        DataFusionError::External(inner) => match inner.downcast_ref().and_then(within) {
+            Some(told) => told,
+            None => return error,
+        },
+        DataFusionError::IoError(_) | DataFusionError::ObjectStore(_) => return error,
+        _ => match SqlError::of(error, "") {
+            SqlError::Memory { message, .. } => ("memory", message),
+            SqlError::Plan { message, .. } => ("plan", message),
+            SqlError::Execution { message } => ("execution", message),
+            other => ("execution", other.to_string()),
+        },
     };
     let digits: String = message.bytes().map(|byte| format!("{byte:02x}")).collect();
     DataFusionError::Execution(format!("{MARK}{kind}-{digits}-"))
 }
 
+/// What Ballista has wrapped on its way out of a step.
+fn within(error: &BallistaError) -> Option<(&'static str, String)> {
+    let error = match error {
+        BallistaError::ArrowError(_) => return Some(("execution", first_line(&error.to_string()))),
+        BallistaError::DataFusionError(error) => error.find_root(),
+        _ => return None,
+    };
+    let message = first_line(&error.strip_backtrace());
+    match error {
+        DataFusionError::External(inner) => inner.downcast_ref().and_then(within),
+        DataFusionError::IoError(_) | DataFusionError::ObjectStore(_) => None,
+        DataFusionError::ResourcesExhausted(message) => Some(("memory", first_line(message))),
+        DataFusionError::Plan(_) => Some(("plan", message)),
+        _ => Some(("execution", message)),
+    }
+}
+
 /// What the scheduler says of a job that failed.
 pub(super) fn of(text: &str) -> SqlError {
     marked(text).unwrap_or_else(|| SqlError::Cluster {
-        message: crate::sql::first_line(text.trim()),
+        message: first_line(text.trim()),
     })
 }
 
@@ -77,6 +94,15 @@ mod tests {
         assert!(
             matches!(lost, SqlError::Cluster { message } if message == "all executors were lost")
         );
+    }
+
+    #[test]
+    fn what_ballista_wraps_is_found() {
+        let wrapped = BallistaError::from(ArrowError::DivideByZero).into_datafusion();
+        let shared = DataFusionError::Shared(std::sync::Arc::new(wrapped));
+        let here = SqlError::of(DataFusionError::from(ArrowError::DivideByZero), "");
+        let sent = format!("{:?}", mark(shared));
+        assert_eq!(of(&sent).to_string(), here.to_string());
     }
 
     #[test]

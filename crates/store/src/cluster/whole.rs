@@ -12,6 +12,7 @@ use async_trait::async_trait;
 use ballista_core::JobId;
 use ballista_core::error::Result;
 use ballista_core::serde::protobuf::ExecutorHeartbeat;
+use ballista_core::serde::protobuf::job_status::Status;
 use ballista_core::serde::scheduler::{ExecutorData, ExecutorMetadata};
 use ballista_scheduler::cluster::{
     BallistaCluster, BoundTask, ClusterState, ClusterStateEventStream, ExecutorSlot, JobState,
@@ -52,7 +53,13 @@ impl Whole {
         let Some(scheduler) = self.scheduler.get() else {
             return Ok(());
         };
-        for job in self.jobs.get_jobs().await? {
+        for job in self.jobs.get_all_jobs().await? {
+            // One that is done keeps its rows, one that waits has none.
+            let status = self.jobs.get_job_status(&job).await?;
+            let status = status.and_then(|status| status.status);
+            if !matches!(status, Some(Status::Running(_))) {
+                continue;
+            }
             tracing::warn!(%job, "ended, since an executor is lost; who wants its rows begins it again");
             scheduler.cancel_job(job).await?;
         }
