@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 
 pub(crate) mod authority;
 pub(crate) mod cluster;
+pub(crate) mod statements;
 
 pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_tapewatch");
 

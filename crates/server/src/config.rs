@@ -20,9 +20,11 @@ use crate::failure::Failure;
 use crate::shards::SHARDS_MAX;
 use crate::tls::TlsConfig;
 
+mod cluster;
 mod keys;
 mod peers;
 
+pub(crate) use cluster::{ExecutorConfig, SchedulerConfig, check_plain, host_of};
 pub(crate) use keys::KEYS;
 pub(crate) use peers::PeersConfig;
 
@@ -50,6 +52,8 @@ pub(crate) struct Config {
     pub(crate) history: HistoryConfig,
     pub(crate) recent: RecentConfig,
     pub(crate) sql: SqlConfig,
+    pub(crate) scheduler: SchedulerConfig,
+    pub(crate) executor: ExecutorConfig,
     /// A table a detector; see the detectors' reference.
     pub(crate) detectors: Map<String, Value>,
 }
@@ -145,6 +149,9 @@ pub(crate) struct SqlConfig {
     pub(crate) timeout: TimeSpan,
     pub(crate) rows_max: u64,
     pub(crate) waiting_max: usize,
+    pub(crate) distributed: bool,
+    pub(crate) parts: usize,
+    pub(crate) at: String,
 }
 
 impl Default for Config {
@@ -205,7 +212,12 @@ impl Default for Config {
                 timeout: TimeSpan::from_secs(60),
                 rows_max: 100_000_000,
                 waiting_max: 1_024,
+                distributed: false,
+                parts: 16,
+                at: String::new(),
             },
+            scheduler: SchedulerConfig::default(),
+            executor: ExecutorConfig::default(),
             detectors: Map::new(),
         }
     }
@@ -410,6 +422,8 @@ impl Config {
                 bytes => bytes,
             },
             sql_timeout: Duration::from_nanos(self.sql.timeout.nanos().unsigned_abs()),
+            // A process that answers others says who runs its queries.
+            cluster: None,
         }
     }
 

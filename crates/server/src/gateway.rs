@@ -105,6 +105,8 @@ impl Gateway {
             recent,
             engine,
             history,
+            // Recent asks it.
+            scheduler: _,
         } = &self.config;
         let mut all = vec![("journal", journal.clone()), ("history", history.clone())];
         all.extend(recent.iter().map(|address| ("recent", address.clone())));

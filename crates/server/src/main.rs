@@ -17,6 +17,7 @@ mod backtest;
 mod checkpoint;
 mod cli;
 mod clock;
+mod cluster;
 mod config;
 mod dial;
 mod failure;

@@ -151,7 +151,8 @@ impl Start<'_> {
     }
 
     async fn open_store(&self) -> Result<Store, Failure> {
-        let (config, options) = (self.config, self.config.store_options());
+        let (config, mut options) = (self.config, self.config.store_options());
+        options.cluster = config.cluster(self.parts.apart)?;
         let store = match (self.parts.tables, self.writes_history) {
             (false, _) => Store::in_memory(options),
             (true, true) => Store::open(&config.data, options).await,

@@ -26,8 +26,12 @@ pub(crate) enum Role {
     History,
     /// The page and the API for people, in front of the others
     Gateway,
-    /// Everything
+    /// Everything but the two below
     All,
+    /// Divides queries in steps and gives these to executors; a process of its own
+    Scheduler,
+    /// Runs steps of queries; a process of its own
+    Executor,
 }
 
 /// The roles of a process.
@@ -71,6 +75,8 @@ impl Roles {
             (Role::Recent, "recent"),
             (Role::History, "history"),
             (Role::Gateway, "gateway"),
+            (Role::Scheduler, "scheduler"),
+            (Role::Executor, "executor"),
         ];
         let of_this = all.into_iter().filter(|(role, _)| self.has(*role));
         of_this.map(|(_, name)| name).collect()
@@ -84,6 +90,12 @@ impl Roles {
     /// Whether it only hands requests on.
     pub(crate) fn is_gateway_alone(self) -> bool {
         self.set == 1 << Role::Gateway as u8
+    }
+
+    /// The role of a process that runs queries for others.
+    pub(crate) fn of_cluster(self) -> Option<Role> {
+        let cluster = [Role::Scheduler, Role::Executor];
+        cluster.into_iter().find(|role| self.has(*role))
     }
 
     /// What to call such a process where it connects.
@@ -114,6 +126,8 @@ impl Roles {
             (Role::Engine, config.engine.listen),
             (Role::Recent, config.recent.listen),
             (Role::History, config.history.listen),
+            (Role::Scheduler, config.scheduler.listen),
+            (Role::Executor, config.executor.listen),
         ];
         for (role, address) in of_role {
             if self.has(role) && (self.named || role == Role::Gateway) {
@@ -152,6 +166,10 @@ impl Roles {
         if self.has(Role::Gateway) && !self.tables() && !self.is_gateway_alone() {
             let text = "the role gateway hands requests on when it is alone, and answers them beside the role recent: \
                         give it a process of its own, or add recent";
+            return Err(Failure::usage(text));
+        }
+        if self.of_cluster().is_some() && !self.set.is_power_of_two() {
+            let text = "the roles scheduler and executor each need a process of their own: name no other beside it";
             return Err(Failure::usage(text));
         }
         Ok(())

@@ -16,6 +16,7 @@ use tapewatch_journal::Readers;
 use tokio::sync::watch;
 
 use crate::checkpoint::Writer;
+use crate::cluster::{self, Service};
 use crate::config::Config;
 use crate::failure::Failure;
 use crate::fold::{Fold, Parts};
@@ -52,10 +53,12 @@ pub(crate) struct Starting {
 /// A process that is ready.
 pub(crate) struct Started {
     pub(crate) router: Router,
-    /// `None` of a gateway alone.
+    /// `None` of a gateway alone, and of what runs queries for others.
     pub(crate) work: Option<Work>,
     /// Of a gateway alone.
     pub(crate) gateway: Option<Gateway>,
+    /// What such a process does until it stops.
+    pub(crate) service: Option<Service>,
 }
 
 /// What a process does beside answering.
@@ -143,7 +146,24 @@ pub(crate) fn gateway(
         router: gateway::router(gateway.clone()),
         work: None,
         gateway: Some(gateway),
+        service: None,
     }
+}
+
+/// A process that runs queries for others.
+pub(crate) async fn of_cluster(
+    role: Role,
+    config: &Config,
+    metrics: Metrics,
+    stopping: watch::Receiver<bool>,
+) -> Result<Started, Failure> {
+    let (router, service) = cluster::begin(role, config, metrics, stopping).await?;
+    Ok(Started {
+        router,
+        work: None,
+        gateway: None,
+        service: Some(service),
+    })
 }
 
 impl Starting {
@@ -200,6 +220,7 @@ impl Starting {
                 before_boundary,
             }),
             gateway: None,
+            service: None,
         })
     }
 

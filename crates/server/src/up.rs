@@ -14,6 +14,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::cli::UpArgs;
+use crate::cluster::Service;
 use crate::config::Config;
 use crate::failure::Failure;
 use crate::kdb;
@@ -50,9 +51,12 @@ pub(crate) async fn run(args: &UpArgs) -> Result<(), Failure> {
     let metrics = Metrics::new().map_err(Failure::run)?;
     let doors = Doors::new(&config, &peers, &metrics)?;
     let (urls, mut server) = listen(roles, &config, &doors, &metrics, &stopping).await?;
-    let started = if roles.is_gateway_alone() {
+    let mut started = if roles.is_gateway_alone() {
         doors.kdb.send_away(&config.peers, stopping.clone());
         starting::gateway(&config, &peers, metrics, &stopping)
+    } else if let Some(role) = roles.of_cluster() {
+        doors.kdb.send_away(&config.peers, stopping.clone());
+        starting::of_cluster(role, &config, metrics, stopping).await?
     } else {
         let starting = Starting {
             config: config.clone(),
@@ -73,14 +77,15 @@ pub(crate) async fn run(args: &UpArgs) -> Result<(), Failure> {
             }
         }
     };
+    let service = started.service.take();
     let work = doors.open(started);
     let work = work.map(|work| Work::begin(work, &config, detect));
     let (tasks, thread) = work.transpose()?.unzip();
     for url in urls {
         say(format_args!("listening on {url}"));
     }
-    let works = thread.is_some();
-    let dead = wait_for_thread(thread);
+    let works = thread.is_some() || service.is_some();
+    let dead = wait_for(thread, service);
     tokio::pin!(dead);
     // Whichever comes first: a signal, the server's end, or a journal that stopped.
     let failed = tokio::select! {
@@ -231,6 +236,14 @@ fn load(args: &UpArgs) -> Result<(Config, DetectConfig), Failure> {
 fn say(line: std::fmt::Arguments<'_>) {
     let mut out = std::io::stdout().lock();
     let _ = writeln!(out, "{line}").and_then(|()| out.flush());
+}
+
+/// Waits for the end of what the process does.
+async fn wait_for(thread: Option<Thread>, service: Option<Service>) -> Result<(), Failure> {
+    match service {
+        Some(service) => service.await.map_err(Failure::run)?,
+        None => wait_for_thread(thread).await,
+    }
 }
 
 async fn wait_for_thread(thread: Option<Thread>) -> Result<(), Failure> {

@@ -10,6 +10,7 @@
 mod decode;
 mod encode;
 mod handing_on;
+mod lent;
 mod put;
 mod service;
 mod sql;

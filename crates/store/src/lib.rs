@@ -15,8 +15,10 @@
 extern crate self as tapewatch_store;
 
 mod check;
+pub mod cluster;
 mod coded;
 mod columns;
+mod counts;
 mod data_file;
 mod disk_rows;
 mod end_of_day;
@@ -42,6 +44,7 @@ mod upkeep;
 mod versions;
 
 pub use check::{CheckReport, Damage, DamagedFile, Repair};
+pub use counts::Counts;
 pub use end_of_day::{EndOfDayError, EndOfDayReport, TableReport};
 pub use hit_file::HitFileError;
 pub use place::HistoryOptions;
@@ -53,6 +56,6 @@ pub use spill::SpillError;
 pub use sql::{
     Chunks, Column, Format, FormatError, HistoryOrders, Place, QueryResult, SqlError, Values,
 };
-pub use store::{Counts, HighWater, OpenError, Store, StoreOptions};
+pub use store::{HighWater, OpenError, Store, StoreOptions};
 pub use upkeep::{UpkeepError, UpkeepReport};
 pub use versions::TableVersion;

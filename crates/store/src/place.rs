@@ -11,6 +11,9 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use datafusion::common::DataFusionError;
+use datafusion::execution::object_store::ObjectStoreUrl;
+use datafusion::execution::runtime_env::RuntimeEnv;
 use deltalake::logstore::{LogStoreRef, StorageConfig, default_logstore};
 use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey, S3ConditionalPut};
 use object_store::azure::{AzureConfigKey, MicrosoftAzureBuilder};
@@ -20,7 +23,7 @@ use object_store::memory::InMemory;
 use object_store::path::Path as ObjectPath;
 use object_store::prefix::PrefixStore;
 use object_store::{BackoffConfig, DynObjectStore, RetryConfig};
-use url::Url;
+use url::{Position, Url};
 
 use crate::schema::Table;
 
@@ -180,6 +183,14 @@ impl Home {
             prefix: ObjectPath::default(),
             dir: None,
         }
+    }
+
+    /// Makes the place known to those who read it by URL alone.
+    pub(crate) fn register(&self, runtime: &RuntimeEnv) -> Result<(), DataFusionError> {
+        let place = &self.url[..Position::BeforePath];
+        let place = ObjectStoreUrl::parse(place)?;
+        runtime.register_object_store(place.as_ref(), Arc::clone(&self.root));
+        Ok(())
     }
 
     /// Makes the directory of a table, where there are directories.

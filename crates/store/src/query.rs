@@ -37,7 +37,8 @@ use desk::{Entry, Seat};
 pub(crate) use pauses::{Stop, with_pauses};
 use threads::broken;
 
-use crate::sql::{Engine, Execution, QueryResult, SqlError};
+use crate::cluster::Cluster;
+use crate::sql::{Begun, Engine, Execution, QueryResult, SqlError};
 use crate::store::{Snapshot, Store};
 
 /// Batches that are made ahead of who reads them.
@@ -211,10 +212,14 @@ impl Store {
         let pool: Arc<dyn MemoryPool> = Arc::new(FairSpillPool::new(entry.limits.memory.value));
         seat.begin(Arc::clone(&pool))?;
         let engine = self.inner.engine.with_pool(pool);
+        // What the process asks itself it must be able to ask before anybody finds it.
+        let cluster = self.inner.cluster.as_ref();
+        let cluster = cluster.filter(|_| request.door != Door::Own);
         let (head, schema) = oneshot::channel();
         let (rows, batches) = mpsc::channel(AHEAD);
         let work = Work {
             engine: engine?,
+            cluster: cluster.cloned(),
             snapshot: self.snapshot(),
             request,
             head,
@@ -314,6 +319,8 @@ impl Store {
 /// One statement on the threads of queries.
 struct Work {
     engine: Engine,
+    /// Who runs queries for this process.
+    cluster: Option<Arc<Cluster>>,
     snapshot: Snapshot,
     request: Request,
     head: oneshot::Sender<SchemaRef>,
@@ -329,18 +336,39 @@ impl Work {
         result
     }
 
-    async fn rows(self, entry: &Entry) -> Result<(), SqlError> {
+    async fn begin(&self, entry: &Entry) -> Result<Execution, SqlError> {
         let Request {
             text,
             parameters,
             door,
             ..
-        } = self.request;
+        } = &self.request;
         let histories = self.snapshot.history.clone();
-        let (session, plan) = self.engine.plan_at(door, self.snapshot, &text).await?;
-        let planned = (session, parameters::bind(plan, &parameters)?);
-        let mut execution =
-            Execution::start(&self.engine, planned, &text, histories, &entry.stop).await?;
+        let mut note = None;
+        if let Some(cluster) = &self.cluster {
+            let engine = self.engine.for_cluster(cluster.options.parts);
+            let (session, plan) = engine.plan_at(*door, self.snapshot.clone(), text).await?;
+            let planned = (session, parameters::bind(plan, parameters)?);
+            let limits = (&entry.stop, entry.limits.rows.value);
+            let histories = histories.clone();
+            let begun =
+                Execution::elsewhere(cluster, &engine, planned, text, histories, limits).await?;
+            match begun {
+                Begun::Elsewhere(execution) => return Ok(execution),
+                Begun::Here(said) => note = said,
+            }
+        }
+        let (session, plan) = self
+            .engine
+            .plan_at(*door, self.snapshot.clone(), text)
+            .await?;
+        let planned = (session, parameters::bind(plan, parameters)?);
+        let begun = Execution::start(&self.engine, planned, text, histories, &entry.stop).await?;
+        Ok(begun.with_note(note))
+    }
+
+    async fn rows(self, entry: &Entry) -> Result<(), SqlError> {
+        let mut execution = self.begin(entry).await?;
         if self.head.send(execution.schema()).is_err() {
             return Ok(());
         }

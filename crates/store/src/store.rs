@@ -13,6 +13,8 @@ use arrow::datatypes::Int64Type;
 use tapewatch_model::{DeadLetter, Hit, Order, OrderBatch, Time};
 use tokio::sync::Notify;
 
+use crate::cluster::{Cluster, ClusterOptions};
+use crate::counts::Counts;
 use crate::history::{self, History, HistoryError};
 use crate::hit_file::{OutOfOrder, alerts, check_order};
 use crate::place::{HistoryOptions, Home};
@@ -45,6 +47,8 @@ pub struct StoreOptions {
     pub recent_memory_max: u64,
     /// Where the history lives and how it is kept.
     pub history: HistoryOptions,
+    /// Who runs queries; `None`: this process.
+    pub cluster: Option<ClusterOptions>,
 }
 
 impl Default for StoreOptions {
@@ -58,6 +62,7 @@ impl Default for StoreOptions {
             sql_waiting_max: 1_024,
             recent_memory_max: 0,
             history: HistoryOptions::default(),
+            cluster: None,
         }
     }
 }
@@ -79,25 +84,6 @@ impl HighWater {
     pub fn last(&self) -> u64 {
         self.orders.max(self.hits).max(self.dead_letters)
     }
-}
-
-/// Numbers of rows, in recent and history together unless said otherwise.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Counts {
-    /// Orders.
-    pub orders: u64,
-    /// Hits.
-    pub hits: u64,
-    /// Alerts: hits that are the first of their alert.
-    pub alerts: u64,
-    /// Dead letters.
-    pub dead_letters: u64,
-    /// Orders that are in memory.
-    pub recent_orders: u64,
-    /// Bytes of memory that these orders take.
-    pub recent_bytes: u64,
-    /// Orders of today that are on the local disk.
-    pub spilled_orders: u64,
 }
 
 /// Why a store cannot be opened.
@@ -148,6 +134,7 @@ pub(crate) struct Inner {
     pub(crate) options: HistoryOptions,
     pub(crate) read_only: bool,
     pub(crate) engine: Engine,
+    pub(crate) cluster: Option<Arc<Cluster>>,
     pub(crate) desk: Arc<Desk>,
     state: Mutex<State>,
     /// Held by the end of day that is running, and by whatever else moves orders out of memory.
@@ -261,7 +248,11 @@ impl Store {
         state: State,
     ) -> Result<Self, OpenError> {
         let desk = Arc::new(Desk::new(&options));
-        let engine = Engine::new(&options).map_err(|error| OpenError::Engine {
+        let engine = Engine::new(&options).and_then(|engine| {
+            engine.knows(&home)?;
+            Ok(engine)
+        });
+        let engine = engine.map_err(|error| OpenError::Engine {
             message: error.to_string(),
         })?;
         Ok(Self {
@@ -270,6 +261,9 @@ impl Store {
                 options: options.history,
                 read_only,
                 engine,
+                cluster: options
+                    .cluster
+                    .map(|cluster| Arc::new(Cluster::new(cluster))),
                 desk,
                 state: Mutex::new(state),
                 end_of_day: tokio::sync::Mutex::new(()),

@@ -121,6 +121,7 @@ impl From<SqlError> for ApiError {
     fn from(error: SqlError) -> Self {
         let status = match &error {
             SqlError::Busy { .. } => StatusCode::TOO_MANY_REQUESTS,
+            SqlError::Cluster { .. } => StatusCode::SERVICE_UNAVAILABLE,
             SqlError::Broken { .. } | SqlError::Write(_) => StatusCode::INTERNAL_SERVER_ERROR,
             SqlError::Memory { .. }
             | SqlError::Timeout { .. }

@@ -95,6 +95,10 @@ pub(crate) const KEYS: &[Key] = &[
         doc: "Where the role `history` is, `host:port`: a gateway asks it for the end of day.",
     },
     Key {
+        name: "peers.scheduler",
+        doc: "Where the role `scheduler` takes queries and executors (its `scheduler.grpc`), `host:port`.",
+    },
+    Key {
         name: "thresholds",
         doc: "File with spoofing thresholds in the reference system's form (CSV); over `detectors.spoofing`. Empty: none.",
     },
@@ -177,5 +181,57 @@ pub(crate) const KEYS: &[Key] = &[
     Key {
         name: "sql.waiting_max",
         doc: "Queries that may wait for their turn; one more is refused with 429.",
+    },
+    Key {
+        name: "sql.distributed",
+        doc: "Whether the role `recent` has executors run queries that read the history, by the scheduler at `peers.scheduler`.",
+    },
+    Key {
+        name: "sql.parts",
+        doc: "In how many parts the rows of such a query are divided between its steps: about twice the cores of all executors.",
+    },
+    Key {
+        name: "sql.at",
+        doc: "Where executors find this process, `host:port`, for rows that only it has. Empty: the address that it listens on.",
+    },
+    Key {
+        name: "scheduler.listen",
+        doc: "Address and port of the role `scheduler` for health and metrics.",
+    },
+    Key {
+        name: "scheduler.grpc",
+        doc: "Address and port at which it takes queries and executors; Ballista's, without TLS.",
+    },
+    Key {
+        name: "scheduler.plain",
+        doc: "Whether that address may be another than a loopback address.",
+    },
+    Key {
+        name: "executor.listen",
+        doc: "Address and port of a role `executor` for health and metrics.",
+    },
+    Key {
+        name: "executor.flight",
+        doc: "Address and port at which it gives rows to other executors and to who asked; Ballista's, without TLS.",
+    },
+    Key {
+        name: "executor.grpc_port",
+        doc: "Port of the same address at which the scheduler gives it steps; Ballista's, without TLS.",
+    },
+    Key {
+        name: "executor.plain",
+        doc: "Whether that address may be another than a loopback address.",
+    },
+    Key {
+        name: "executor.host",
+        doc: "Name or address by which the others find it. Empty: the address of `executor.flight`, or this host's name.",
+    },
+    Key {
+        name: "executor.cores",
+        doc: "Steps that it runs at once. 0: one a core.",
+    },
+    Key {
+        name: "executor.memory_bytes_max",
+        doc: "Memory that its steps together may take for sorts, joins and aggregates; each has its share, and beyond it spills or ends with an error.",
     },
 ];

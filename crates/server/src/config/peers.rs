@@ -14,6 +14,7 @@ pub(crate) struct PeersConfig {
     pub(crate) recent: Vec<String>,
     pub(crate) engine: Vec<String>,
     pub(crate) history: String,
+    pub(crate) scheduler: String,
 }
 
 impl Default for PeersConfig {
@@ -25,6 +26,7 @@ impl Default for PeersConfig {
             recent: vec![peer(5012)],
             engine: vec![peer(5013)],
             history: peer(5015),
+            scheduler: peer(50050),
         }
     }
 }
@@ -35,7 +37,11 @@ impl PeersConfig {
     /// # Errors
     /// The key, its value, and how to write it.
     pub(super) fn check(&self) -> Result<(), Failure> {
-        for (key, place) in [("journal", &self.journal), ("history", &self.history)] {
+        for (key, place) in [
+            ("journal", &self.journal),
+            ("history", &self.history),
+            ("scheduler", &self.scheduler),
+        ] {
             if let Err(why) = check(place) {
                 let text = format!("is {place:?}: {why}; write a place such as 10.0.0.7:5011");
                 return Err(refuse(key, &text));

@@ -22,7 +22,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::encode::{self, Encoder};
 use super::topic::{Ticket, Topic, no_table};
-use super::{Desk, Part, Refusal, Rows, StoredRows, as_topic, put, schema_of, sql};
+use super::{Desk, Part, Refusal, Rows, StoredRows, as_topic, lent, put, schema_of, sql};
 
 /// Where the service is to be mounted: everything below it.
 pub const FLIGHT_PATH: &str = "/arrow.flight.protocol.FlightService";
@@ -32,7 +32,7 @@ const MESSAGE_BYTES_MAX: usize = 64 << 20;
 const PUTS_MAX: usize = 256;
 
 /// A stream of an answer.
-type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send + 'static>>;
+pub(super) type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send + 'static>>;
 
 /// The Flight service before a desk, to be mounted below [`FLIGHT_PATH`].
 pub fn service<D, B>(
@@ -266,6 +266,9 @@ impl<D: Desk> FlightService for Flight<D> {
         if sql::is_sql(&ticket) {
             let rows = sql::rows(&self.desk.tables()?, &ticket).await?;
             return Ok(Response::new(rows));
+        }
+        if let Some(rows) = lent::rows(&self.desk, &ticket) {
+            return rows.map(Response::new);
         }
         let ticket = Ticket::parse(&ticket)?;
         self.subscribe(ticket).map(Response::new)

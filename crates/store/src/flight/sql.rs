@@ -63,7 +63,7 @@ impl From<SqlError> for Status {
             SqlError::Memory { .. } | SqlError::Rows { .. } => Code::ResourceExhausted,
             SqlError::Timeout { .. } => Code::DeadlineExceeded,
             SqlError::Cancelled { .. } => Code::Cancelled,
-            SqlError::Busy { .. } => Code::Unavailable,
+            SqlError::Busy { .. } | SqlError::Cluster { .. } => Code::Unavailable,
             SqlError::Broken { .. } | SqlError::Write(_) => Code::Internal,
             SqlError::Syntax { .. }
             | SqlError::Plan { .. }

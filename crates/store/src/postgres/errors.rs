@@ -131,6 +131,8 @@ fn code(error: &SqlError) -> &'static str {
         SqlError::Timeout { .. } | SqlError::Cancelled { .. } => "57014",
         SqlError::Rows { .. } => "54000",
         SqlError::Busy { .. } => "53000",
+        // cannot_connect_now: as of a server that waits for another.
+        SqlError::Cluster { .. } => "57P03",
         SqlError::Broken { .. } => "XX000",
         SqlError::Execution { message } if message.contains("history check") => "XX001",
         SqlError::Execution { message } => of_value(message).unwrap_or("22000"),
@@ -160,7 +162,7 @@ fn hint(error: &SqlError) -> &'static str {
         SqlError::ReadOnly { .. } => {
             "Publish orders with `tapewatch feed`, over HTTP or with Arrow Flight."
         }
-        SqlError::Busy { .. } => "Try again later.",
+        SqlError::Busy { .. } | SqlError::Cluster { .. } => "Try again later.",
         _ => "",
     }
 }

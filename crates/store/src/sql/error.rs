@@ -117,6 +117,12 @@ pub enum SqlError {
         /// What went wrong.
         message: String,
     },
+    /// The processes that were to run it could not.
+    #[error("the query failed among the executors: {message}")]
+    Cluster {
+        /// Who, and what to do.
+        message: String,
+    },
     /// The result could not be written.
     #[error("cannot write the result: {0}")]
     Write(#[source] std::io::Error),
@@ -130,6 +136,7 @@ impl SqlError {
             Self::Memory { .. } | Self::Timeout { .. } | Self::Rows { .. } => "limit",
             Self::Cancelled { .. } => "cancelled",
             Self::Busy { .. } => "busy",
+            Self::Cluster { .. } => "unavailable",
             Self::Broken { .. } | Self::Write(_) => "internal",
             Self::Syntax { .. }
             | Self::Plan { .. }

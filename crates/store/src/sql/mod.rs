@@ -10,6 +10,7 @@ mod catalogue;
 mod cell;
 mod encode;
 mod error;
+mod files;
 mod functions;
 mod groups;
 mod order_history;
@@ -29,6 +30,8 @@ mod window_join;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use ballista_core::extension::SessionConfigExt as _;
+use ballista_core::optimizer::with_ballista_optimizer_rules;
 use datafusion::catalog::{
     CatalogProvider as _, CatalogProviderList as _, MemoryCatalogProvider,
     MemoryCatalogProviderList, MemorySchemaProvider, TableProvider,
@@ -44,6 +47,7 @@ use datafusion::physical_expr::expressions::Column as PhysicalColumn;
 use datafusion::physical_expr::{
     LexOrdering, OrderingRequirements, PhysicalExpr, PhysicalSortExpr,
 };
+use datafusion::physical_optimizer::PhysicalOptimizerRule as _;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::prelude::{SQLOptions, SessionConfig, SessionContext};
 use datafusion::sql::parser::Statement;
@@ -52,12 +56,14 @@ use tokio::sync::OnceCell;
 
 pub(crate) use cell::Cells;
 pub use encode::{Format, FormatError};
+pub(crate) use error::first_line;
 pub use error::{Place, SqlError};
 pub use orders::HistoryOrders;
-pub(crate) use result::Execution;
+pub(crate) use result::{Begun, Execution};
 pub use result::{Chunks, Column, QueryResult};
 pub use values::Values;
 
+use crate::place::Home;
 use crate::query::{Door, Stop};
 use crate::schema::Table;
 use crate::store::{Snapshot, Store, StoreOptions};
@@ -96,6 +102,17 @@ pub(crate) struct Engine {
     /// What plans run in.
     runtime: Arc<RuntimeEnv>,
     spill_bytes_max: u64,
+    /// How the history is read.
+    past: Past,
+}
+
+/// How the history is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Past {
+    /// As a Delta table.
+    Table,
+    /// As files, whose names another process can be told.
+    Files,
 }
 
 impl Engine {
@@ -138,7 +155,39 @@ impl Engine {
             catalogue: Arc::default(),
             runtime,
             spill_bytes_max: options.sql_spill_bytes_max,
+            past: Past::Table,
         })
+    }
+
+    /// The same that makes plans which other processes can run, whose rows are divided in so many parts.
+    pub(crate) fn for_cluster(&self, parts: usize) -> Self {
+        let config = self.state.config().clone().upgrade_for_ballista();
+        let config = config
+            .with_target_partitions(parts.max(1))
+            // Of plans that are made here the scheduler chooses nothing anew.
+            .set_bool("ballista.planner.adaptive.enabled", false);
+        let rules = self.state.physical_optimizers().iter();
+        let rules = rules.filter(|rule| rule.name() != groups::GroupByCodes.name());
+        let state = SessionStateBuilder::new_from_existing(SessionState::clone(&self.state))
+            .with_config(config)
+            .with_optimizer_rules(with_ballista_optimizer_rules(self.state.optimizers()))
+            .with_physical_optimizer_rules(rules.cloned().collect())
+            .build();
+        Self {
+            state: Arc::new(state),
+            past: Past::Files,
+            ..self.clone()
+        }
+    }
+
+    /// A session without tables.
+    pub(crate) fn state(&self) -> SessionState {
+        SessionState::clone(&self.state)
+    }
+
+    /// Makes a place of history known, so that its files can be read by their names.
+    pub(crate) fn knows(&self, home: &Home) -> Result<(), DataFusionError> {
+        home.register(&self.runtime)
     }
 
     /// The same for one query, with memory and disk of its own; what was read of files is shared.
@@ -214,7 +263,7 @@ impl Engine {
         statement::check(&statement)?;
         order_history::write_out(&state, &mut statement).map_err(fail)?;
         let of_texts = sources::named(&statement);
-        let tables = Tables::new(context.clone(), snapshot);
+        let tables = Tables::new(context.clone(), snapshot, self.past);
         register(&context, &state, &tables, &statement, &of_texts)
             .await
             .map_err(fail)?;
@@ -234,7 +283,7 @@ impl Engine {
     }
 
     /// What a plan of that session runs in.
-    fn task(&self, session: &SessionState) -> TaskContext {
+    pub(crate) fn task(&self, session: &SessionState) -> TaskContext {
         let mut config = session.config().clone();
         if let MemoryLimit::Finite(bytes) = self.runtime.memory_pool.memory_limit() {
             let merging = (bytes / 32).min(MERGE_BYTES_MAX);

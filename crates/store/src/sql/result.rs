@@ -8,7 +8,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use arrow::array::RecordBatch;
+use arrow::array::{ArrayRef, RecordBatch, StringArray};
 use arrow::datatypes::SchemaRef;
 use bytes::Bytes;
 use datafusion::execution::SendableRecordBatchStream;
@@ -21,18 +21,98 @@ use futures::{Stream, StreamExt as _};
 use super::Engine;
 use super::encode::{Encoder, Format};
 use super::error::SqlError;
+use crate::cluster::{self, Cluster, Here, carve};
 use crate::query::{Running, Stop, with_pauses};
 use crate::store::{Histories, Store};
 
-/// A plan that runs, where it is read.
+/// A plan that runs.
 pub(crate) struct Execution {
-    stream: SendableRecordBatchStream,
+    rows: Made,
     query: String,
     /// What the query may have read.
     histories: Histories,
+    /// What an `EXPLAIN` says at its end.
+    note: Option<String>,
+}
+
+/// A query for the executors, begun.
+pub(crate) enum Begun {
+    Elsewhere(Execution),
+    /// It is this process's. Of an `EXPLAIN`, what executors would do.
+    Here(Option<String>),
+}
+
+/// Who makes the rows.
+enum Made {
+    /// This process, where they are read.
+    Here(SendableRecordBatchStream),
+    Elsewhere(Box<cluster::Rows>),
 }
 
 impl Execution {
+    /// Has other processes run a plan.
+    pub(crate) async fn elsewhere(
+        cluster: &Arc<Cluster>,
+        engine: &Engine,
+        (session, plan): (SessionState, LogicalPlan),
+        query: &str,
+        histories: Histories,
+        (stop, rows_max): (&Stop, u64),
+    ) -> Result<Begun, SqlError> {
+        let explained = match &plan {
+            LogicalPlan::Explain(explain) => Some(LogicalPlan::clone(&explain.plan)),
+            LogicalPlan::Analyze(_) => return Ok(Begun::Here(None)),
+            _ => None,
+        };
+        let here = Here {
+            lender: &cluster.lender,
+            at: &cluster.options.at,
+            task: Arc::new(engine.task(&session)),
+            stop,
+        };
+        let carved = async {
+            let plan = explained.as_ref().unwrap_or(&plan);
+            let plan = session.create_physical_plan(plan).await?;
+            carve(plan, &here, rows_max)
+        };
+        let carved = match carved.await {
+            Ok(carved) => carved,
+            Err(error) => return Err(SqlError::of(error, query).named(&histories).await),
+        };
+        let carved = match (carved, explained) {
+            (Ok(carved), None) => carved,
+            (Ok(carved), Some(_)) => return Ok(Begun::Here(Some(carved.to_string()))),
+            (Err(why), explained) => {
+                tracing::debug!(%why, "a query runs in this process alone");
+                let why = format!("none: {why}");
+                return Ok(Begun::Here(explained.map(|_| why)));
+            }
+        };
+        let config = session.config().clone();
+        match cluster.run(carved, config).await {
+            Ok(rows) => Ok(Begun::Elsewhere(Self {
+                rows: Made::Elsewhere(Box::new(rows)),
+                query: query.to_owned(),
+                histories,
+                note: None,
+            })),
+            Err(error) => Err(error.named(&histories).await),
+        }
+    }
+
+    /// The same with a last row: what an `EXPLAIN` says of the executors.
+    pub(crate) fn with_note(self, note: Option<String>) -> Self {
+        Self { note, ..self }
+    }
+
+    /// The last row of an `EXPLAIN`, once.
+    fn note(&mut self) -> Option<RecordBatch> {
+        let note = self.note.take()?;
+        let column = |text: String| -> ArrayRef { Arc::new(StringArray::from(vec![text])) };
+        let columns = vec![column("executors".to_owned()), column(note)];
+        RecordBatch::try_new(self.schema(), columns).ok()
+    }
+
     pub(crate) async fn start(
         engine: &Engine,
         (session, plan): (SessionState, LogicalPlan),
@@ -45,28 +125,36 @@ impl Execution {
             execute_stream(with_pauses(plan, stop)?, Arc::new(engine.task(&session)))
         };
         match started.await {
-            Ok(stream) => Ok(Self {
-                stream,
+            Ok(rows) => Ok(Self {
+                rows: Made::Here(rows),
                 query: query.to_owned(),
                 histories,
+                note: None,
             }),
             Err(error) => Err(SqlError::of(error, query).named(&histories).await),
         }
     }
 
     pub(crate) fn schema(&self) -> SchemaRef {
-        self.stream.schema()
+        match &self.rows {
+            Made::Here(rows) => rows.schema(),
+            Made::Elsewhere(rows) => rows.schema(),
+        }
     }
 
     /// The next rows; `None` at the end.
     pub(crate) async fn next(&mut self) -> Result<Option<RecordBatch>, SqlError> {
-        match self.stream.next().await {
-            None => Ok(None),
-            Some(Ok(batch)) => Ok(Some(batch)),
-            Some(Err(error)) => {
-                let error = SqlError::of(error, &self.query);
-                Err(error.named(&self.histories).await)
+        let next = match &mut self.rows {
+            Made::Elsewhere(rows) => rows.next().await,
+            Made::Here(rows) => {
+                let next = rows.next().await.transpose();
+                next.map_err(|error| SqlError::of(error, &self.query))
             }
+        };
+        match next {
+            Ok(Some(batch)) => Ok(Some(batch)),
+            Ok(None) => Ok(self.note()),
+            Err(error) => Err(error.named(&self.histories).await),
         }
     }
 }

@@ -14,6 +14,8 @@ use datafusion::prelude::{DataFrame, Expr, SessionContext, cast, ident, lit};
 use deltalake::DeltaTable;
 use futures::future::BoxFuture;
 
+use super::Past;
+use super::files::FilesTable;
 use super::recent_orders::RecentOrdersTable;
 use super::spilled::SpilledTable;
 use crate::recent::RecentRows;
@@ -146,11 +148,16 @@ pub(crate) struct Tables {
     /// The query's session, in which the views' SQL is planned too.
     context: SessionContext,
     snapshot: Snapshot,
+    past: Past,
 }
 
 impl Tables {
-    pub(crate) fn new(context: SessionContext, snapshot: Snapshot) -> Self {
-        Self { context, snapshot }
+    pub(crate) fn new(context: SessionContext, snapshot: Snapshot, past: Past) -> Self {
+        Self {
+            context,
+            snapshot,
+            past,
+        }
     }
 
     /// The table or view of that name.
@@ -191,10 +198,11 @@ impl Tables {
         let spilled = spilled.filter(|_| table == Table::Orders);
         let mut older = Vec::new();
         if let Some(history) = history {
-            older.push(past(&self.context, table, &history.delta).await?);
+            older.push(past(&self.context, table, &history.delta, self.past).await?);
         }
         if let Some(spilled) = spilled {
-            let rows = past(&self.context, table, &spilled.history.delta).await?;
+            // They are on this disk alone.
+            let rows = past(&self.context, table, &spilled.history.delta, Past::Table).await?;
             let rows = SpilledTable::new(Arc::clone(spilled), rows);
             older.push(self.context.read_table(Arc::new(rows))?);
         }
@@ -215,6 +223,7 @@ pub(super) async fn past(
     context: &SessionContext,
     table: Table,
     delta: &DeltaTable,
+    past: Past,
 ) -> Result<DataFrame, DataFusionError> {
     let mut state = context.state();
     // The table keeps a session, which must not keep the table by its catalog.
@@ -222,10 +231,13 @@ pub(super) async fn past(
     delta
         .update_datafusion_session(&state)
         .map_err(|error| DataFusionError::External(Box::new(error)))?;
-    let past = delta
-        .table_provider()
-        .with_session(Arc::new(state.clone()))
-        .await?;
+    let past: Arc<dyn TableProvider> = match past {
+        Past::Files => Arc::new(FilesTable::new(delta)?),
+        Past::Table => {
+            let session = Arc::new(state.clone());
+            delta.table_provider().with_session(session).await?
+        }
+    };
     let stored = past.schema();
     let column = |field: &Arc<Field>| -> Expr {
         let name = disk_name(field);
