@@ -253,30 +253,35 @@ fn numeric(mut bytes: Bytes) -> Result<ScalarValue, String> {
     if !(0..=DIGITS_MAX).contains(&shown) {
         return Err(large());
     }
+    // Zeros that fill the last group up, where the point is counted in fewer digits.
+    let filled = 4 * (i32::from(count) - 1 - weight) - shown;
+    let more = || "a decimal has digits behind those that it shows".to_owned();
     let mut value: i128 = 0;
-    for _ in 0..count {
+    for index in 1..=count {
         let digit = bytes.get_u16();
         if digit > 9_999 {
             return Err(wrong());
         }
-        let next = value.checked_mul(10_000);
+        let cut = match filled {
+            1..=3 if index == count => 10_u16.pow(filled.unsigned_abs()),
+            _ => 1,
+        };
+        if digit % cut != 0 {
+            return Err(more());
+        }
+        let next = value.checked_mul((10_000 / cut).into());
         value = next
-            .and_then(|value| value.checked_add(digit.into()))
+            .and_then(|value| value.checked_add((digit / cut).into()))
             .ok_or_else(large)?;
     }
-    // What is behind the point now, and what is to be.
-    let behind = 4 * (i32::from(count) - 1 - weight);
-    let ten = |power: i32| 10_i128.checked_pow(power.unsigned_abs());
-    let value = match (value, behind - shown) {
+    let value = match (value, filled) {
         (0, _) => 0,
-        (value, 0) => value,
-        (value, less @ ..0) => ten(less)
+        (value, 0..=3) => value,
+        (value, less @ ..0) => 10_i128
+            .checked_pow(less.unsigned_abs())
             .and_then(|ten| value.checked_mul(ten))
             .ok_or_else(large)?,
-        (value, more) => match ten(more) {
-            Some(ten) if value % ten == 0 => value / ten,
-            _ => return Err("a decimal has digits behind those that it shows".to_owned()),
-        },
+        _ => return Err(more()),
     };
     let limit = 10_i128.pow(DIGITS_MAX.unsigned_abs());
     if value >= limit {
