@@ -217,7 +217,8 @@ impl Engine {
         let fail = |error| SqlError::of(error, query);
         let made = self.catalogue.get_or_try_init(|| async {
             let context = self.session(&self.state);
-            Catalogue::new(&self.state, &Tables::new(context, snapshot.clone())).await
+            let tables = Tables::new(context, snapshot.clone(), self.past);
+            Catalogue::new(&self.state, &tables).await
         });
         let catalogue = made.await.map_err(fail)?;
         let context = self.session(&catalogue.state);
