@@ -16,6 +16,7 @@ extern crate self as tapewatch_store;
 
 mod check;
 mod coded;
+mod column_chunk;
 mod columns;
 mod data_file;
 mod disk_rows;

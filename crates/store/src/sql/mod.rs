@@ -13,26 +13,31 @@ mod functions;
 mod groups;
 mod order_history;
 mod orders;
+mod past_columns;
+mod past_groups;
+mod past_rows;
 mod picked;
 mod recent_orders;
 mod recent_scan;
 mod result;
+mod simple;
 mod sources;
 mod spilled;
 mod statement;
 mod suggest;
+mod sum;
 mod tables;
 mod values;
 mod window_join;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use datafusion::catalog::{
     CatalogProvider as _, CatalogProviderList as _, MemoryCatalogProvider,
     MemoryCatalogProviderList, MemorySchemaProvider, TableProvider,
 };
-use datafusion::common::{DataFusionError, TableReference};
+use datafusion::common::{DataFusionError, TableReference, internal_err};
 use datafusion::execution::disk_manager::DiskManagerBuilder;
 use datafusion::execution::memory_pool::{FairSpillPool, MemoryLimit, MemoryPool};
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
@@ -59,6 +64,7 @@ use crate::query::Stop;
 use crate::schema::Table;
 use crate::store::{Snapshot, Store, StoreOptions};
 use book::BookAt;
+use simple::Simple;
 use sources::Sources;
 use tables::Tables;
 pub(crate) use tables::{NAMES, TABLES, alerts_schema};
@@ -87,6 +93,8 @@ const MERGE_BYTES_MAX: usize = 10 << 20;
 pub(crate) struct Engine {
     /// Of a session without tables: what takes long to make, functions and rules.
     state: Arc<SessionState>,
+    /// Plans what needs few rules.
+    simple: Arc<Simple>,
     /// What plans run in.
     runtime: Arc<RuntimeEnv>,
     spill_bytes_max: u64,
@@ -127,7 +135,9 @@ impl Engine {
         functions::all()
             .into_iter()
             .for_each(|f| context.register_udf(f));
+        context.register_udaf(sum::checked_sum());
         Ok(Self {
+            simple: Arc::new(Simple::of(context.state())),
             state: Arc::new(context.state()),
             runtime,
             spill_bytes_max: options.sql_spill_bytes_max,
@@ -156,28 +166,26 @@ impl Engine {
     ) -> Result<(SessionState, LogicalPlan), SqlError> {
         let fail = |error| SqlError::of(error, query);
         statement::check_text(query)?;
-        let context = self.session();
+        let mut state = self.state();
+        state.mark_start_execution();
         let sources = Arc::new(Sources::default());
-        register_joins(&context, &sources);
+        register_joins(&mut state, &sources);
         for table in Table::ALL {
             let function = as_of::AsOf {
                 table,
                 history: snapshot.history.get(table).clone(),
                 engine: self.clone(),
             };
-            context.register_udtf(&function.name(), Arc::new(function));
+            state.register_udtf(&function.name(), Arc::new(function));
         }
-        // It shares the catalog, so that it sees the tables that are registered later.
-        let state = context.state();
         let dialect = state.config().options().sql_parser.dialect;
         let mut statement = state.sql_to_statement(query, &dialect).map_err(fail)?;
         statement::check(&statement)?;
         order_history::write_out(&state, &mut statement).map_err(fail)?;
         let of_texts = sources::named(&statement);
-        let tables = Tables::new(context.clone(), snapshot);
-        register(&context, &state, &tables, &statement, &of_texts)
-            .await
-            .map_err(fail)?;
+        let tables = Tables::new(&state, snapshot);
+        let registered = register(&state, &tables, &statement, &of_texts).await;
+        registered.map_err(fail)?;
         let planned = sources.plan(&state, &statement, &of_texts).await;
         planned.map_err(fail)?;
         let plan = state.statement_to_plan(statement).await.map_err(fail)?;
@@ -193,6 +201,18 @@ impl Engine {
         Ok((state, plan))
     }
 
+    /// A plan of that session as it runs.
+    async fn physical(
+        &self,
+        session: &SessionState,
+        plan: &LogicalPlan,
+    ) -> Result<Arc<dyn ExecutionPlan>, DataFusionError> {
+        match self.simple.plan(session, plan).await? {
+            Some(plan) => Ok(plan),
+            None => session.create_physical_plan(plan).await,
+        }
+    }
+
     /// What a plan of that session runs in.
     fn task(&self, session: &SessionState) -> TaskContext {
         let mut config = session.config().clone();
@@ -200,13 +220,25 @@ impl Engine {
             let merging = (bytes / 32).min(MERGE_BYTES_MAX);
             config = config.with_sort_spill_reservation_bytes(merging);
         }
-        TaskContext::from(session)
-            .with_session_config(config)
-            .with_runtime(Arc::clone(&self.runtime))
+        // What runs has its functions; none is looked up by its name.
+        TaskContext::new(
+            None,
+            session.session_id().to_owned(),
+            config,
+            HashMap::new(),
+            HashMap::new(),
+            HashMap::new(),
+            HashMap::new(),
+            Arc::clone(&self.runtime),
+        )
     }
 
     /// A session without tables, with a catalog of its own.
     fn session(&self) -> SessionContext {
+        SessionContext::new_with_state(self.state())
+    }
+
+    fn state(&self) -> SessionState {
         let catalog = MemoryCatalogProvider::new();
         let schema = Arc::new(MemorySchemaProvider::new());
         let catalogs = MemoryCatalogProviderList::new();
@@ -216,7 +248,7 @@ impl Engine {
         }
         let mut state = SessionState::clone(&self.state);
         state.register_catalog_list(Arc::new(catalogs));
-        SessionContext::new_with_state(state)
+        state
     }
 }
 
@@ -233,21 +265,20 @@ impl Store {
 }
 
 /// Makes the functions known that take tables by their names.
-fn register_joins(context: &SessionContext, sources: &Arc<Sources>) {
+fn register_joins(state: &mut SessionState, sources: &Arc<Sources>) {
     for kind in [Kind::Asof, Kind::Wj, Kind::Wj1] {
         let sources = Arc::clone(sources);
         let function = WindowJoin { kind, sources };
-        context.register_udtf(kind.name(), Arc::new(function));
+        state.register_udtf(kind.name(), Arc::new(function));
     }
     let sources = Arc::clone(sources);
-    context.register_udtf(book::NAME, Arc::new(BookAt { sources }));
+    state.register_udtf(book::NAME, Arc::new(BookAt { sources }));
 }
 
 /// Makes the tables known that the statement names; all of them when it asks about tables.
 async fn register(
-    context: &SessionContext,
     state: &SessionState,
-    tables: &Tables,
+    tables: &Tables<'_>,
     statement: &Statement,
     of_texts: &BTreeSet<String>,
 ) -> Result<(), DataFusionError> {
@@ -256,13 +287,17 @@ async fn register(
         || matches!(statement, Statement::Explain(_));
     let asks_about_tables = |name: &TableReference| name.schema() == Some("information_schema");
     let all = !is_query || named.iter().any(asks_about_tables);
+    let catalog = state.catalog_list().catalog(CATALOG);
+    let Some(schema) = catalog.and_then(|catalog| catalog.schema(SCHEMA)) else {
+        return internal_err!("a session has no catalog");
+    };
     for name in tables::NAMES {
         let is_named = named.iter().any(|reference| reference.table() == name);
         let wanted = all || is_named || of_texts.contains(name);
         // A view before it may be over it.
-        if wanted && !context.table_exist(TableReference::bare(name))? {
+        if wanted && !schema.table_exist(name) {
             let table: Arc<dyn TableProvider> = tables.table(name).await?;
-            context.register_table(TableReference::bare(name), table)?;
+            schema.register_table(name.to_owned(), table)?;
         }
     }
     Ok(())
