@@ -42,10 +42,14 @@ fn queries() -> Vec<[String; 2]> {
             "WHERE sym IN ('S001', 'S002', 'none') AND event_type = 'cancelled'",
             "WHERE seq BETWEEN 1000 AND 1999",
             "WHERE date = DATE '2024-01-05' AND trader = 'T4'",
-            "WHERE time >= TIMESTAMP '2024-01-06' AND side = 'buy'",
+            "WHERE time >= TIMESTAMP '2024-01-06' AND side = 'B'",
             "WHERE price > 1.5",
             "WHERE trader = 'nobody'",
         ] {
+            // Half of all pairs: each column with each filter somewhere.
+            if (by.len() + filter.len()) % 2 == 1 {
+                continue;
+            }
             let plain = by.split(", ").map(|column| format!("concat({column}, '')"));
             let plain: Vec<String> = plain.collect();
             let query =

@@ -11,7 +11,8 @@ use datafusion::datasource::source::DataSourceExec;
 use datafusion::datasource::source_as_provider;
 use datafusion::execution::SessionStateBuilder;
 use datafusion::execution::session_state::SessionState;
-use datafusion::logical_expr::{Expr, LogicalPlan};
+use datafusion::logical_expr::utils::split_conjunction;
+use datafusion::logical_expr::{BinaryExpr, Expr, LogicalPlan};
 use datafusion::optimizer::Optimizer;
 use datafusion::optimizer::optimize_projections::OptimizeProjections;
 use datafusion::optimizer::push_down_filter::PushDownFilter;
@@ -21,6 +22,9 @@ use datafusion::physical_plan::projection::ProjectionExec;
 
 use super::recent_orders::RecentOrdersTable;
 use super::recent_scan::Scan;
+
+/// Comparisons of a filter; with more it is planned by all rules.
+const PARTS_MAX: usize = 16;
 
 /// What plans such queries.
 pub(super) struct Simple {
@@ -70,7 +74,7 @@ fn is_simple(plan: &LogicalPlan) -> bool {
         LogicalPlan::Projection(columns) => {
             columns.expr.iter().all(is_column) && is_simple(&columns.input)
         }
-        LogicalPlan::Filter(filter) => !has_subquery(&filter.predicate) && is_simple(&filter.input),
+        LogicalPlan::Filter(filter) => compares(&filter.predicate) && is_simple(&filter.input),
         LogicalPlan::SubqueryAlias(named) => is_simple(&named.input),
         LogicalPlan::TableScan(scan) => source_as_provider(&scan.source)
             .is_ok_and(|table| scan.fetch.is_none() && table.is::<RecentOrdersTable>()),
@@ -78,20 +82,22 @@ fn is_simple(plan: &LogicalPlan) -> bool {
     }
 }
 
-fn has_subquery(expr: &Expr) -> bool {
-    use datafusion::common::tree_node::TreeNode as _;
-    let is_query = |part: &Expr| {
-        Ok(matches!(
-            part,
-            Expr::ScalarSubquery(_)
-                | Expr::InSubquery(_)
-                | Expr::Exists(_)
-                | Expr::SetComparison(_)
-                | Expr::OuterReferenceColumn(..)
-                | Expr::Placeholder(_)
-        ))
+/// Whether it compares columns with what may be a value: what today's orders may decide themselves.
+fn compares(predicate: &Expr) -> bool {
+    let is_value = |expr: &Expr| match expr {
+        Expr::Cast(cast) => matches!(*cast.expr, Expr::Literal(..)),
+        expr => matches!(expr, Expr::Literal(..)),
     };
-    expr.exists(is_query).unwrap_or(true)
+    let parts = split_conjunction(predicate);
+    let fits = |part: &&Expr| match part {
+        Expr::BinaryExpr(BinaryExpr { left, right, .. }) => {
+            matches!(**left, Expr::Column(_)) && is_value(right)
+        }
+        Expr::Between(between) => is_value(&between.low) && is_value(&between.high),
+        Expr::InList(among) => among.list.iter().all(is_value),
+        _ => false,
+    };
+    parts.len() <= PARTS_MAX && parts.iter().all(fits)
 }
 
 /// Whether all it reads are few of today's orders, and its filters are decided by their table.

@@ -19,8 +19,9 @@ async fn a_sum_beyond_its_type_is_an_error_wherever_it_is_made() {
     let dir = tempfile::tempdir().unwrap();
     let store = store_of(dir.path(), &[]).await;
     let beyond = table(&[MOST, "0", "1", "0"]);
+    let twice = table(&[MOST, "0", MOST, "0"]);
     let wide =
-        format!("(SELECT g, CAST(v AS DECIMAL(38, 0)) * 9000000000000000000 AS v FROM {beyond})");
+        format!("(SELECT g, CAST(v AS DECIMAL(38, 0)) * 9000000000000000000 AS v FROM {twice})");
     for sql in [
         format!("SELECT sum(v) FROM {beyond}"),
         format!("SELECT g, sum(v) FROM {beyond} GROUP BY g"),
@@ -30,7 +31,7 @@ async fn a_sum_beyond_its_type_is_an_error_wherever_it_is_made() {
             "SELECT sum(v) OVER (ORDER BY v ROWS BETWEEN 1 PRECEDING AND CURRENT ROW) FROM {beyond}"
         ),
         format!(
-            "SELECT sum(arrow_cast(v, 'UInt64') * 1) FROM {}",
+            "SELECT sum(arrow_cast(v, 'UInt64')) FROM {}",
             table(&[MOST, MOST, "2"])
         ),
         format!("SELECT sum(v) FROM {}", wide),
@@ -96,11 +97,11 @@ async fn sums_are_what_they_were() {
         (format!("SELECT sum(CAST(v AS DOUBLE)) FROM {some}"), "3.0"),
         (
             "SELECT sum(quantity), sum(price * quantity) FROM orders".to_owned(),
-            "21.00000000,210.00000000000000000",
+            "21,210",
         ),
         (
             "SELECT sym, side, sum(quantity) FROM orders GROUP BY side, sym".to_owned(),
-            "ABC,buy,21.00000000",
+            "ABC,B,21",
         ),
     ] {
         let found = lines(&store, &sql).await;
