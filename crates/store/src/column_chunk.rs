@@ -183,25 +183,7 @@ fn write(form: &Form<'_>) -> Result<ColumnChunk> {
     for start in (0..form.rows).step_by(form.page.max(1)) {
         let rows = start..form.rows.min(start + form.page.max(1));
         let count = rows.len();
-        let mut body = Vec::new();
-        if form.descr.max_def_level() > 0 {
-            // All values are there.
-            hybrid::run(1, count, 1, &mut body);
-        }
-        let levels = body.len();
-        (form.fill)(rows.clone(), &mut body);
-        let length = body.len();
-        let page = Page::DataPageV2 {
-            buf: body.into(),
-            num_values: u32::try_from(count)?,
-            encoding,
-            num_nulls: 0,
-            num_rows: u32::try_from(count)?,
-            def_levels_byte_len: u32::try_from(levels)?,
-            rep_levels_byte_len: 0,
-            is_compressed: false,
-            statistics: None,
-        };
+        let (page, length) = data_page(form, rows.clone(), encoding)?;
         let written = writer.write_page(CompressedPage::new(page, length))?;
         uncompressed += written.uncompressed_size;
         let offset = i64::try_from(written.offset)?;
@@ -232,6 +214,31 @@ fn write(form: &Form<'_>) -> Result<ColumnChunk> {
         },
         bytes: bytes.into(),
     })
+}
+
+/// A page of these rows, and its bytes.
+fn data_page(form: &Form<'_>, rows: Range<usize>, encoding: Encoding) -> Result<(Page, usize)> {
+    let count = rows.len();
+    let mut body = Vec::new();
+    if form.descr.max_def_level() > 0 {
+        // All values are there.
+        hybrid::run(1, count, 1, &mut body);
+    }
+    let levels = body.len();
+    (form.fill)(rows, &mut body);
+    let length = body.len();
+    let page = Page::DataPageV2 {
+        buf: body.into(),
+        num_values: u32::try_from(count)?,
+        encoding,
+        num_nulls: 0,
+        num_rows: u32::try_from(count)?,
+        def_levels_byte_len: u32::try_from(levels)?,
+        rep_levels_byte_len: 0,
+        is_compressed: false,
+        statistics: None,
+    };
+    Ok((page, length))
 }
 
 /// What the file says of the chunk.

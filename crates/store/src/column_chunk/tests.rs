@@ -1,3 +1,5 @@
+//! What is written here, as the library reads it.
+
 use std::sync::Arc;
 
 use arrow::array::{Array as _, AsArray as _};
