@@ -20,7 +20,7 @@ use parquet::schema::types::ColumnDescPtr;
 
 use crate::object_file::ObjectFile;
 
-mod hybrid;
+pub(crate) mod hybrid;
 
 /// A column of a row group, by its name.
 pub(crate) struct Leaf<'a> {

@@ -60,6 +60,17 @@ impl NewFile<'_> {
         self,
         fill: impl FnOnce(&mut Writer<'_>) -> Result<(), HistoryError>,
     ) -> Result<Add, HistoryError> {
+        self.write_with(|mut writer| {
+            fill(&mut writer)?;
+            Ok(writer.close()?)
+        })
+    }
+
+    /// The same by who also ends the file.
+    pub(crate) fn write_with(
+        self,
+        fill: impl FnOnce(Writer<'_>) -> Result<ParquetMetaData, HistoryError>,
+    ) -> Result<Add, HistoryError> {
         let (first, last) = self.seqs;
         let name = format!("{}-{first:020}-{last:020}-{}", self.table.name(), unique());
         let path = format!("{PARTITION}={}/{name}.parquet", self.date);
@@ -95,11 +106,9 @@ fn write(
     sink: &mut Sink,
     schema: SchemaRef,
     properties: WriterProperties,
-    fill: impl FnOnce(&mut Writer<'_>) -> Result<(), HistoryError>,
+    fill: impl FnOnce(Writer<'_>) -> Result<ParquetMetaData, HistoryError>,
 ) -> Result<ParquetMetaData, HistoryError> {
-    let mut writer = ArrowWriter::try_new(&mut *sink, schema, Some(properties))?;
-    fill(&mut writer)?;
-    let metadata = writer.close()?;
+    let metadata = fill(ArrowWriter::try_new(&mut *sink, schema, Some(properties))?)?;
     sink.finish()?;
     Ok(metadata)
 }

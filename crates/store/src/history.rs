@@ -280,6 +280,16 @@ impl History {
         Ok(files)
     }
 
+    /// Whether columns have other names in the files than in the table, or that cannot be known.
+    pub(crate) fn has_mapped_columns(&self) -> bool {
+        let snapshot = self.delta.snapshot().ok();
+        let mode = snapshot.map(|snapshot| {
+            let properties = snapshot.metadata().configuration();
+            properties.get("delta.columnMapping.mode").cloned()
+        });
+        mode.is_none_or(|mode| mode.is_some_and(|mode| mode != "none"))
+    }
+
     /// The directory, when the table is on a disk.
     pub(crate) fn dir(&self) -> Option<PathBuf> {
         self.delta.table_url().to_file_path().ok()

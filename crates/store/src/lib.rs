@@ -17,6 +17,7 @@ extern crate self as tapewatch_store;
 mod check;
 pub mod cluster;
 mod coded;
+mod column_chunk;
 mod columns;
 mod counts;
 mod data_file;

@@ -50,7 +50,8 @@ fn gather(
     RecordBatch::try_new_with_options(Arc::clone(schema), columns, &options)
 }
 
-fn column<'a>(
+/// One column of rows of any batches.
+pub(crate) fn column<'a>(
     field: &Field,
     rows: impl ExactSizeIterator<Item = (&'a OrderBatch, usize)> + Clone,
 ) -> Result<ArrayRef, ArrowError> {

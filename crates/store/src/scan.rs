@@ -18,7 +18,8 @@ use tapewatch_model::{EventTypes, Time};
 use crate::history::History;
 use crate::recent_orders::Chunk;
 use crate::store::Store;
-use parts::{Part, Range};
+use parts::Range;
+pub(crate) use parts::{Part, Unopened, files, open};
 pub use read::Place;
 pub use unit::ScanUnit;
 

@@ -14,7 +14,7 @@ use deltalake::DeltaTableError;
 use deltalake::kernel::Add;
 use object_store::DynObjectStore;
 use parquet::basic::{Compression, Encoding, ZstdLevel};
-use parquet::file::metadata::SortingColumn;
+use parquet::file::metadata::{ParquetMetaData, SortingColumn};
 use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterVersion};
 use parquet::schema::types::ColumnPath;
 use tapewatch_model::{Date, Details, EventType, EventTypes, Interner};
@@ -22,9 +22,9 @@ use tokio::runtime::Handle;
 
 use crate::data_file::{NewFile, Writer};
 use crate::history::HistoryError;
-use crate::order_arrays;
 use crate::recent_orders::Chunk;
 use crate::schema::{DETAILS, PARTITION, Table};
+use row_group::Sources;
 
 /// Rows of a file, about: near 64 MiB of them.
 const FILE_ROWS: usize = 4 << 20;
@@ -36,9 +36,6 @@ const ROW_GROUP_ROWS: usize = 131_072;
 const PAGE_ROWS: usize = 4_096;
 /// Bytes of order ids in a data page: what a reader must decode for one of them.
 const ID_PAGE_BYTES: usize = 4_096;
-/// Rows that become Arrow columns at once.
-const WRITE_ROWS: usize = 8_192;
-
 /// The columns that scans read: differences and codes of few bits, which a compressor makes
 /// hardly smaller and a reader wants at once.
 const JUDGED: [&str; 11] = [
@@ -112,6 +109,7 @@ pub(crate) fn write(
     at_once: usize,
 ) -> Result<Vec<Add>, HistoryError> {
     let syms = Syms::of(chunks);
+    let sources = Sources::of(chunks, &syms.names);
     let mut files = Vec::new();
     let mut written = 0;
     for date in dates(chunks) {
@@ -121,7 +119,7 @@ pub(crate) fn write(
         let about = sorted.places.len().div_ceil(turns.max(1) * at_once.max(1));
         let rows = sorted.files(about.max(FILE_ROWS_MIN));
         written += rows.iter().map(|file| file.places.len()).sum::<usize>();
-        let write = |rows: &FileRows<'_>| write_file(store, schema, chunks, date, rows);
+        let write = |rows: &FileRows<'_>| write_file(store, schema, &sources, date, rows);
         files.extend(in_threads(&rows, at_once, write)?);
     }
     let rows: usize = chunks.iter().map(Chunk::len).sum();
@@ -135,11 +133,11 @@ pub(crate) fn write(
 fn write_file(
     store: &Arc<DynObjectStore>,
     schema: &Schema,
-    chunks: &[Chunk],
+    sources: &Sources<'_>,
     date: Date,
     rows: &FileRows<'_>,
 ) -> Result<Add, HistoryError> {
-    let schema = columns(schema, chunks, rows);
+    let schema = columns(schema, sources.chunks, rows);
     let new = NewFile {
         store,
         table: Table::Orders,
@@ -148,7 +146,7 @@ fn write_file(
         properties: properties(&schema)?,
         schema: Arc::clone(&schema),
     };
-    new.write(|writer| write_rows(writer, &schema, chunks, rows))
+    new.write_with(|writer| write_rows(writer, &schema, sources, rows))
 }
 
 /// Does the same to all, with so many threads; the results in order.
@@ -219,15 +217,14 @@ fn columns(schema: &Schema, chunks: &[Chunk], rows: &FileRows<'_>) -> SchemaRef 
 }
 
 /// The instruments in the order of their names.
-struct Syms {
-    /// How many.
-    width: usize,
+struct Syms<'a> {
+    names: Vec<&'a str>,
     /// For each chunk, the rank of each code of its dictionary.
     ranks: Vec<Arc<[u32]>>,
 }
 
-impl Syms {
-    fn of(chunks: &[Chunk]) -> Self {
+impl<'a> Syms<'a> {
+    fn of(chunks: &'a [Chunk]) -> Self {
         let mut dictionaries: Vec<&Arc<Interner>> = Vec::new();
         for chunk in chunks {
             let syms = chunk.orders().syms();
@@ -253,10 +250,7 @@ impl Syms {
             last = Some((syms, Arc::clone(&known)));
             ranks.push(known);
         }
-        Self {
-            width: names.len(),
-            ranks,
-        }
+        Self { names, ranks }
     }
 }
 
@@ -268,7 +262,11 @@ struct Key {
 }
 
 /// The rows of a date in the order of their sequence numbers.
-fn keys(chunks: &[Chunk], syms: &Syms, date: Date) -> impl Iterator<Item = Key> {
+fn keys<'a>(
+    chunks: &'a [Chunk],
+    syms: &'a Syms<'_>,
+    date: Date,
+) -> impl Iterator<Item = Key> + use<'a> {
     let of_date = move |chunk: &Chunk| {
         let (first, last) = chunk.times();
         first.date() <= date && date <= last.date()
@@ -297,8 +295,8 @@ fn keys(chunks: &[Chunk], syms: &Syms, date: Date) -> impl Iterator<Item = Key> 
 }
 
 /// Sorts the rows of a date, by counting.
-fn sort(chunks: &[Chunk], syms: &Syms, date: Date) -> Sorted {
-    let width = syms.width;
+fn sort(chunks: &[Chunk], syms: &Syms<'_>, date: Date) -> Sorted {
+    let width = syms.names.len();
     let kinds = EventTypes::ALL.iter().map(|kind| kind as usize + 1).max();
     let mut slots = vec![Slot::EMPTY; kinds.unwrap_or_default() * width];
     let slot_of = |key: &Key| key.kind as usize * width + key.sym;
@@ -416,22 +414,20 @@ fn properties(schema: &Schema) -> Result<WriterProperties, DeltaTableError> {
 }
 
 fn write_rows(
-    writer: &mut Writer<'_>,
+    writer: Writer<'_>,
     schema: &SchemaRef,
-    chunks: &[Chunk],
+    sources: &Sources<'_>,
     rows: &FileRows<'_>,
-) -> Result<(), HistoryError> {
+) -> Result<ParquetMetaData, HistoryError> {
+    let (mut file, columns) = writer.into_serialized_writer()?;
     let mut places = rows.places;
-    for group in row_groups(rows.slots) {
-        let (some, others) = places.split_at(group.iter().map(|slot| slot.rows).sum());
-        for part in some.chunks(WRITE_ROWS) {
-            let picked = part.iter().map(|place| place.of(chunks));
-            writer.write(&order_arrays::picked(picked, schema)?)?;
-        }
-        writer.flush()?;
+    for (index, slots) in row_groups(rows.slots).into_iter().enumerate() {
+        let (some, others) = places.split_at(slots.iter().map(|slot| slot.rows).sum());
+        let columns = columns.create_column_writers(index)?;
+        sources.write(&mut file, schema, columns, (slots, some))?;
         places = others;
     }
-    Ok(())
+    Ok(file.close()?)
 }
 
 /// The slots cut into row groups: of one event type, and between instruments where they fit, so that a
@@ -462,5 +458,6 @@ impl Place {
     }
 }
 
+mod row_group;
 #[cfg(test)]
 mod tests;

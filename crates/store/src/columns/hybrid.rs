@@ -1,11 +1,14 @@
 //! Parquet's hybrid of runs and packed bits: how codes and levels stand in a page.
 //!
-//! Invariant: as many numbers are decoded as were asked for, or `None` is given; never more. A run of a
+//! Invariant: what was encoded is decoded the same. As many numbers are decoded as were asked for, or
+//! `None` is given; never more. A run of a
 //! few bytes may stand for all of them, so the caller bounds what it asks for. Source: the Parquet
 //! format, "Run Length Encoding / Bit-Packing Hybrid".
 
 /// Bits that a number may have.
 const BITS_MAX: u32 = 32;
+/// Numbers that are packed together.
+const GROUP: usize = 8;
 
 /// Adds the first `count` numbers of `bits` bits each; `None` when the bytes do not hold them.
 pub(super) fn decode(bytes: &[u8], bits: u32, count: usize, out: &mut Vec<u32>) -> Option<()> {
@@ -60,6 +63,63 @@ fn unpack(packed: &[u8], bits: u32, count: usize, out: &mut Vec<u32>) {
         };
         (word >> (bit % 8) & mask) as u32
     }));
+}
+
+/// Adds numbers of `bits` bits each, which have no more.
+pub(crate) fn encode(numbers: &[u32], bits: u32, out: &mut Vec<u8>) {
+    let (mut rest, mut packed) = (numbers, 0..0);
+    let done = |rest: &[u32]| numbers.len() - rest.len();
+    while let Some(&number) = rest.first() {
+        let same = rest.iter().take_while(|&&it| it == number).count();
+        if same >= GROUP {
+            pack(numbers.get(packed.clone()).unwrap_or_default(), bits, out);
+            run(number, same, bits, out);
+            rest = rest.get(same..).unwrap_or_default();
+            packed = done(rest)..done(rest);
+        } else {
+            rest = rest.get(GROUP.min(rest.len())..).unwrap_or_default();
+            packed.end = done(rest);
+        }
+    }
+    pack(numbers.get(packed.clone()).unwrap_or_default(), bits, out);
+}
+
+/// Adds the same number so many times.
+pub(crate) fn run(number: u32, times: usize, bits: u32, out: &mut Vec<u8>) {
+    push_varint((times as u64) << 1, out);
+    let bytes = number.to_le_bytes();
+    out.extend(bytes.iter().take(bits.div_ceil(8) as usize));
+}
+
+/// Adds numbers in groups of eight, the last filled up with zeros.
+fn pack(numbers: &[u32], bits: u32, out: &mut Vec<u8>) {
+    if numbers.is_empty() {
+        return;
+    }
+    push_varint((numbers.len().div_ceil(GROUP) as u64) << 1 | 1, out);
+    for group in numbers.chunks(GROUP) {
+        let (mut word, mut held) = (0_u64, 0);
+        let zeros = std::iter::repeat_n(&0, GROUP - group.len());
+        for &number in group.iter().chain(zeros) {
+            word |= u64::from(number) << held;
+            held += bits;
+            if held >= u32::BITS {
+                out.extend_from_slice(&(word as u32).to_le_bytes());
+                word >>= u32::BITS;
+                held -= u32::BITS;
+            }
+        }
+        let left = word.to_le_bytes();
+        out.extend(left.iter().take(held.div_ceil(8) as usize));
+    }
+}
+
+fn push_varint(mut value: u64, out: &mut Vec<u8>) {
+    while value >= 0x80 {
+        out.push(value as u8 | 0x80);
+        value >>= 7;
+    }
+    out.push(value as u8);
 }
 
 /// Takes a number of seven bits a byte, lowest first, off the front.
@@ -132,6 +192,21 @@ mod tests {
             let repeated = numbers.iter().flat_map(|&(n, times)| std::iter::repeat_n(n & mask, times));
             let numbers: Vec<u32> = repeated.collect();
             let bytes = encode(&numbers, bits, &lengths);
+            let mut decoded = Vec::new();
+            prop_assert!(decode(&bytes, bits, numbers.len(), &mut decoded).is_some());
+            prop_assert_eq!(decoded, numbers);
+        }
+
+        #[test]
+        fn what_is_encoded_here_is_decoded(
+            bits in 0_u32..=32,
+            numbers in proptest::collection::vec((any::<u32>(), 1_usize..40), 0..60),
+        ) {
+            let mask = ((1_u64 << bits) - 1) as u32;
+            let repeated = numbers.iter().flat_map(|&(n, times)| std::iter::repeat_n(n & mask, times));
+            let numbers: Vec<u32> = repeated.collect();
+            let mut bytes = Vec::new();
+            super::encode(&numbers, bits, &mut bytes);
             let mut decoded = Vec::new();
             prop_assert!(decode(&bytes, bits, numbers.len(), &mut decoded).is_some());
             prop_assert_eq!(decoded, numbers);

@@ -11,7 +11,7 @@ use std::time::SystemTime;
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
 use parquet::file::metadata::{RowGroupMetaData, SortingColumn};
 use parquet::file::statistics::Statistics;
-use tapewatch_model::{Date, EventType};
+use tapewatch_model::{Date, EventType, Time};
 
 use super::{ScanError, ScanRequest};
 use crate::history::History;
@@ -22,24 +22,24 @@ use crate::schema::PARTITION;
 const OPENED_AT_A_TIME: usize = 16;
 
 /// A file of the history.
-pub(super) struct DataFile {
+pub(crate) struct DataFile {
     pub(super) at: FileAt,
     /// Its size and when it was written, as the table says.
     pub(super) bytes: i64,
     pub(super) written: i64,
     /// When it was changed last, as the disk or the bucket says.
     pub(super) changed: SystemTime,
-    pub(super) metadata: ArrowReaderMetadata,
+    pub(crate) metadata: ArrowReaderMetadata,
     /// The same with the places of its pages, once they were asked for.
     pub(super) paged: OnceLock<ArrowReaderMetadata>,
 }
 
 impl DataFile {
-    pub(super) fn fail(&self, message: impl std::fmt::Display) -> ScanError {
+    pub(crate) fn fail(&self, message: impl std::fmt::Display) -> ScanError {
         fail(&self.at, message)
     }
 
-    pub(super) fn open(&self) -> io::Result<ObjectFile> {
+    pub(crate) fn open(&self) -> io::Result<ObjectFile> {
         self.at.open(self.bytes.unsigned_abs())
     }
 }
@@ -53,11 +53,11 @@ fn fail(at: &FileAt, message: impl std::fmt::Display) -> ScanError {
 
 /// A row group.
 #[derive(Clone)]
-pub(super) struct Part {
-    pub(super) file: Arc<DataFile>,
+pub(crate) struct Part {
+    pub(crate) file: Arc<DataFile>,
     /// Its place in the file.
-    pub(super) group: usize,
-    pub(super) rows: u64,
+    pub(crate) group: usize,
+    pub(crate) rows: u64,
     seqs: (i64, i64),
     pub(super) sym_first: String,
     /// `None`: not known.
@@ -97,9 +97,27 @@ pub(super) fn find(
     request: &ScanRequest,
     only: Option<&HashSet<String>>,
 ) -> Result<(String, Vec<Part>), ScanError> {
-    let table = |error: &dyn std::fmt::Display| ScanError::Table {
+    let wanted = files(history, request, only)?;
+    let state = history.delta.snapshot().map_err(|error| table(&error))?;
+    let id = state.metadata().id().to_owned();
+    Ok((id, open_all(&wanted, request)?))
+}
+
+fn table(error: &dyn std::fmt::Display) -> ScanError {
+    ScanError::Table {
         message: error.to_string(),
-    };
+    }
+}
+
+/// A file that is not opened yet, its size and when it was written, as the table says.
+pub(crate) type Unopened = (FileAt, (i64, i64));
+
+/// The files that may hold wanted rows, of all or of some.
+pub(crate) fn files(
+    history: &History,
+    request: &ScanRequest,
+    only: Option<&HashSet<String>>,
+) -> Result<Vec<Unopened>, ScanError> {
     let state = history.delta.snapshot().map_err(|error| table(&error))?;
     let mut wanted = Vec::new();
     for file in state.log_data().iter() {
@@ -116,18 +134,17 @@ pub(super) fn find(
             wanted.push((at, (file.size(), file.modification_time())));
         }
     }
-    let id = state.metadata().id().to_owned();
-    Ok((id, open_all(&wanted, request)?))
+    Ok(wanted)
 }
 
 /// Opens files; in a bucket several at a time, since each answer takes its time.
-fn open_all(files: &[(FileAt, (i64, i64))], request: &ScanRequest) -> Result<Vec<Part>, ScanError> {
+fn open_all(files: &[Unopened], request: &ScanRequest) -> Result<Vec<Part>, ScanError> {
     let at_a_time = match files.first() {
         Some((FileAt::Bucket { .. }, _)) => OPENED_AT_A_TIME,
         _ => 1,
     };
     let each = files.len().div_ceil(at_a_time).max(1);
-    let open = |some: &[(FileAt, (i64, i64))]| {
+    let open = |some: &[Unopened]| {
         let parts = some.iter().map(|(at, said)| open(at, *said, request));
         Ok(parts.collect::<Result<Vec<_>, _>>()?.concat())
     };
@@ -150,7 +167,8 @@ fn open_all(files: &[(FileAt, (i64, i64))], request: &ScanRequest) -> Result<Vec
     Ok(opened?.concat())
 }
 
-fn open(
+/// The row groups of a file that may hold wanted rows.
+pub(crate) fn open(
     at: &FileAt,
     (bytes, written): (i64, i64),
     request: &ScanRequest,
@@ -207,7 +225,7 @@ impl Part {
                 && part.sym_last.as_ref().is_none_or(|last| sym <= last)
         };
         let wanted = times.1 >= request.from.nanos()
-            && times.0 < request.to.nanos()
+            && (times.0 < request.to.nanos() || request.to == Time::MAX)
             && event.is_none_or(|event| request.events.contains(event))
             && (request.syms.is_empty() || request.syms.iter().any(held));
         (wanted && part.rows > 0).then_some(part)

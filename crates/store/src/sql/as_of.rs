@@ -124,7 +124,7 @@ impl TableProvider for TableAsOf {
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let delta = versions::at(&self.history, self.table, &self.when).await;
         let delta = delta.map_err(|error| DataFusionError::Execution(error.to_string()))?;
-        let session = self.engine.session(&self.engine.state);
+        let session = self.engine.session();
         let rows = past(&session, self.table, &delta, self.engine.past).await?;
         planned(rows, projection, filters, limit).await
     }

@@ -91,7 +91,7 @@ impl fmt::Debug for Catalogue {
 
 impl Catalogue {
     /// Makes it of the tables that there are.
-    pub(super) async fn new(base: &SessionState, tables: &Tables) -> Result<Self> {
+    pub(super) async fn new(base: &SessionState, tables: &Tables<'_>) -> Result<Self> {
         let mut named: Vec<(&'static str, Arc<Named>)> = Vec::new();
         for name in tables::NAMES {
             let table = tables.table(name).await?;
@@ -128,8 +128,9 @@ impl Catalogue {
     }
 
     /// Puts its schemas beside that of the tables.
-    pub(super) fn register(&self, context: &SessionContext) -> Result<()> {
-        let catalog = context
+    pub(super) fn register(&self, state: &SessionState) -> Result<()> {
+        let catalog = state
+            .catalog_list()
             .catalog(CATALOG)
             .ok_or_else(|| plan_datafusion_err!("there is no catalog"))?;
         for (name, schema) in &self.schemas {

@@ -1,4 +1,5 @@
-//! Grouping of today's orders by columns of few texts: by the codes that they have in memory.
+//! Grouping of orders by columns of few texts: by the codes that today's have in memory, and those of
+//! the history in their files ([`super::past_groups`]).
 //!
 //! Invariant: what comes out is what DataFusion's own partial aggregation makes of the same rows; only
 //! how a row finds its group differs. Where that cannot be said, the plan stays as it is.
@@ -27,6 +28,8 @@ use datafusion::physical_plan::union::UnionExec;
 use datafusion::physical_plan::{DisplayFormatType, ExecutionPlan, Partitioning};
 use tapewatch_model::{EventType, EventTypes, Interner, OrderBatch, Side};
 
+use super::past_groups::PastGroups;
+use super::past_rows::PastRows;
 use super::picked::{Coded, Picked};
 use super::recent_scan::Scan;
 use crate::recent_orders::Chunk;
@@ -36,7 +39,7 @@ const SLOTS_MAX: usize = 1 << 20;
 /// No group is there yet.
 const NONE: u32 = u32::MAX;
 
-/// Replaces partial aggregations over today's orders where their groups are codes.
+/// Replaces partial aggregations over orders where their groups are codes.
 #[derive(Debug)]
 pub(super) struct GroupByCodes;
 
@@ -56,7 +59,7 @@ impl PhysicalOptimizerRule for GroupByCodes {
                 None => Transformed::no(node),
             })
         });
-        Ok(replaced?.data)
+        PastRows::untold(replaced?.data)
     }
 
     fn name(&self) -> &str {
@@ -69,7 +72,7 @@ impl PhysicalOptimizerRule for GroupByCodes {
 }
 
 /// What each function is called with.
-type Arguments = Vec<Vec<Arc<dyn PhysicalExpr>>>;
+pub(super) type Arguments = Vec<Vec<Arc<dyn PhysicalExpr>>>;
 
 /// A column that is grouped by.
 #[derive(Debug, Clone)]
@@ -95,9 +98,13 @@ struct Groups {
 /// What takes the aggregation's place, if something can: over a union each part has its own.
 fn replaced(aggregate: &AggregateExec, parts: usize) -> Result<Option<Arc<dyn ExecutionPlan>>> {
     let input = past_handing_on(aggregate.input());
-    let groups = |input: &Arc<dyn ExecutionPlan>| {
-        let groups = Groups::of(aggregate, scan_of(input)?, parts)?;
-        Some(DataSourceExec::from_data_source(groups) as Arc<dyn ExecutionPlan>)
+    let groups = |input: &Arc<dyn ExecutionPlan>| -> Option<Arc<dyn ExecutionPlan>> {
+        if let Some(scan) = scan_of(input) {
+            let groups = Groups::of(aggregate, scan, parts)?;
+            return Some(DataSourceExec::from_data_source(groups));
+        }
+        let groups = PastGroups::of(aggregate, input, parts)?;
+        Some(DataSourceExec::from_data_source(groups))
     };
     let Some(union) = input.downcast_ref::<UnionExec>() else {
         return Ok(groups(input));
@@ -126,7 +133,7 @@ fn over(aggregate: &AggregateExec, rows: Arc<dyn ExecutionPlan>) -> Result<Arc<d
 }
 
 /// The plan below nodes that only hand batches on.
-fn past_handing_on(plan: &Arc<dyn ExecutionPlan>) -> &Arc<dyn ExecutionPlan> {
+pub(super) fn past_handing_on(plan: &Arc<dyn ExecutionPlan>) -> &Arc<dyn ExecutionPlan> {
     match (plan.name(), plan.children().as_slice()) {
         ("CooperativeExec" | "RepartitionExec", [only]) if plan.fetch().is_none() => {
             past_handing_on(only)
@@ -141,25 +148,28 @@ fn scan_of(plan: &Arc<dyn ExecutionPlan>) -> Option<&Scan> {
     source.data_source().downcast_ref::<Scan>()
 }
 
+/// Whether it is a partial aggregation by columns, of all rows and by functions that take groups.
+pub(super) fn is_plain(aggregate: &AggregateExec) -> bool {
+    let by = aggregate.group_expr();
+    let fits = |function: &Arc<AggregateFunctionExpr>| {
+        function.groups_accumulator_supported() && function.order_bys().is_empty()
+    };
+    *aggregate.mode() == AggregateMode::Partial
+        && by.is_single()
+        && !by.is_empty()
+        && aggregate.limit_options().is_none()
+        && aggregate.filter_expr().iter().all(Option::is_none)
+        && aggregate.aggr_expr().iter().all(fits)
+}
+
 impl Groups {
     fn of(aggregate: &AggregateExec, scan: &Scan, parts: usize) -> Option<Self> {
-        let by = aggregate.group_expr();
-        let plain = *aggregate.mode() == AggregateMode::Partial
-            && by.is_single()
-            && !by.is_empty()
-            && aggregate.limit_options().is_none()
-            && aggregate.filter_expr().iter().all(Option::is_none);
-        if !plain || scan.fetch().is_some() {
+        if !is_plain(aggregate) || scan.fetch().is_some() {
             return None;
         }
         let functions = aggregate.aggr_expr().to_vec();
-        let fits = |function: &Arc<AggregateFunctionExpr>| {
-            function.groups_accumulator_supported() && function.order_bys().is_empty()
-        };
-        if !functions.iter().all(fits) {
-            return None;
-        }
-        let by: Vec<By> = by
+        let by: Vec<By> = aggregate
+            .group_expr()
             .expr()
             .iter()
             .map(|(expr, _)| By::of(expr, scan.chunks()))
@@ -170,10 +180,9 @@ impl Groups {
         if slots > SLOTS_MAX {
             return None;
         }
-        let (scan, arguments) =
-            needed(&scan.in_parts(parts), &aggregate.input_schema(), &functions)?;
+        let (columns, arguments) = arguments(&aggregate.input_schema(), &functions)?;
         Some(Self {
-            scan,
+            scan: scan.in_parts(parts).with_schema(columns),
             by,
             functions,
             arguments,
@@ -182,12 +191,11 @@ impl Groups {
     }
 }
 
-/// The reading with those columns only that the functions look at, and their arguments over these.
-fn needed(
-    scan: &Scan,
+/// The columns that the functions look at, and their arguments over these.
+pub(super) fn arguments(
     schema: &Schema,
     functions: &[Arc<AggregateFunctionExpr>],
-) -> Option<(Scan, Arguments)> {
+) -> Option<(SchemaRef, Arguments)> {
     let arguments: Vec<_> = functions
         .iter()
         .map(|function| function.expressions())
@@ -204,7 +212,7 @@ fn needed(
             .collect::<Option<Vec<_>>>()
     };
     let arguments = arguments.into_iter().map(over).collect::<Option<_>>()?;
-    Some((scan.with_schema(schema), arguments))
+    Some((schema, arguments))
 }
 
 impl By {

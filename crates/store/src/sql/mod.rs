@@ -15,19 +15,24 @@ mod functions;
 mod groups;
 mod order_history;
 mod orders;
+mod past_columns;
+mod past_groups;
+mod past_rows;
 mod picked;
 mod recent_orders;
 mod recent_scan;
 mod result;
+mod simple;
 mod sources;
 mod spilled;
 mod statement;
 mod suggest;
+mod sum;
 mod tables;
 mod values;
 mod window_join;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use ballista_core::extension::SessionConfigExt as _;
@@ -36,7 +41,7 @@ use datafusion::catalog::{
     CatalogProvider as _, CatalogProviderList as _, MemoryCatalogProvider,
     MemoryCatalogProviderList, MemorySchemaProvider, TableProvider,
 };
-use datafusion::common::{DataFusionError, TableReference};
+use datafusion::common::{DataFusionError, TableReference, internal_err};
 use datafusion::execution::disk_manager::DiskManagerBuilder;
 use datafusion::execution::memory_pool::{FairSpillPool, MemoryLimit, MemoryPool};
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
@@ -69,6 +74,7 @@ use crate::schema::Table;
 use crate::store::{Snapshot, Store, StoreOptions};
 use book::BookAt;
 use catalogue::Catalogue;
+use simple::Simple;
 use sources::Sources;
 use tables::Tables;
 pub(crate) use tables::{NAMES, TABLES, alerts_schema};
@@ -99,6 +105,8 @@ pub(crate) struct Engine {
     state: Arc<SessionState>,
     /// What Postgres clients ask about; made when the first one asks.
     catalogue: Arc<OnceCell<Catalogue>>,
+    /// Plans what needs few rules.
+    simple: Arc<Simple>,
     /// What plans run in.
     runtime: Arc<RuntimeEnv>,
     spill_bytes_max: u64,
@@ -150,7 +158,9 @@ impl Engine {
         functions::all()
             .into_iter()
             .for_each(|f| context.register_udf(f));
+        context.register_udaf(sum::checked_sum());
         Ok(Self {
+            simple: Arc::new(Simple::of(context.state())),
             state: Arc::new(context.state()),
             catalogue: Arc::default(),
             runtime,
@@ -216,15 +226,15 @@ impl Engine {
         statement::check_text(query)?;
         let fail = |error| SqlError::of(error, query);
         let made = self.catalogue.get_or_try_init(|| async {
-            let context = self.session(&self.state);
-            let tables = Tables::new(context, snapshot.clone(), self.past);
+            let state = own(&self.state);
+            let tables = Tables::new(&state, snapshot.clone(), self.past);
             Catalogue::new(&self.state, &tables).await
         });
         let catalogue = made.await.map_err(fail)?;
-        let context = self.session(&catalogue.state);
-        catalogue.register(&context).map_err(fail)?;
+        let state = own(&catalogue.state);
+        catalogue.register(&state).map_err(fail)?;
         let statement = catalogue.parse(query).map_err(fail)?;
-        self.planned(context, snapshot, (query, statement)).await
+        self.planned(state, snapshot, (query, statement)).await
     }
 
     /// Checks a statement and plans it over the tables that it names, in a session of its own. A
@@ -235,39 +245,37 @@ impl Engine {
         query: &str,
     ) -> Result<(SessionState, LogicalPlan), SqlError> {
         statement::check_text(query)?;
-        let context = self.session(&self.state);
-        let dialect = self.state.config().options().sql_parser.dialect;
-        let statement = self.state.sql_to_statement(query, &dialect);
+        let state = own(&self.state);
+        let dialect = state.config().options().sql_parser.dialect;
+        let statement = state.sql_to_statement(query, &dialect);
         let statement = statement.map_err(|error| SqlError::of(error, query))?;
-        self.planned(context, snapshot, (query, statement)).await
+        self.planned(state, snapshot, (query, statement)).await
     }
 
     async fn planned(
         &self,
-        context: SessionContext,
+        mut state: SessionState,
         snapshot: Snapshot,
         (query, mut statement): (&str, Statement),
     ) -> Result<(SessionState, LogicalPlan), SqlError> {
         let fail = |error| SqlError::of(error, query);
+        state.mark_start_execution();
         let sources = Arc::new(Sources::default());
-        register_joins(&context, &sources);
+        register_joins(&mut state, &sources);
         for table in Table::ALL {
             let function = as_of::AsOf {
                 table,
                 history: snapshot.history.get(table).clone(),
                 engine: self.clone(),
             };
-            context.register_udtf(&function.name(), Arc::new(function));
+            state.register_udtf(&function.name(), Arc::new(function));
         }
-        // It shares the catalog, so that it sees the tables that are registered later.
-        let state = context.state();
         statement::check(&statement)?;
         order_history::write_out(&state, &mut statement).map_err(fail)?;
         let of_texts = sources::named(&statement);
-        let tables = Tables::new(context.clone(), snapshot, self.past);
-        register(&context, &state, &tables, &statement, &of_texts)
-            .await
-            .map_err(fail)?;
+        let tables = Tables::new(&state, snapshot, self.past);
+        let registered = register(&state, &tables, &statement, &of_texts).await;
+        registered.map_err(fail)?;
         let planned = sources.plan(&state, &statement, &of_texts).await;
         planned.map_err(fail)?;
         let plan = state.statement_to_plan(statement).await.map_err(fail)?;
@@ -283,6 +291,18 @@ impl Engine {
         Ok((state, plan))
     }
 
+    /// A plan of that session as it runs.
+    async fn physical(
+        &self,
+        session: &SessionState,
+        plan: &LogicalPlan,
+    ) -> Result<Arc<dyn ExecutionPlan>, DataFusionError> {
+        match self.simple.plan(session, plan).await? {
+            Some(plan) => Ok(plan),
+            None => session.create_physical_plan(plan).await,
+        }
+    }
+
     /// What a plan of that session runs in.
     pub(crate) fn task(&self, session: &SessionState) -> TaskContext {
         let mut config = session.config().clone();
@@ -290,24 +310,37 @@ impl Engine {
             let merging = (bytes / 32).min(MERGE_BYTES_MAX);
             config = config.with_sort_spill_reservation_bytes(merging);
         }
-        TaskContext::from(session)
-            .with_session_config(config)
-            .with_runtime(Arc::clone(&self.runtime))
+        // What runs has its functions; none is looked up by its name.
+        TaskContext::new(
+            None,
+            session.session_id().to_owned(),
+            config,
+            HashMap::new(),
+            HashMap::new(),
+            HashMap::new(),
+            HashMap::new(),
+            Arc::clone(&self.runtime),
+        )
     }
 
-    /// A session without tables, with a catalog of its own.
-    fn session(&self, state: &SessionState) -> SessionContext {
-        let catalog = MemoryCatalogProvider::new();
-        let schema = Arc::new(MemorySchemaProvider::new());
-        let catalogs = MemoryCatalogProviderList::new();
-        // A catalog in memory takes every schema.
-        if catalog.register_schema(SCHEMA, schema).is_ok() {
-            catalogs.register_catalog(CATALOG.to_owned(), Arc::new(catalog));
-        }
-        let mut state = state.clone();
-        state.register_catalog_list(Arc::new(catalogs));
-        SessionContext::new_with_state(state)
+    /// A session of those of this engine, without tables, with a catalog of its own.
+    fn session(&self) -> SessionContext {
+        SessionContext::new_with_state(own(&self.state))
     }
+}
+
+/// The same session with a catalog of its own, which has no tables.
+fn own(state: &SessionState) -> SessionState {
+    let catalog = MemoryCatalogProvider::new();
+    let schema = Arc::new(MemorySchemaProvider::new());
+    let catalogs = MemoryCatalogProviderList::new();
+    // A catalog in memory takes every schema.
+    if catalog.register_schema(SCHEMA, schema).is_ok() {
+        catalogs.register_catalog(CATALOG.to_owned(), Arc::new(catalog));
+    }
+    let mut state = state.clone();
+    state.register_catalog_list(Arc::new(catalogs));
+    state
 }
 
 impl Store {
@@ -323,21 +356,20 @@ impl Store {
 }
 
 /// Makes the functions known that take tables by their names.
-fn register_joins(context: &SessionContext, sources: &Arc<Sources>) {
+fn register_joins(state: &mut SessionState, sources: &Arc<Sources>) {
     for kind in [Kind::Asof, Kind::Wj, Kind::Wj1] {
         let sources = Arc::clone(sources);
         let function = WindowJoin { kind, sources };
-        context.register_udtf(kind.name(), Arc::new(function));
+        state.register_udtf(kind.name(), Arc::new(function));
     }
     let sources = Arc::clone(sources);
-    context.register_udtf(book::NAME, Arc::new(BookAt { sources }));
+    state.register_udtf(book::NAME, Arc::new(BookAt { sources }));
 }
 
 /// Makes the tables known that the statement names; all of them when it asks about tables.
 async fn register(
-    context: &SessionContext,
     state: &SessionState,
-    tables: &Tables,
+    tables: &Tables<'_>,
     statement: &Statement,
     of_texts: &BTreeSet<String>,
 ) -> Result<(), DataFusionError> {
@@ -346,13 +378,17 @@ async fn register(
         || matches!(statement, Statement::Explain(_));
     let asks_about_tables = |name: &TableReference| name.schema() == Some("information_schema");
     let all = !is_query || named.iter().any(asks_about_tables);
+    let catalog = state.catalog_list().catalog(CATALOG);
+    let Some(schema) = catalog.and_then(|catalog| catalog.schema(SCHEMA)) else {
+        return internal_err!("a session has no catalog");
+    };
     for name in tables::NAMES {
         let is_named = named.iter().any(|reference| reference.table() == name);
         let wanted = all || is_named || of_texts.contains(name);
         // A view before it may be over it.
-        if wanted && !context.table_exist(TableReference::bare(name))? {
+        if wanted && !schema.table_exist(name) {
             let table: Arc<dyn TableProvider> = tables.table(name).await?;
-            context.register_table(TableReference::bare(name), table)?;
+            schema.register_table(name.to_owned(), table)?;
         }
     }
     Ok(())

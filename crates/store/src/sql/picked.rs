@@ -12,6 +12,7 @@ use datafusion::prelude::Expr;
 use tapewatch_model::{EventType, EventTypes, OrderBatch, Side, Time};
 
 use crate::recent_orders::{Chunk, first_after};
+use crate::scan::ScanRequest;
 use crate::schema::PARTITION;
 
 /// Rows that are compared at once: the compiler makes a few instructions of them.
@@ -97,7 +98,9 @@ impl Test {
                 let (least, most) = bounds(op, *seq)?;
                 Self::Seqs(least, most)
             }
-            ("time", ScalarValue::TimestampNanosecond(Some(nanos), _)) => {
+            ("time", ScalarValue::TimestampNanosecond(Some(nanos), _))
+            // The same column of the history.
+            | ("time_ns", ScalarValue::Int64(Some(nanos))) => {
                 let (least, most) = bounds(op, *nanos)?;
                 Self::Times(least, most)
             }
@@ -108,6 +111,35 @@ impl Test {
             }
             _ => return None,
         })
+    }
+
+    /// What a scan has to look at for the rows that pass all tests to be among it.
+    pub(super) fn request(tests: &[Self]) -> ScanRequest {
+        let mut request = ScanRequest {
+            from: Time::MIN,
+            to: Time::MAX,
+            events: EventTypes::ALL,
+            syms: Vec::new(),
+            details: false,
+        };
+        for test in tests {
+            match test {
+                Self::Times(least, most) => {
+                    let behind = Time::from_nanos(most.saturating_add(1));
+                    request.from = request.from.max(Time::from_nanos(*least));
+                    request.to = request.to.min(behind);
+                }
+                Self::Texts(Coded::EventType, texts) => {
+                    let kinds = texts
+                        .iter()
+                        .filter_map(|text| EventType::parse(text.as_bytes()));
+                    request.events = EventTypes::of(&kinds.collect::<Vec<_>>());
+                }
+                Self::Texts(Coded::Sym, texts) => request.syms.clone_from(texts),
+                Self::Texts(..) | Self::Seqs(..) | Self::OrderIds(_) => {}
+            }
+        }
+        request
     }
 
     fn or(self, other: Self) -> Option<Self> {

@@ -29,6 +29,8 @@ use crate::recent_orders::Chunk;
 
 /// Fewer rows are not worth a second thread.
 const PARTITION_ROWS: usize = 131_072;
+/// So few are looked at sooner than several threads are told to.
+const SMALL_ROWS: usize = 1 << 20;
 
 /// One reading of the table.
 #[derive(Debug, Clone)]
@@ -142,6 +144,28 @@ impl Scan {
     }
 }
 
+impl Scan {
+    /// Rows of several chunks with the columns that are wanted.
+    fn together(&self, parts: &[(Chunk, Picked)]) -> Result<RecordBatch, ArrowError> {
+        let rows = parts.iter().flat_map(|(chunk, rows)| {
+            let orders = chunk.orders();
+            let (all, some) = match rows {
+                Picked::All(rows) => (rows.clone(), &[][..]),
+                Picked::Some(rows) => (0..0, rows.as_slice()),
+            };
+            let some = some.iter().map(|&row| row as usize);
+            all.chain(some).map(move |row| (orders, row))
+        });
+        let rows: Vec<_> = rows.collect();
+        order_arrays::picked(rows.iter().copied(), &self.schema)
+    }
+
+    /// Whether one thread reads it as fast as several.
+    pub(super) fn is_small(&self) -> bool {
+        self.len(None) <= SMALL_ROWS
+    }
+}
+
 impl DataSource for Scan {
     fn open(
         &self,
@@ -149,8 +173,24 @@ impl DataSource for Scan {
         context: Arc<TaskContext>,
     ) -> Result<SendableRecordBatchStream> {
         let scan = self.clone();
-        let parts = self.parts(partition, context.session_config().batch_size());
-        let batches = parts.map(move |(chunk, rows)| Ok(scan.batch(&chunk, &rows)?));
+        let rows_max = context.session_config().batch_size();
+        let mut parts = self.parts(partition, rows_max);
+        let batches = std::iter::from_fn(move || {
+            // Few rows of many chunks come as one batch.
+            let (mut some, mut rows) = (Vec::new(), 0);
+            while rows < rows_max / 4
+                && let Some(part) = parts.next()
+            {
+                rows += part.1.len();
+                some.push(part);
+            }
+            match some.as_slice() {
+                [] => None,
+                [(chunk, rows)] => Some(scan.batch(chunk, rows)),
+                some => Some(scan.together(some)),
+            }
+        });
+        let batches = batches.map(|batch| Ok(batch?));
         Ok(Box::pin(RecordBatchStreamAdapter::new(
             Arc::clone(&self.schema),
             futures::stream::iter(batches),

@@ -121,7 +121,7 @@ impl Execution {
         stop: &Stop,
     ) -> Result<Self, SqlError> {
         let started = async {
-            let plan = session.create_physical_plan(&plan).await?;
+            let plan = engine.physical(&session, &plan).await?;
             execute_stream(with_pauses(plan, stop)?, Arc::new(engine.task(&session)))
         };
         match started.await {

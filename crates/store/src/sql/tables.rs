@@ -3,21 +3,24 @@
 //! Invariant: a base table is recent and history with the same columns, and filters reach both; a
 //! view is SQL over the base tables and has no rows of its own.
 
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, LazyLock, OnceLock};
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::catalog::{MemoryCatalogProviderList, TableProvider};
 use datafusion::common::{DataFusionError, ScalarValue, TableReference};
 use datafusion::datasource::MemTable;
 use datafusion::datasource::ViewTable;
+use datafusion::execution::session_state::SessionState;
 use datafusion::prelude::{DataFrame, Expr, SessionContext, cast, ident, lit};
 use deltalake::DeltaTable;
 use futures::future::BoxFuture;
 
 use super::Past;
 use super::files::FilesTable;
+use super::past_rows::PastTable;
 use super::recent_orders::RecentOrdersTable;
 use super::spilled::SpilledTable;
+use crate::history::History;
 use crate::recent::RecentRows;
 use crate::schema::{Table, disk_name};
 use crate::store::Snapshot;
@@ -144,24 +147,32 @@ pub(super) fn with_arrival(name: &str) -> Option<(String, &'static str)> {
 }
 
 /// Makes tables from one snapshot.
-pub(crate) struct Tables {
-    /// The query's session, in which the views' SQL is planned too.
-    context: SessionContext,
+pub(crate) struct Tables<'a> {
+    state: &'a SessionState,
+    /// The query's session, with the same catalog, in which the views' SQL is planned too.
+    context: OnceLock<SessionContext>,
     snapshot: Snapshot,
     past: Past,
 }
 
-impl Tables {
-    pub(crate) fn new(context: SessionContext, snapshot: Snapshot, past: Past) -> Self {
+impl<'a> Tables<'a> {
+    pub(crate) fn new(state: &'a SessionState, snapshot: Snapshot, past: Past) -> Self {
+        let context = OnceLock::new();
         Self {
+            state,
             context,
             snapshot,
             past,
         }
     }
 
+    fn context(&self) -> &SessionContext {
+        let of_state = || SessionContext::new_with_state(self.state.clone());
+        self.context.get_or_init(of_state)
+    }
+
     /// The table or view of that name.
-    pub(crate) fn table<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Found> {
+    pub(crate) fn table<'b>(&'b self, name: &'b str) -> BoxFuture<'b, Found> {
         Box::pin(async move {
             match name {
                 "orders" => self.base(Table::Orders).await,
@@ -177,12 +188,12 @@ impl Tables {
     }
 
     async fn view(&self, over: &str, sql: &str) -> Found {
-        if !self.context.table_exist(TableReference::bare(over))? {
+        if !self.context().table_exist(TableReference::bare(over))? {
             let table = self.table(over).await?;
-            self.context
+            self.context()
                 .register_table(TableReference::bare(over), table)?;
         }
-        let plan = self.context.state().create_logical_plan(sql).await?;
+        let plan = self.context().state().create_logical_plan(sql).await?;
         Ok(Arc::new(ViewTable::new(plan, Some(sql.trim().to_owned()))))
     }
 
@@ -198,13 +209,15 @@ impl Tables {
         let spilled = spilled.filter(|_| table == Table::Orders);
         let mut older = Vec::new();
         if let Some(history) = history {
-            older.push(past(&self.context, table, &history.delta, self.past).await?);
+            let marked = (table == Table::Orders).then(|| Arc::clone(history));
+            older.push(past_of(self.context(), table, &history.delta, (self.past, marked)).await?);
         }
         if let Some(spilled) = spilled {
             // They are on this disk alone.
-            let rows = past(&self.context, table, &spilled.history.delta, Past::Table).await?;
+            let delta = &spilled.history.delta;
+            let rows = past(self.context(), table, delta, Past::Table).await?;
             let rows = SpilledTable::new(Arc::clone(spilled), rows);
-            older.push(self.context.read_table(Arc::new(rows))?);
+            older.push(self.context().read_table(Arc::new(rows))?);
         }
         let older = older
             .into_iter()
@@ -213,7 +226,7 @@ impl Tables {
         let Some(older) = older.transpose()? else {
             return Ok(recent);
         };
-        let all = older.union(self.context.read_table(recent)?)?;
+        let all = older.union(self.context().read_table(recent)?)?;
         Ok(Arc::new(ViewTable::new(all.into_unoptimized_plan(), None)))
     }
 }
@@ -225,6 +238,16 @@ pub(super) async fn past(
     delta: &DeltaTable,
     past: Past,
 ) -> Result<DataFrame, DataFusionError> {
+    past_of(context, table, delta, (past, None)).await
+}
+
+/// The same; a plan over it tells of the history that is given.
+async fn past_of(
+    context: &SessionContext,
+    table: Table,
+    delta: &DeltaTable,
+    (past, history): (Past, Option<Arc<History>>),
+) -> Result<DataFrame, DataFusionError> {
     let mut state = context.state();
     // The table keeps a session, which must not keep the table by its catalog.
     state.register_catalog_list(Arc::new(MemoryCatalogProviderList::new()));
@@ -235,7 +258,11 @@ pub(super) async fn past(
         Past::Files => Arc::new(FilesTable::new(delta)?),
         Past::Table => {
             let session = Arc::new(state.clone());
-            delta.table_provider().with_session(session).await?
+            let rows = delta.table_provider().with_session(session).await?;
+            match history {
+                Some(history) => Arc::new(PastTable::new(rows, history)),
+                None => rows,
+            }
         }
     };
     let stored = past.schema();

@@ -8,6 +8,7 @@ mod joins;
 mod joins_naive;
 mod names;
 mod orders;
+mod sums;
 mod wrong;
 
 use common::{batch, open};

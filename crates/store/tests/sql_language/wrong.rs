@@ -98,6 +98,7 @@ async fn numbers_beyond_their_range() {
             "SELECT date_bin(INTERVAL '0 seconds', time) FROM orders",
             "stride",
         ),
+        ("SELECT sum(price * quantity) FROM orders", "overflow"),
         ("SELECT seq FROM orders LIMIT -1", "LIMIT"),
         ("SELECT seq FROM orders LIMIT 99999999999999999999", ""),
     ] {
@@ -107,10 +108,6 @@ async fn numbers_beyond_their_range() {
         ("SELECT sum(quantity) FROM orders", "276701161105.64327421"),
         ("SELECT sum(price) FROM orders", "27670116110.564327421"),
         ("SELECT avg(price) = max(price) FROM orders", "true"),
-        (
-            "SELECT sum(price * quantity) IS NOT NULL FROM orders",
-            "true",
-        ),
         ("SELECT 1.0e0 / 0", "inf"),
         ("SELECT try_cast('12x' AS INT) IS NULL", "true"),
         (

@@ -1,0 +1,111 @@
+//! Sums are exact, or an error.
+
+use crate::common::lines;
+use crate::{event, failure, store_of};
+use tapewatch_model::{EventType, Side};
+
+/// A table of one column `v` of type BIGINT, beside `g`, which is `a` or `b` by turns.
+fn table(values: &[&str]) -> String {
+    let row = |(at, value)| format!("('{}', {value})", ["a", "b"][at % 2]);
+    let rows: Vec<String> = values.iter().enumerate().map(row).collect();
+    let rows = rows.join(", ");
+    format!("(SELECT g, arrow_cast(v, 'Int64') AS v FROM (VALUES {rows}) AS t(g, v))")
+}
+
+const MOST: &str = "9223372036854775807";
+
+#[tokio::test]
+async fn a_sum_beyond_its_type_is_an_error_wherever_it_is_made() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = store_of(dir.path(), &[]).await;
+    let beyond = table(&[MOST, "0", "1", "0"]);
+    let twice = table(&[MOST, "0", MOST, "0"]);
+    let wide =
+        format!("(SELECT g, CAST(v AS DECIMAL(38, 0)) * 9000000000000000000 AS v FROM {twice})");
+    for sql in [
+        format!("SELECT sum(v) FROM {beyond}"),
+        format!("SELECT g, sum(v) FROM {beyond} GROUP BY g"),
+        format!("SELECT sum(DISTINCT v) FROM {beyond}"),
+        format!("SELECT sum(v) OVER () FROM {beyond}"),
+        format!(
+            "SELECT sum(v) OVER (ORDER BY v ROWS BETWEEN 1 PRECEDING AND CURRENT ROW) FROM {beyond}"
+        ),
+        format!(
+            "SELECT sum(arrow_cast(v, 'UInt64')) FROM {}",
+            table(&[MOST, MOST, "2"])
+        ),
+        format!("SELECT sum(v) FROM {}", wide),
+        format!("SELECT g, sum(v) FROM {wide} GROUP BY g"),
+    ] {
+        let message = failure(&store, &sql).await;
+        assert!(message.contains("overflow"), "{sql}: {message}");
+    }
+    let message = failure(&store, &format!("SELECT sum(v) FROM {beyond}")).await;
+    assert!(
+        message.contains("a sum is beyond Int64; write sum(CAST("),
+        "{message}"
+    );
+    let cast = format!("SELECT sum(CAST(v AS DECIMAL(38, 0))) FROM {beyond}");
+    assert_eq!(
+        lines(&store, &cast).await.lines().nth(1),
+        Some("9223372036854775808")
+    );
+}
+
+#[tokio::test]
+async fn sums_are_what_they_were() {
+    let dir = tempfile::tempdir().unwrap();
+    let orders: Vec<_> = (1..=6)
+        .map(|seq| {
+            event(
+                seq,
+                seq as i64,
+                EventType::New,
+                Side::Buy,
+                "A",
+                10,
+                seq as i64,
+            )
+        })
+        .collect();
+    let store = store_of(dir.path(), &orders).await;
+    let some = table(&["5", "-7", "5", "NULL"]);
+    let none = table(&["NULL"]);
+    for (sql, wanted) in [
+        (format!("SELECT sum(v) FROM {some}"), "3"),
+        (format!("SELECT sum(DISTINCT v) FROM {some}"), "-2"),
+        (format!("SELECT coalesce(sum(v), 99) FROM {none}"), "99"),
+        (
+            format!("SELECT coalesce(sum(v), 99) FROM {none} GROUP BY g"),
+            "99",
+        ),
+        (
+            format!("SELECT g, sum(v) FROM {some} GROUP BY g ORDER BY g"),
+            "a,10 b,-7",
+        ),
+        (
+            format!("SELECT g, sum(v) FILTER (WHERE v > 0) FROM {some} GROUP BY g ORDER BY g"),
+            "a,10 b,",
+        ),
+        (
+            format!(
+                "SELECT sum(v) OVER (ORDER BY v ROWS BETWEEN 1 PRECEDING AND CURRENT ROW) AS s FROM {some} WHERE v IS NOT NULL ORDER BY s"
+            ),
+            "-7 -2 10",
+        ),
+        (format!("SELECT sum(v * 0.5) FROM {some}"), "1.5"),
+        (format!("SELECT sum(CAST(v AS DOUBLE)) FROM {some}"), "3.0"),
+        (
+            "SELECT sum(quantity), sum(price * quantity) FROM orders".to_owned(),
+            "21,210",
+        ),
+        (
+            "SELECT sym, side, sum(quantity) FROM orders GROUP BY side, sym".to_owned(),
+            "ABC,B,21",
+        ),
+    ] {
+        let found = lines(&store, &sql).await;
+        let found: Vec<&str> = found.lines().skip(1).collect();
+        assert_eq!(found.join(" "), wanted, "{sql}");
+    }
+}
