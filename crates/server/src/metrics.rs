@@ -108,6 +108,7 @@ const HITS_SEQ: &str = "Last sequence number of which all hits are known: in the
 const SHARE_SEQ: &str = "Last sequence number up to which a share of the engines has told all its hits; 0 before it has since the journal's process began.";
 const PEER_AWAY: &str = "1 while a process that this one needs does not answer, else 0.";
 const CONNECTIONS_CLOSED: &str = "Connections that were closed before they said anything useful: limit, silent, unknown, plain, tls, access, starting, elsewhere.";
+const QUERIES_OPEN: &str = "SQL queries that wait for memory, or run.";
 const KDB_REFUSED: &str = "Messages of kdb+ clients that were refused: sync, which are told why, and async, which are logged.";
 const CHECKPOINT_SECONDS: &str = "Time to write one checkpoint, beside the pipeline.";
 const SECONDS: &[f64] = &[
@@ -188,7 +189,7 @@ impl Metrics {
             connections: m.gauge("connections", "Open connections on all ports.")?,
             connections_closed: m.counters("connections_closed_total", CONNECTIONS_CLOSED, "reason")?,
             queries: m.counters("sql_queries_total", "SQL queries.", "result")?,
-            queries_open: m.gauges("sql_queries_open", "SQL queries that wait for memory or run.", "state")?,
+            queries_open: m.gauges("sql_queries_open", QUERIES_OPEN, "state")?,
             query_seconds: m.histogram("sql_query_seconds", "Time of one SQL query.", SECONDS)?,
             kdb_sessions: m.gauge("kdb_sessions", "kdb+ clients that are logged in.")?,
             kdb_refused: m.counters("kdb_refused_total", KDB_REFUSED, "kind")?,
