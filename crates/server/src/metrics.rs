@@ -108,6 +108,7 @@ const HITS_SEQ: &str = "Last sequence number of which all hits are known: in the
 const SHARE_SEQ: &str = "Last sequence number up to which a share of the engines has told all its hits; 0 before it has since the journal's process began.";
 const PEER_AWAY: &str = "1 while a process that this one needs does not answer, else 0.";
 const CONNECTIONS_CLOSED: &str = "Connections that were closed before they said anything useful: limit, silent, unknown, plain, tls, access, starting, elsewhere.";
+const DUPLICATES: &str = "Buckets that a producer sent again and that were recognised.";
 const QUERIES_OPEN: &str = "SQL queries that wait for memory, or run.";
 const KDB_REFUSED: &str = "Messages of kdb+ clients that were refused: sync, which are told why, and async, which are logged.";
 const CHECKPOINT_SECONDS: &str = "Time to write one checkpoint, beside the pipeline.";
@@ -153,10 +154,7 @@ impl Metrics {
                 "Buckets that were not taken.",
                 "reason",
             )?,
-            duplicate_buckets: m.counter(
-                "duplicate_buckets_total",
-                "Buckets that a producer sent again and that were recognised.",
-            )?,
+            duplicate_buckets: m.counter("duplicate_buckets_total", DUPLICATES)?,
             queue: m.gauge("publish_queue", "Buckets that wait to be published.")?,
             commit_seconds: m.histogram(
                 "journal_commit_seconds",
