@@ -14,7 +14,11 @@ fn orders() -> Vec<Order> {
     let one = |seq: u64| Order {
         sym: format!("S{:03}", seq * 7_919 % 211),
         trader: format!("T{}", seq * seq % 13),
-        side: if seq % 3 == 0 { Side::Buy } else { Side::Sell },
+        side: if seq.is_multiple_of(3) {
+            Side::Buy
+        } else {
+            Side::Sell
+        },
         price: Price::from_units((seq as i64 % 1_000 - 500) * 10_000_000),
         quantity: Quantity::from_whole(seq as i64 % 97 + 1).unwrap(),
         flags: Flags::NONE,

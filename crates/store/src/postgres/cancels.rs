@@ -17,10 +17,14 @@ pub(super) struct Cancels {
     sessions: Mutex<Sessions>,
 }
 
+/// The id of the query that a session runs, if it runs one.
+type Query = Arc<Mutex<Option<String>>>;
+
 #[derive(Default)]
 struct Sessions {
     last: i32,
-    open: HashMap<i32, (Bytes, Arc<Mutex<Option<String>>>)>,
+    /// Secret and query by number.
+    open: HashMap<i32, (Bytes, Query)>,
 }
 
 /// A session that can be cancelled, until it is dropped.
@@ -28,7 +32,7 @@ pub(super) struct Cancellable {
     cancels: Arc<Cancels>,
     pub(super) process: i32,
     pub(super) secret: Bytes,
-    query: Arc<Mutex<Option<String>>>,
+    query: Query,
 }
 
 impl Cancels {
@@ -41,7 +45,7 @@ impl Cancels {
         let mut secret = [0; SECRET_BYTES];
         rand::fill(&mut secret).ok()?;
         let secret = Bytes::copy_from_slice(&secret);
-        let query = Arc::<Mutex<Option<String>>>::default();
+        let query = Query::default();
         let mut sessions = self.sessions();
         let process = free(&sessions)?;
         sessions.last = process;

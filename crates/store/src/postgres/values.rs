@@ -266,7 +266,7 @@ fn numeric(mut bytes: Bytes) -> Result<ScalarValue, String> {
             1..=3 if index == count => 10_u16.pow(filled.unsigned_abs()),
             _ => 1,
         };
-        if digit % cut != 0 {
+        if !digit.is_multiple_of(cut) {
             return Err(more());
         }
         let next = value.checked_mul((10_000 / cut).into());
@@ -293,7 +293,7 @@ fn numeric(mut bytes: Bytes) -> Result<ScalarValue, String> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
 mod tests {
     use pgwire::api::Type;
     use proptest::prelude::*;
