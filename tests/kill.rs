@@ -8,7 +8,6 @@
 
 mod support;
 
-use std::path::Path;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
@@ -16,36 +15,6 @@ use support::{Server, assert_same, run, tables, wait_for, write_orders};
 
 #[test]
 fn killed_in_the_middle_of_a_push() {
-    pushed_through_kills(&[], |_| {});
-}
-
-#[test]
-fn killed_while_older_rows_move_to_files() {
-    let mut seen = 0;
-    pushed_through_kills(&[("TAPEWATCH_RECENT__MEMORY_MAX", "1")], |data| {
-        seen += usize::from(holds_parquet(data));
-    });
-    assert!(seen >= 3, "files were there after {seen} kills only");
-}
-
-/// Whether a file of the day's older orders is there.
-fn holds_parquet(data: &Path) -> bool {
-    let files = |dir: &Path| std::fs::read_dir(dir).into_iter().flatten().flatten();
-    let mut dirs = vec![data.join("recent")];
-    while let Some(dir) = dirs.pop() {
-        for path in files(&dir).map(|entry| entry.path()) {
-            match path.is_dir() {
-                true => dirs.push(path),
-                false if path.extension().is_some_and(|end| end == "parquet") => return true,
-                false => {}
-            }
-        }
-    }
-    false
-}
-
-/// Pushes to a server that is killed again and again; `killed` looks at its directory each time.
-fn pushed_through_kills(environment: &[(&str, &str)], mut killed: impl FnMut(&Path)) {
     let dirs = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
     let file = dirs[0].path().join("orders.csv");
     write_orders(&file, 3_000);
@@ -64,7 +33,7 @@ fn pushed_through_kills(environment: &[(&str, &str)], mut killed: impl FnMut(&Pa
         "dead letters are at stake"
     );
 
-    let mut server = Server::start_with(dirs[1].path(), &[], environment);
+    let mut server = Server::start(dirs[1].path(), &[]);
     let mut feed = server
         .command(&[
             "feed",
@@ -82,7 +51,6 @@ fn pushed_through_kills(environment: &[(&str, &str)], mut killed: impl FnMut(&Pa
     while feed.try_wait().unwrap().is_none() {
         std::thread::sleep(Duration::from_millis(90 + 37 * (kills % 7)));
         server.kill();
-        killed(dirs[1].path());
         server.restart();
         kills += 1;
     }

@@ -111,7 +111,9 @@ async fn check(args: &HistoryArgs, repair: bool) -> Result<(), Failure> {
         let repairs = store.repair(&report.damaged, &journal).await;
         for repair in repairs.map_err(Failure::run)? {
             let end = match repair.is_done() {
-                true => "all are in the table again".to_owned(),
+                true => "all are in the table again; a running process sees them from its next \
+                    `tapewatch eod` on"
+                    .to_owned(),
                 false => format!(
                     "the journal has {} of them: nothing was changed",
                     repair.found

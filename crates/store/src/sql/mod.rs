@@ -8,6 +8,7 @@ mod as_of;
 mod book;
 mod catalogue;
 mod cell;
+mod distinct;
 mod encode;
 mod error;
 mod files;
@@ -149,6 +150,7 @@ impl Engine {
             .with_config(config)
             .with_runtime_env(Arc::clone(&runtime))
             .with_default_features()
+            .with_optimizer_rules(distinct::rules())
             .with_physical_optimizer_rule(Arc::new(groups::GroupByCodes))
             .build();
         let context = SessionContext::new_with_state(state);

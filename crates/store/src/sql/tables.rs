@@ -3,14 +3,18 @@
 //! Invariant: a base table is recent and history with the same columns, and filters reach both; a
 //! view is SQL over the base tables and has no rows of its own.
 
+use std::borrow::Cow;
 use std::sync::{Arc, LazyLock, OnceLock};
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
-use datafusion::catalog::{MemoryCatalogProviderList, TableProvider};
+use async_trait::async_trait;
+use datafusion::catalog::{MemoryCatalogProviderList, Session, TableProvider};
 use datafusion::common::{DataFusionError, ScalarValue, TableReference};
 use datafusion::datasource::MemTable;
 use datafusion::datasource::ViewTable;
 use datafusion::execution::session_state::SessionState;
+use datafusion::logical_expr::{LogicalPlan, TableProviderFilterPushDown, TableType};
+use datafusion::physical_plan::ExecutionPlan;
 use datafusion::prelude::{DataFrame, Expr, SessionContext, cast, ident, lit};
 use deltalake::DeltaTable;
 use futures::future::BoxFuture;
@@ -227,7 +231,44 @@ impl<'a> Tables<'a> {
             return Ok(recent);
         };
         let all = older.union(self.context().read_table(recent)?)?;
-        Ok(Arc::new(ViewTable::new(all.into_unoptimized_plan(), None)))
+        let all = ViewTable::new(all.into_unoptimized_plan(), None);
+        Ok(Arc::new(Whole(all)))
+    }
+}
+
+/// A table of several parts: planned as they are, and a table to who asks what there is.
+#[derive(Debug)]
+struct Whole(ViewTable);
+
+#[async_trait]
+impl TableProvider for Whole {
+    fn schema(&self) -> SchemaRef {
+        self.0.schema()
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::Base
+    }
+
+    fn get_logical_plan(&self) -> Option<Cow<'_, LogicalPlan>> {
+        self.0.get_logical_plan()
+    }
+
+    fn supports_filters_pushdown(
+        &self,
+        filters: &[&Expr],
+    ) -> Result<Vec<TableProviderFilterPushDown>, DataFusionError> {
+        self.0.supports_filters_pushdown(filters)
+    }
+
+    async fn scan(
+        &self,
+        state: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        filters: &[Expr],
+        limit: Option<usize>,
+    ) -> Result<Arc<dyn ExecutionPlan>, DataFusionError> {
+        self.0.scan(state, projection, filters, limit).await
     }
 }
 
