@@ -61,6 +61,14 @@ fn queries() -> Vec<[String; 2]> {
             queries.push([query(by), query(&plain.join(", "))]);
         }
     }
+    // A sum of decimals beside a distinct count keeps its type.
+    let distinct = |sym: &str| {
+        format!(
+            "SELECT side, count(DISTINCT {sym}), sum(price) FROM orders GROUP BY side \
+             HAVING sum(quantity) > 10"
+        )
+    };
+    queries.push([distinct("sym"), distinct("concat(sym, '')")]);
     queries
 }
 
@@ -80,6 +88,9 @@ async fn check(store: &Store) {
             "{by_codes}"
         );
     }
+    let tables = "SELECT table_name FROM information_schema.tables WHERE table_type = 'BASE TABLE'";
+    let names = ["dead_letters", "hits", "orders"];
+    assert_eq!(rows(store, tables).await, names);
 }
 
 async fn plan(store: &Store, sql: &str) -> String {
