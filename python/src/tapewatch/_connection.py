@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ._address import Address
-from ._errors import Error
+from ._errors import Error, Unavailable
 from ._http import Http
 from ._publish import Published, batches_of, check_name, publish, reader_of
 from ._result import Result
@@ -346,7 +346,7 @@ class Connection:
         lenient = from_seq == "now"
         if lenient:
             # A number, so that nothing is left out when the first connection breaks before its first row.
-            first: int | None = int(self._http.json("GET", "/api/v1/status")["next_seq"])
+            first: int | None = self._next_seq()
         elif from_seq is None or (isinstance(from_seq, int) and from_seq >= 0):
             first = from_seq
         else:
@@ -357,6 +357,16 @@ class Connection:
         subscription = Subscription(self._flight, wanted, self._retry_for)
         self._subscriptions.add(subscription)
         return subscription
+
+    def _next_seq(self) -> int:
+        """The number of the next order, of a server that may be on its way back."""
+        patience = Patience(self._retry_for)
+        while True:
+            try:
+                return int(self._http.json("GET", "/api/v1/status")["next_seq"])
+            except Unavailable:
+                if not patience.waits():
+                    raise
 
     # The end
 
