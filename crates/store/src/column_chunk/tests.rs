@@ -42,7 +42,6 @@ fn file(texts_of: &[&str], rows: &[(usize, i64)], nullable: bool) -> Bytes {
         group.append_column(&chunk.bytes, chunk.close).unwrap();
     }
     group.close().unwrap();
-    writer.finish().unwrap();
     writer.into_inner().unwrap().into()
 }
 
