@@ -106,7 +106,8 @@ fn peak_mib(server: &Server) -> u64 {
     kib / 1_024
 }
 
-/// Waits until nothing runs, and looks whether the CPU agrees.
+/// Waits until nothing runs, and until the CPU agrees: what ended may still let go of its memory
+/// for a moment, what runs on takes a whole core for as long as it is watched.
 fn rests(server: &Server, what: &str) {
     let since = Instant::now();
     wait_for("the list to be empty", || queries(server).is_empty());
@@ -115,13 +116,17 @@ fn rests(server: &Server, what: &str) {
         "{what}: {:?}",
         since.elapsed()
     );
-    std::thread::sleep(Duration::from_millis(300));
-    let before = cpu_seconds(server);
-    std::thread::sleep(Duration::from_secs(1));
-    let used = cpu_seconds(server) - before;
+    let used: Vec<f64> = (0..8)
+        .map(|_| {
+            let before = cpu_seconds(server);
+            std::thread::sleep(Duration::from_secs(1));
+            cpu_seconds(server) - before
+        })
+        .take_while(|used| *used >= 0.2)
+        .collect();
     assert!(
-        used < 0.3,
-        "{what}: {used} s of CPU in a second after its end"
+        used.len() < 8,
+        "{what}: {used:?} s of CPU in the seconds after its end"
     );
 }
 
@@ -430,18 +435,18 @@ fn more_than_may_wait_are_told_so() {
         let mut three = futures::future::join_all([slow(), slow(), slow()]);
         let wait = Duration::from_secs(1);
         assert!(tokio::time::timeout(wait, &mut three).await.is_err());
-        let states: Vec<Value> = queries(&server)
-            .iter()
-            .map(|one| one["state"].clone())
-            .collect();
-        assert_eq!(states, ["running", "waiting", "waiting"]);
+        // Which of the three came first, nobody says.
+        let open = queries(&server);
+        let running = open.iter().filter(|one| one["state"] == "running").count();
+        let waits = open.iter().find(|one| one["state"] == "waiting").unwrap();
+        assert_eq!((running, open.len()), (1, 3), "{open:?}");
         let response = post(&server, json!({"query": "select 1"})).await;
         assert_eq!(response.status(), 429);
         assert!(response.headers().contains_key("retry-after"));
         let text = response.text().await.unwrap();
         assert!(text.contains("sql.waiting_max"), "{text}");
         // One that waits is cancelled like one that runs.
-        let id = queries(&server)[1]["id"].as_str().unwrap().to_owned();
+        let id = waits["id"].as_str().unwrap();
         assert_eq!(
             server
                 .http("DELETE", &format!("/api/v1/queries/{id}"), "", b"")
