@@ -18,6 +18,7 @@ const STATEMENTS: [&str; 64] = [
     "select * from hits order by seq, hit_id",
     "select * from alerts order by seq, alert_id",
     "select * from traders",
+    "select sym, count(*) as executions, sum(quantity) as quantity from executions group by sym order by sym",
     "select seq, line, reason, raw from dead_letters order by seq",
     "select * from \"order\" limit 200",
     "select * from orderAlerts",

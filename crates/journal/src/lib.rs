@@ -49,7 +49,7 @@ mod tests;
 pub use error::{AppendError, CommitError, OpenError, ReadError, RetainError, Stopped};
 pub use format::FRAME_BYTES_LIMIT;
 pub use options::{FsyncPolicy, FsyncPolicyError, GROUP_BYTES_MAX, Options};
-pub use reader::{FrameRef, Reader, Readers, decode_frame};
+pub use reader::{FrameRef, Reader, Readers, checked_frame, decode_frame};
 pub use recovery::{Recovery, TornTail};
 pub use retention::{Retention, RetentionReport};
 pub use storage::{Disk, Storage, StoredFile};

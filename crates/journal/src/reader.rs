@@ -44,15 +44,30 @@ pub struct FrameRef<'a> {
 /// # Errors
 /// Why no frame begins there, or that its checksum does not match.
 pub fn decode_frame(bytes: &[u8]) -> Result<Option<FrameRef<'_>>, &'static str> {
+    match whole_frame(bytes)? {
+        Some((header, frame)) if !header.crc_matches(frame) => {
+            Err("the checksum of the frame does not match")
+        }
+        found => Ok(found.map(|(header, frame)| FrameRef::of(&header, frame))),
+    }
+}
+
+/// The same of bytes whose checksum was looked at since they came: it is not looked at again.
+///
+/// # Errors
+/// Why no frame begins there.
+pub fn checked_frame(bytes: &[u8]) -> Result<Option<FrameRef<'_>>, &'static str> {
+    let found = whole_frame(bytes)?;
+    Ok(found.map(|(header, frame)| FrameRef::of(&header, frame)))
+}
+
+fn whole_frame(bytes: &[u8]) -> Result<Option<(FrameHeader, &[u8])>, &'static str> {
     if bytes.len() < FRAME_HEADER {
         return Ok(None);
     }
     let header = FrameHeader::decode(bytes)?;
-    match bytes.get(..header.frame_bytes()) {
-        None => Ok(None),
-        Some(frame) if header.crc_matches(frame) => Ok(Some(FrameRef::of(&header, frame))),
-        Some(_) => Err("the checksum of the frame does not match"),
-    }
+    let frame = bytes.get(..header.frame_bytes());
+    Ok(frame.map(|frame| (header, frame)))
 }
 
 impl<'a> FrameRef<'a> {

@@ -59,13 +59,19 @@ impl Tail {
         }))
     }
 
-    /// Takes a group that was committed, before `next_seq` and from the end of the one before it.
-    pub(crate) fn push(&self, first_seq: u64, next_seq: u64, frames: &[u8]) {
+    /// Takes a group that was committed, before `next_seq` and from the end of the one before it: what
+    /// it leaves is empty, with memory for about as much.
+    pub(crate) fn push(&self, first_seq: u64, next_seq: u64, group: &mut Vec<u8>) {
         if !self.0.wanted.load(Ordering::Relaxed) {
-            return;
+            return group.clear();
         }
         // Whoever holds the lock holds the writer up: memory is taken and given back without it.
-        let frames = Bytes::copy_from_slice(frames);
+        // A group that is small for its memory is copied, so that what is kept is what is counted.
+        let frames = match group.capacity() > 2 * group.len() {
+            true => Bytes::copy_from_slice(group),
+            false => Bytes::from(std::mem::replace(group, Vec::with_capacity(group.len()))),
+        };
+        group.clear();
         let mut old = Vec::new();
         let mut kept = self.lock();
         let offset = kept.total;
@@ -170,10 +176,10 @@ mod tests {
     fn the_end_is_there_and_what_is_older_is_not() -> Result<(), &'static str> {
         let one = group(1, 3);
         let tail = Tail::new(2 * one.len());
-        tail.push(1, 7, &one);
+        tail.push(1, 7, &mut one.clone());
         assert!(tail.from(1, 1).is_none(), "nobody had asked");
         for first in [7, 13, 19] {
-            tail.push(first, first + 6, &group(first, 3));
+            tail.push(first, first + 6, &mut group(first, 3));
         }
         assert!(tail.from(7, 1).is_none(), "pushed out");
         assert!(tail.from(12, 1).is_none());

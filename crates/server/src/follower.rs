@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use tapewatch_journal::{FrameRef, decode_frame};
+use tapewatch_journal::{FrameRef, checked_frame};
 use tapewatch_model::{Time, frame_kind};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
@@ -105,14 +105,15 @@ async fn recv(inbox: &mut Option<mpsc::Receiver<Chunk>>) -> Option<Chunk> {
     }
 }
 
-/// Applies frames of the journal that the fold does not have, and hands each to `each`.
+/// Applies frames of the journal that the fold does not have, and hands each to `each`. They were
+/// checked when they came in, as those of the log of hits were.
 pub(crate) fn apply_frames(
     fold: &mut Fold,
     bytes: &[u8],
     mut each: impl FnMut(&FrameRef<'_>),
 ) -> Result<(), Failure> {
     let mut rest = bytes;
-    while let Some(frame) = decode_frame(rest).map_err(Failure::run)? {
+    while let Some(frame) = checked_frame(rest).map_err(Failure::run)? {
         rest = rest.get(frame.bytes.len()..).unwrap_or_default();
         if FrameMark::of(&frame).last_seq() > fold.last().last_seq() {
             fold.frame(&frame).map_err(Failure::run)?;
@@ -125,7 +126,7 @@ pub(crate) fn apply_frames(
 /// Takes in frames of the log of hits; all hits up to order `through` are there then.
 pub(crate) fn apply_hits(fold: &mut Fold, through: u64, bytes: &[u8]) -> Result<(), Failure> {
     let mut rest = bytes;
-    while let Some(frame) = decode_frame(rest).map_err(Failure::run)? {
+    while let Some(frame) = checked_frame(rest).map_err(Failure::run)? {
         rest = rest.get(frame.bytes.len()..).unwrap_or_default();
         fold.found_elsewhere(hits_log::decode(&frame)?);
     }

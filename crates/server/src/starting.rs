@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use axum::Router;
 use tapewatch_detect::{DetectConfig, Shard};
-use tapewatch_journal::Readers;
+use tapewatch_journal::{FsyncPolicy, Readers};
 use tokio::sync::watch;
 
 use crate::checkpoint::Writer;
@@ -33,6 +33,8 @@ use crate::subscription::Subscribers;
 use crate::wire::{self, Follow, JournalAt, ServeState, Sharers};
 use crate::{api, clock};
 
+/// How long hits wait to be forced to the disk where the journal waits for it.
+const HITS_FORCED_WITHIN: Duration = Duration::from_millis(100);
 /// Largest segment of the log of hits: there are few.
 const HITS_SEGMENT_BYTES: u64 = 16 << 20;
 
@@ -371,9 +373,13 @@ impl Shown {
     }
 }
 
-/// Opens the log of hits; those that the tables lack show.
+/// Opens the log of hits; those that the tables lack show. It waits for no disk, whatever the policy:
+/// hits that a loss of power takes are found again.
 fn hits_log(config: &Config, next_seq: u64, fold: &mut Fold) -> Result<HitsLog, Failure> {
     let mut options = config.journal_options()?;
+    if options.fsync == FsyncPolicy::Always {
+        options.fsync = FsyncPolicy::Interval(HITS_FORCED_WITHIN);
+    }
     options.segment_bytes_max = options.segment_bytes_max.min(HITS_SEGMENT_BYTES);
     let dir = config.data.join(HITS_DIR);
     let each = |found| fold.found_elsewhere(found);

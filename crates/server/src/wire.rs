@@ -16,13 +16,15 @@ mod pump;
 mod serve;
 mod sharers;
 
+use std::io;
 use std::time::Duration;
 
+use futures::SinkExt;
 use tapewatch_detect::Shard;
 use tapewatch_journal::Retention;
 use tapewatch_model::{Bucket, encode_bucket};
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio_util::bytes::{BufMut as _, Bytes, BytesMut};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
+use tokio_util::bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
 use tokio_util::codec::{Framed, LengthDelimitedCodec};
 
 use crate::fold::{FrameMark, Placed};
@@ -115,6 +117,43 @@ pub(crate) enum Message {
     Beat,
 }
 
+/// A message on its way out, in two parts, so that rows are not copied to stand behind what says that
+/// they are rows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Packet {
+    head: Bytes,
+    body: Bytes,
+}
+
+impl Packet {
+    /// Of an encoded bucket.
+    fn publish(bucket: Bytes) -> Self {
+        Self {
+            head: Bytes::from_static(&[Message::PUBLISH]),
+            body: bucket,
+        }
+    }
+
+    fn len(&self) -> usize {
+        self.head.len() + self.body.len()
+    }
+
+    /// The whole message.
+    #[cfg(test)]
+    pub(crate) fn whole(&self) -> Bytes {
+        [self.head.as_ref(), &self.body].concat().into()
+    }
+}
+
+impl From<Bytes> for Packet {
+    fn from(message: Bytes) -> Self {
+        Self {
+            head: message,
+            body: Bytes::new(),
+        }
+    }
+}
+
 /// The bytes between the messages.
 pub(crate) fn framing() -> LengthDelimitedCodec {
     LengthDelimitedCodec::builder()
@@ -126,6 +165,34 @@ pub(crate) fn framing() -> LengthDelimitedCodec {
 /// Bytes that are read at once, and that gather before they must go out.
 const READ_BYTES: usize = 64 << 10;
 const WRITE_BYTES: usize = 256 << 10;
+
+/// A message of so many bytes goes out from where it stands.
+const DIRECT_BYTES: usize = 32 << 10;
+
+/// Puts a message behind those that wait to go out; they go when they are many.
+async fn feed<S: AsyncRead + AsyncWrite + Unpin>(
+    connection: &mut Framed<S, LengthDelimitedCodec>,
+    packet: Packet,
+) -> io::Result<()> {
+    let length = u32::try_from(packet.len()).map_err(io::Error::other)?;
+    if packet.body.len() < DIRECT_BYTES {
+        let waiting = connection.write_buffer_mut();
+        waiting.reserve(4 + packet.len());
+        waiting.put_u32_le(length);
+        waiting.put_slice(&packet.head);
+        waiting.put_slice(&packet.body);
+        return match waiting.len() < WRITE_BYTES {
+            true => Ok(()),
+            false => SinkExt::<Bytes>::flush(connection).await,
+        };
+    }
+    SinkExt::<Bytes>::flush(connection).await?;
+    let mut head = BytesMut::with_capacity(4 + packet.head.len());
+    head.put_u32_le(length);
+    head.put_slice(&packet.head);
+    let mut message = head.freeze().chain(packet.body);
+    connection.get_mut().write_all_buf(&mut message).await
+}
 
 /// Messages over a stream.
 fn framed<S: AsyncRead + AsyncWrite>(stream: S) -> Framed<S, LengthDelimitedCodec> {

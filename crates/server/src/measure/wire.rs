@@ -12,7 +12,7 @@ use std::process::{self, Child, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-use tapewatch_journal::decode_frame;
+use tapewatch_journal::checked_frame;
 use tapewatch_model::{Bucket, check_bucket, encode_bucket};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::bytes::Bytes;
@@ -176,7 +176,7 @@ async fn journal(args: &WireArgs) -> Result<(f64, f64), Failure> {
 
 fn count(frames: &[u8]) -> Result<u64, Failure> {
     let (mut rest, mut rows) = (frames, 0);
-    while let Some(frame) = decode_frame(rest).map_err(Failure::run)? {
+    while let Some(frame) = checked_frame(rest).map_err(Failure::run)? {
         rows += u64::from(frame.count);
         rest = rest.get(frame.bytes.len()..).unwrap_or_default();
     }

@@ -8,7 +8,7 @@ use std::io::Write as _;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-use tapewatch_journal::decode_frame;
+use tapewatch_journal::checked_frame;
 use tapewatch_model::{BucketHead, check_bucket, encode_bucket};
 use tokio::sync::{mpsc, watch};
 use tokio_util::bytes::Bytes;
@@ -148,7 +148,7 @@ fn note_hits(
     args: &WireArgs,
 ) -> Result<(), Failure> {
     let mut rest = frames;
-    while let Some(frame) = decode_frame(rest).map_err(Failure::run)? {
+    while let Some(frame) = checked_frame(rest).map_err(Failure::run)? {
         rest = rest.get(frame.bytes.len()..).unwrap_or_default();
         let found = hits_log::decode(&frame).map_err(Failure::run)?;
         for hit in found.hits {

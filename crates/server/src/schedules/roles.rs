@@ -261,7 +261,7 @@ impl Link {
     pub(super) fn push(&mut self, command: Command) {
         let message = self.outbox.take(command, self.greeted);
         match &mut self.line {
-            Some(line) if self.greeted => message.into_iter().for_each(|m| line.send(m)),
+            Some(line) if self.greeted => message.into_iter().for_each(|m| line.send(m.whole())),
             _ => self.outbox.drop_what_cannot_wait("the journal is away"),
         }
     }
@@ -283,7 +283,7 @@ impl Link {
             Err(why) => Err(why),
         };
         match more {
-            Ok(messages) => messages.into_iter().for_each(|m| line.send(m)),
+            Ok(messages) => messages.into_iter().for_each(|m| line.send(m.whole())),
             Err(why) => {
                 journal.orphans.extend(self.line.take());
                 self.greeted = false;

@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures::{SinkExt as _, StreamExt as _};
-use tapewatch_journal::{FrameRef, decode_frame};
+use tapewatch_journal::{FrameRef, checked_frame, decode_frame};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::sync::mpsc;
 use tokio_util::bytes::Bytes;
@@ -368,7 +368,7 @@ impl Frames for Followed {
         }
         let rest = self.chunk.get(self.at..).unwrap_or_default();
         // They were checked when they came in.
-        let frame = decode_frame(rest).ok().flatten();
+        let frame = checked_frame(rest).ok().flatten();
         let frame = frame.ok_or_else(|| Failure::run("a frame changed in memory"))?;
         self.at += frame.bytes.len();
         self.next = frame.seq + u64::from(frame.count);

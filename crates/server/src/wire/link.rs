@@ -14,7 +14,7 @@ use tokio_util::bytes::Bytes;
 
 use super::follow::{Connection, JournalAt, open, receive};
 use super::outbox::Outbox;
-use super::{BEAT, Message};
+use super::{BEAT, Message, Packet};
 use crate::metrics::Metrics;
 use crate::peers::Peers;
 use crate::pipeline::{Command, Pipeline, QUEUE_MAX};
@@ -129,7 +129,7 @@ impl Link {
     }
 
     /// Takes an answer; what is to be said because of it.
-    fn answered(&mut self, message: Message) -> Result<Option<Bytes>, String> {
+    fn answered(&mut self, message: Message) -> Result<Option<Packet>, String> {
         if let Message::Answer(Ok(published)) = &message {
             let last = published.placed.first_seq; // of a beat's answer that of the journal
             self.journal_seq.fetch_max(last, Ordering::Relaxed);
@@ -160,9 +160,9 @@ impl Link {
     }
 }
 
-async fn feed(connection: &mut Connection, message: Bytes) -> Result<(), String> {
-    let fed = connection.feed(message).await;
-    fed.map_err(|error: std::io::Error| error.to_string())
+async fn feed(connection: &mut Connection, packet: Packet) -> Result<(), String> {
+    let fed = super::feed(connection, packet).await;
+    fed.map_err(|error| error.to_string())
 }
 
 async fn flush(connection: &mut Connection) -> Result<(), String> {

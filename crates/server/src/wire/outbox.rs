@@ -12,7 +12,7 @@ use tapewatch_model::{Bucket, Hit, Id, encode_hits};
 use tokio::sync::oneshot;
 use tokio_util::bytes::Bytes;
 
-use super::{Message, Teller, UNDER_WAY_BYTES_MAX};
+use super::{Message, Packet, Teller, UNDER_WAY_BYTES_MAX};
 use crate::fold::{FrameMark, UNDER_WAY_MAX};
 use crate::pipeline::{Command, PublishError, Published, Rows};
 
@@ -27,8 +27,10 @@ pub(crate) struct Outbox {
     name: String,
     run: u64,
     under_way: VecDeque<Sent>,
+    /// Bytes of these.
+    bytes: usize,
     /// Hits that were taken there, and may not be on the disk.
-    told: VecDeque<Bytes>,
+    told: VecDeque<Packet>,
     /// Buckets without a producer that were given this process's name.
     buckets: u64,
     /// How far this process's engine said that it had come.
@@ -40,7 +42,7 @@ type Progress = (Teller, u64, FrameMark);
 
 /// A message that was sent and not answered.
 struct Sent {
-    message: Bytes,
+    message: Packet,
     at: Instant,
     /// Connections on which some of it may have gone out.
     tries: u32,
@@ -82,6 +84,7 @@ impl Outbox {
             name: name.to_owned(),
             run: run(name),
             under_way: VecDeque::new(),
+            bytes: 0,
             told: VecDeque::new(),
             buckets: 0,
             progress: None,
@@ -95,24 +98,24 @@ impl Outbox {
 
     /// Whether it takes another command.
     pub(crate) fn has_room(&self) -> bool {
-        let bytes = || -> usize { self.under_way.iter().map(|sent| sent.message.len()).sum() };
-        self.under_way.len() < UNDER_WAY_MAX && bytes() < UNDER_WAY_BYTES_MAX
+        self.under_way.len() < UNDER_WAY_MAX && self.bytes < UNDER_WAY_BYTES_MAX
     }
 
     /// What goes out first on a new connection.
-    pub(crate) fn again(&mut self) -> Vec<Bytes> {
+    pub(crate) fn again(&mut self) -> Vec<Packet> {
         for told in std::mem::take(&mut self.told).into_iter().rev() {
             self.under_way
                 .push_front(Sent::new(told, Reply::Found(true)));
         }
         if let Some(progress) = self.progress {
             // The journal forgets it when it restarts.
-            let message = found(progress, &[]).encode();
+            let message = Packet::from(found(progress, &[]).encode());
             if self.under_way.back().map(|sent| &sent.message) != Some(&message) {
                 let reply = Reply::Found(false);
                 self.under_way.push_back(Sent::new(message, reply));
             }
         }
+        self.count_bytes();
         let under_way = self.under_way.iter_mut();
         under_way
             .map(|sent| {
@@ -123,22 +126,24 @@ impl Outbox {
     }
 
     /// Takes a command that goes out now, if there is a connection; its message, if it has one.
-    pub(crate) fn take(&mut self, command: Command, connected: bool) -> Option<Bytes> {
+    pub(crate) fn take(&mut self, command: Command, connected: bool) -> Option<Packet> {
         let (message, reply) = match command {
             Command::Publish(rows, reply) => {
                 let message = match rows {
-                    Rows::Decoded(bucket) => self.encode(*bucket),
-                    Rows::Encoded(_, bytes) => Message::Publish(bytes).encode(),
+                    Rows::Decoded(bucket) => self.encode(*bucket).into(),
+                    Rows::Encoded(_, bytes) => Packet::publish(bytes),
                 };
                 (message, Reply::Bucket(reply))
             }
-            Command::Clear(reply) => (Message::Clear.encode(), Reply::Seq(reply)),
+            Command::Clear(reply) => (Message::Clear.encode().into(), Reply::Seq(reply)),
             Command::Configure(config, reply) => {
                 let message = Message::Configure(config.canonical());
-                (message.encode(), Reply::Seq(reply))
+                (message.encode().into(), Reply::Seq(reply))
             }
-            Command::Sync(reply) => (Message::Sync.encode(), Reply::Synced(Some(reply))),
-            Command::Retain(retention) => (Message::Retain(retention).encode(), Reply::Nobody),
+            Command::Sync(reply) => (Message::Sync.encode().into(), Reply::Synced(Some(reply))),
+            Command::Retain(retention) => {
+                (Message::Retain(retention).encode().into(), Reply::Nobody)
+            }
             Command::Found(share, through, frame, hits, told) => {
                 let progress = (
                     Teller {
@@ -151,24 +156,25 @@ impl Outbox {
                 self.progress = Some(progress);
                 let any = !hits.is_empty();
                 let reply = told.map_or(Reply::Found(any), |told| Reply::Seq(told.reply));
-                (found(progress, &hits).encode(), reply)
+                (found(progress, &hits).encode().into(), reply)
             }
             Command::Checkpoint => return None, // of this process alone
         };
         let mut sent = Sent::new(message, reply);
         sent.tries = u32::from(connected);
         let message = sent.message.clone();
+        self.bytes += message.len();
         self.under_way.push_back(sent); // before it can fail: then it is sent again
         Some(message)
     }
 
     /// What keeps a connection alive on which there is nothing to say.
-    pub(crate) fn beat(&mut self) -> Bytes {
+    pub(crate) fn beat(&mut self) -> Packet {
         self.own(Message::Beat, Reply::Nobody)
     }
 
     /// Takes an answer; what is to be said because of it. An error ends the connection.
-    pub(crate) fn answered(&mut self, message: Message) -> Result<Option<Bytes>, String> {
+    pub(crate) fn answered(&mut self, message: Message) -> Result<Option<Packet>, String> {
         let Message::Answer(answer) = message else {
             return Err("an unexpected message".to_owned());
         };
@@ -180,6 +186,7 @@ impl Outbox {
         }
         let sent = self.under_way.pop_front();
         let sent = sent.ok_or_else(|| "an answer that nobody waits for".to_owned())?;
+        self.bytes -= sent.message.len();
         match &sent.reply {
             Reply::Found(true) => self.told.push_back(sent.message),
             Reply::Synced(_) if answer.is_ok() => {
@@ -201,6 +208,7 @@ impl Outbox {
                 sent.reply.survives() && waits
             });
         self.under_way = keep;
+        self.count_bytes();
         for sent in gone {
             let error = match sent.tries > 0 {
                 true => PublishError::Unknown(why.to_owned()),
@@ -211,12 +219,17 @@ impl Outbox {
     }
 
     /// A message of this side's own.
-    fn own(&mut self, message: Message, reply: Reply) -> Bytes {
-        let message = message.encode();
+    fn own(&mut self, message: Message, reply: Reply) -> Packet {
+        let message = Packet::from(message.encode());
         let mut sent = Sent::new(message.clone(), reply);
         sent.tries = 1;
+        self.bytes += message.len();
         self.under_way.push_back(sent);
         message
+    }
+
+    fn count_bytes(&mut self) {
+        self.bytes = self.under_way.iter().map(|sent| sent.message.len()).sum();
     }
 
     /// The message of a bucket. One without a producer is given one, so that it can be sent again.
@@ -239,7 +252,7 @@ impl Sent {
         });
     }
 
-    fn new(message: Bytes, reply: Reply) -> Self {
+    fn new(message: Packet, reply: Reply) -> Self {
         Self {
             message,
             at: Instant::now(),

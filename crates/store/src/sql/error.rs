@@ -197,14 +197,22 @@ impl SqlError {
                 planned(message.to_owned(), diagnostic.as_ref(), query)
             }
             _ if diagnostic.is_some() => planned(message, diagnostic.as_ref(), query),
-            _ => match message.split_once("Regular expression did not compile: ") {
-                Some((_, why)) => Self::Execution {
-                    message: format!("a regular expression is wrong or too large: {why}"),
-                },
-                None => Self::Execution { message },
+            _ => Self::Execution {
+                message: failed(message),
             },
         }
     }
+}
+
+/// What a value did not allow, without the layers through which it came.
+fn failed(message: String) -> String {
+    if let Some((_, why)) = message.split_once("Regular expression did not compile: ") {
+        return format!("a regular expression is wrong or too large: {why}");
+    }
+    let known = ["Divide by zero error", "Arithmetic overflow"];
+    let at = known.iter().find_map(|known| message.find(known));
+    at.and_then(|at| message.get(at..))
+        .map_or_else(|| message.clone(), str::to_owned)
 }
 
 fn syntax(error: &ParserError, query: &str) -> SqlError {
@@ -231,7 +239,10 @@ fn syntax(error: &ParserError, query: &str) -> SqlError {
 }
 
 fn planned(message: String, diagnostic: Option<&Diagnostic>, query: &str) -> SqlError {
-    let message = unknown_name(&message).unwrap_or(message);
+    let message = match message.contains("Placeholder(") {
+        true => "the arguments of a table function are values: write them out, no parameter is taken there".to_owned(),
+        false => unknown_name(&message).unwrap_or(message),
+    };
     let mut found = None;
     if let Some(diagnostic) = diagnostic {
         let start = diagnostic.span.map(|span| span.start);

@@ -8,6 +8,7 @@ mod as_of;
 mod book;
 mod catalogue;
 mod cell;
+mod checked;
 mod distinct;
 mod encode;
 mod error;
@@ -161,9 +162,14 @@ impl Engine {
             .into_iter()
             .for_each(|f| context.register_udf(f));
         context.register_udaf(sum::checked_sum());
+        let mut state = context.state();
+        for function in checked::functions() {
+            state.register_udf(function)?;
+        }
+        state.register_function_rewrite(Arc::new(checked::CheckWholeNumbers::new()))?;
         Ok(Self {
-            simple: Arc::new(Simple::of(context.state())),
-            state: Arc::new(context.state()),
+            simple: Arc::new(Simple::of(state.clone())),
+            state: Arc::new(state),
             catalogue: Arc::default(),
             runtime,
             spill_bytes_max: options.sql_spill_bytes_max,

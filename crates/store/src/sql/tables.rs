@@ -36,10 +36,11 @@ type Found = Result<Arc<dyn TableProvider>, DataFusionError>;
 pub(crate) const TABLES: [&str; 3] = ["orders", "hits", "dead_letters"];
 
 /// All names.
-pub(crate) const NAMES: [&str; 7] = [
+pub(crate) const NAMES: [&str; 8] = [
     "orders",
     "hits",
     "dead_letters",
+    "executions",
     "alerts",
     "traders",
     "order",
@@ -117,6 +118,9 @@ SELECT trader, count(*) AS alerts, max(severity) AS severity, count(DISTINCT det
 FROM alerts WHERE suppressed IS NULL GROUP BY trader ORDER BY severity DESC, alerts DESC, trader
 "#;
 
+/// The events by which something was traded.
+const EXECUTIONS: &str = "SELECT * FROM orders WHERE event_type = 'filled'";
+
 /// The reference system's table of orders.
 const ORDER: &str = r#"
 SELECT arrow_cast(time, 'Timestamp(Nanosecond, None)') AS time, sym, event_type AS "eventType",
@@ -182,6 +186,7 @@ impl<'a> Tables<'a> {
                 "orders" => self.base(Table::Orders).await,
                 "hits" => self.base(Table::Hits).await,
                 "dead_letters" => self.base(Table::DeadLetters).await,
+                "executions" => self.view("orders", EXECUTIONS).await,
                 "alerts" => self.view("hits", ALERTS).await,
                 "traders" => self.view("alerts", TRADERS).await,
                 "order" => self.view("orders", ORDER).await,

@@ -1,4 +1,4 @@
-//! Sums are exact, or an error.
+//! Sums and the arithmetic of whole numbers are exact, or an error.
 
 use crate::common::lines;
 use crate::{event, failure, store_of};
@@ -108,4 +108,51 @@ async fn sums_are_what_they_were() {
         let found: Vec<&str> = found.lines().skip(1).collect();
         assert_eq!(found.join(" "), wanted, "{sql}");
     }
+}
+
+#[tokio::test]
+async fn whole_numbers_do_not_begin_again_at_the_other_end() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = store_of(dir.path(), &[]).await;
+    let most = table(&[MOST]);
+    for sql in [
+        format!("SELECT v + 1 FROM {most}"),
+        format!("SELECT -2 - v FROM {most}"),
+        format!("SELECT v * v FROM {most}"),
+        format!("SELECT g FROM {most} WHERE v * 2 < 0"),
+        format!("SELECT sum(v + 1) FROM {most} GROUP BY g"),
+        format!("SELECT g FROM {most} ORDER BY 2 + v"),
+        format!("SELECT {MOST} + 1"),
+        "SELECT arrow_cast(2147483647, 'Int32') * arrow_cast(2, 'Int32')".to_owned(),
+    ] {
+        let message = failure(&store, &sql).await;
+        assert!(message.contains("overflow"), "{sql}: {message}");
+    }
+    let message = failure(&store, &format!("SELECT v + 1 FROM {most}")).await;
+    assert!(
+        message.contains("a result of + is beyond Int64")
+            && message.contains("CAST one side AS DECIMAL(38, 0)"),
+        "{message}"
+    );
+    for (sql, wanted) in [
+        (format!("SELECT v - 1 FROM {most}"), "9223372036854775806"),
+        (
+            format!("SELECT CAST(v AS DECIMAL(38, 0)) + 1 FROM {most}"),
+            "9223372036854775808",
+        ),
+        (format!("SELECT v + NULL IS NULL FROM {most}"), "true"),
+        ("SELECT 1 + 2 * 3 - 4".to_owned(), "3"),
+        ("SELECT 1 + 0.5".to_owned(), "1.5"),
+        (
+            format!("SELECT g, v % 2 + count(*) FROM {most} GROUP BY g, v % 2"),
+            "a,2",
+        ),
+    ] {
+        let found = lines(&store, &sql).await;
+        let found: Vec<&str> = found.lines().skip(1).collect();
+        assert_eq!(found.join(" "), wanted, "{sql}");
+    }
+    // The column keeps its name.
+    let named = lines(&store, &format!("SELECT v + 0 FROM {most} AS t")).await;
+    assert!(named.starts_with("t.v + Int64(0)"), "{named}");
 }

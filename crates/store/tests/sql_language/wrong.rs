@@ -71,6 +71,14 @@ async fn numbers_beyond_their_range() {
             "ivide by zero",
         ),
         ("SELECT 1 / 0", "ivide by zero"),
+        (
+            "SELECT seq FROM orders WHERE 1 / (seq - 1) > 0",
+            "failed: Divide by zero error",
+        ),
+        (
+            "SELECT * FROM generate_series(1, $1)",
+            "no parameter is taken there",
+        ),
         ("SELECT CAST(quantity AS INT) FROM orders", "ast"),
         (
             "SELECT CAST(price AS DECIMAL(5, 2)) FROM orders",
