@@ -6,6 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::thread;
 
 use crate::dir;
 use crate::error::{CommitError, Stopped};
@@ -167,7 +168,12 @@ impl Journal {
             let closed = self.active_segment().0.to_owned();
             self.unsynced.push(closed);
         }
-        self.active = file;
+        let closed = std::mem::replace(&mut self.active, file);
+        if let Some(older) = self.before.replace(closed) {
+            // Beside what goes on: it takes milliseconds. A thread that cannot be had costs memory.
+            let forget = thread::Builder::new().name("journal-forget".to_owned());
+            let _ = forget.spawn(move || older.forget());
+        }
         self.segments.push_back(Segment::fresh(path, first_seq));
         Ok(())
     }

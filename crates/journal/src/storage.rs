@@ -83,6 +83,9 @@ pub trait StoredFile: fmt::Debug + Send + Sync {
     /// # Errors
     /// When they may not have; a later call that succeeds says nothing about them.
     fn sync(&self) -> io::Result<()>;
+    /// Lets the system have the memory back in which it keeps what was written: it will hardly be read
+    /// soon, and from the disk then. Nothing happens where the system cannot.
+    fn forget(&self) {}
 }
 
 /// Writes all of `bytes` at `offset`.
@@ -195,5 +198,11 @@ impl StoredFile for File {
 
     fn sync(&self) -> io::Result<()> {
         self.sync_data()
+    }
+
+    #[cfg(target_os = "linux")]
+    fn forget(&self) {
+        // A piece of advice: what it costs where it is not taken is memory.
+        let _ = rustix::fs::fadvise(self, 0, None, rustix::fs::Advice::DontNeed);
     }
 }

@@ -30,6 +30,8 @@ pub struct Journal {
     /// Oldest first; the last one is active. Never empty.
     pub(crate) segments: VecDeque<Segment>,
     pub(crate) active: Arc<dyn StoredFile>,
+    /// The segment before it, if this process wrote it: the system still has it in memory.
+    pub(crate) before: Option<Arc<dyn StoredFile>>,
     /// Encoded frames that wait for a commit.
     pub(crate) group: Vec<u8>,
     pub(crate) group_newest: Option<i64>,
@@ -104,6 +106,7 @@ impl Journal {
             options,
             segments: found.segments,
             active,
+            before: None,
             group: Vec::new(),
             group_newest: None,
             next_seq,

@@ -18,6 +18,7 @@ use tapewatch_model::{EventTypes, Time};
 use crate::history::History;
 use crate::recent_orders::Chunk;
 use crate::store::Store;
+pub(crate) use full::some_rows;
 use parts::Range;
 pub(crate) use parts::{Part, Unopened, files, open};
 pub use read::Place;

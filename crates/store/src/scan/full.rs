@@ -144,15 +144,7 @@ fn units(numbers: &Decimal128Array, row: usize) -> Option<i64> {
 
 /// Order ids and prices of these rows of a row group, ascending and each once.
 pub(super) fn details(part: &Part, rows: &[u32]) -> Result<Vec<(String, Price)>, ScanError> {
-    let (mut selectors, mut next) = (Vec::new(), 0);
-    for &row in rows {
-        let row = row as usize;
-        selectors.push(RowSelector::skip(row.saturating_sub(next)));
-        selectors.push(RowSelector::select(1));
-        next = row + 1;
-    }
-    let selection = RowSelection::from(selectors);
-    let reader = open_details(part, selection)?;
+    let reader = some_rows(part, rows.iter().map(|&row| row as usize), OF_SOME)?;
     let mut found = Vec::with_capacity(rows.len());
     for batch in reader {
         let batch = batch.map_err(|error| part.file.fail(error))?;
@@ -180,14 +172,24 @@ fn read_details(batch: &RecordBatch, found: &mut Vec<(String, Price)>) -> Option
     Some(())
 }
 
-/// Opens order ids and prices of some rows of a row group.
-fn open_details(
+/// Opens columns of these rows of a row group, ascending and each once. A column that the file does not
+/// have is not there; texts may come by codes or as views.
+pub(crate) fn some_rows<'a>(
     part: &Part,
-    selection: RowSelection,
+    rows: impl Iterator<Item = usize>,
+    columns: impl IntoIterator<Item = &'a str>,
 ) -> Result<ParquetRecordBatchReader, ScanError> {
+    let (mut selectors, mut next) = (Vec::new(), 0);
+    for row in rows {
+        selectors.push(RowSelector::skip(row.saturating_sub(next)));
+        selectors.push(RowSelector::select(1));
+        next = row + 1;
+    }
     let builder = builder(part)?;
-    let mask = ProjectionMask::columns(builder.parquet_schema(), OF_SOME);
-    let builder = builder.with_projection(mask).with_row_selection(selection);
+    let mask = ProjectionMask::columns(builder.parquet_schema(), columns);
+    let builder = builder
+        .with_projection(mask)
+        .with_row_selection(RowSelection::from(selectors));
     builder.build().map_err(|error| part.file.fail(error))
 }
 

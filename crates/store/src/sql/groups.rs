@@ -8,7 +8,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch, StringArray};
-use arrow::datatypes::{Schema, SchemaRef};
+use arrow::datatypes::SchemaRef;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode as _, TreeNodeRecursion};
 use datafusion::common::{DataFusionError, Result, Statistics};
@@ -19,7 +19,6 @@ use datafusion::logical_expr::{EmitTo, GroupsAccumulator};
 use datafusion::physical_expr::aggregate::AggregateFunctionExpr;
 use datafusion::physical_expr::expressions::Column;
 use datafusion::physical_expr::projection::ProjectionExprs;
-use datafusion::physical_expr::utils::{collect_columns, reassign_expr_columns};
 use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_plan::aggregates::{AggregateExec, AggregateMode};
@@ -28,6 +27,7 @@ use datafusion::physical_plan::union::UnionExec;
 use datafusion::physical_plan::{DisplayFormatType, ExecutionPlan, Partitioning};
 use tapewatch_model::{EventType, EventTypes, Interner, OrderBatch, Side};
 
+use super::arguments::{Arguments, arguments};
 use super::past_groups::PastGroups;
 use super::past_rows::PastRows;
 use super::picked::{Coded, Picked};
@@ -70,9 +70,6 @@ impl PhysicalOptimizerRule for GroupByCodes {
         true
     }
 }
-
-/// What each function is called with.
-pub(super) type Arguments = Vec<Vec<Arc<dyn PhysicalExpr>>>;
 
 /// A column that is grouped by.
 #[derive(Debug, Clone)]
@@ -189,30 +186,6 @@ impl Groups {
             schema: aggregate.schema(),
         })
     }
-}
-
-/// The columns that the functions look at, and their arguments over these.
-pub(super) fn arguments(
-    schema: &Schema,
-    functions: &[Arc<AggregateFunctionExpr>],
-) -> Option<(SchemaRef, Arguments)> {
-    let arguments: Vec<_> = functions
-        .iter()
-        .map(|function| function.expressions())
-        .collect();
-    let columns = arguments.iter().flatten().flat_map(collect_columns);
-    let mut columns: Vec<usize> = columns.map(|column| column.index()).collect();
-    columns.sort_unstable();
-    columns.dedup();
-    let schema = Arc::new(schema.project(&columns).ok()?);
-    let over = |arguments: Vec<Arc<dyn PhysicalExpr>>| {
-        let arguments = arguments.into_iter();
-        arguments
-            .map(|argument| reassign_expr_columns(argument, &schema).ok())
-            .collect::<Option<Vec<_>>>()
-    };
-    let arguments = arguments.into_iter().map(over).collect::<Option<_>>()?;
-    Some((schema, arguments))
 }
 
 impl By {
@@ -367,10 +340,8 @@ impl<P: Iterator<Item = (Chunk, Picked)>> Running<P> {
         let batch = self.plan.scan.batch(chunk, rows)?;
         let functions = self.accumulators.iter_mut().zip(&self.plan.arguments);
         for (accumulator, arguments) in functions {
-            let values = arguments
-                .iter()
-                .map(|argument| argument.evaluate(&batch)?.into_array(batch.num_rows()))
-                .collect::<Result<Vec<ArrayRef>>>()?;
+            let values = arguments.iter().map(|argument| argument.values(&batch));
+            let values = values.collect::<Result<Vec<ArrayRef>>>()?;
             accumulator.update_batch(&values, &self.of_rows, None, self.slots.len())?;
         }
         Ok(())

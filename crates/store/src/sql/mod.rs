@@ -4,6 +4,7 @@
 //! no state of another query. Memory and time are limited; a query that hits a limit fails, the
 //! process goes on.
 
+mod arguments;
 mod as_of;
 mod book;
 mod catalogue;
@@ -19,6 +20,8 @@ mod order_history;
 mod orders;
 mod past_columns;
 mod past_groups;
+mod past_parts;
+mod past_picked;
 mod past_rows;
 mod picked;
 mod recent_orders;
@@ -48,7 +51,7 @@ use datafusion::execution::disk_manager::DiskManagerBuilder;
 use datafusion::execution::memory_pool::{FairSpillPool, MemoryLimit, MemoryPool};
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::execution::session_state::SessionState;
-use datafusion::execution::{SessionStateBuilder, TaskContext};
+use datafusion::execution::{FunctionRegistry as _, SessionStateBuilder, TaskContext};
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_expr::expressions::Column as PhysicalColumn;
 use datafusion::physical_expr::{

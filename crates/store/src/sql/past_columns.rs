@@ -50,10 +50,22 @@ pub(super) struct PartColumns {
     by: Vec<usize>,
     wanted: Vec<usize>,
     tests: Arc<[Test]>,
+    /// What each of the tests looks at.
+    asked: Vec<Asked>,
     done: usize,
+    /// Of these, those that were decoded last.
+    decoded: usize,
     /// How many rows are at hand, and, where not all decoded ones pass, which.
     rows: usize,
     picked: Option<Vec<u32>>,
+}
+
+/// What a test looks at: a place in the columns and, of texts, which codes pass and how many of them.
+#[derive(Default)]
+struct Asked {
+    column: usize,
+    passes: Vec<bool>,
+    passing: usize,
 }
 
 /// The column on the disk.
@@ -124,13 +136,20 @@ impl PartColumns {
                 .filter_map(|name| names.binary_search(name).ok())
                 .collect()
         };
+        let asked = tests.iter().map(|test| Asked {
+            // Each test's column is among them.
+            column: names.binary_search(&tested(test)).unwrap_or_default(),
+            ..Asked::default()
+        });
         Ok(Self {
+            asked: asked.collect(),
             by: places(&by),
             wanted: places(&wanted),
             columns: columns.map_err(|error| part.file.fail(error))?,
             part: part.clone(),
             tests: Arc::clone(tests),
             done: 0,
+            decoded: 0,
             rows: 0,
             picked: None,
         })
@@ -152,31 +171,35 @@ impl PartColumns {
             })?;
         }
         self.done += count;
+        self.decoded = count;
         self.pick(count);
         Ok(true)
     }
 
     fn pick(&mut self, count: usize) {
-        (self.rows, self.picked) = (count, None);
-        for test in self.tests.iter() {
-            let mut columns = self.columns.iter();
-            let Some(column) = columns.find(|column| column.name == tested(test)) else {
-                continue; // each test's column is among them
-            };
-            let passes = column.passing(test);
-            let picked = match self.picked.take() {
-                Some(mut rows) => {
-                    rows.retain(|&row| passes(row as usize));
-                    rows
+        let mut picked = None;
+        for (test, asked) in self.tests.iter().zip(&mut self.asked) {
+            let column = self.columns.get(asked.column);
+            picked = match (column.map(|column| &column.values), test) {
+                (Some(Values::Numbers(_, rows)), Test::Seqs(from, to) | Test::Times(from, to)) => {
+                    kept(picked, rows, |number| (from..=to).contains(&&number))
                 }
-                None if (0..count).all(&passes) => continue,
-                None => (0..count as u32)
-                    .filter(|&row| passes(row as usize))
-                    .collect(),
+                (Some(Values::Codes(codes, rows, _)), Test::Texts(_, texts)) => {
+                    asked.look_at(codes.values(), texts);
+                    match asked.passing {
+                        0 => Some(Vec::new()),
+                        all if all == asked.passes.len() => picked,
+                        _ => kept(picked, rows, |code| {
+                            asked.passes.get(code as usize) == Some(&true)
+                        }),
+                    }
+                }
+                // A test's column is read as it asks for it.
+                _ => Some(Vec::new()),
             };
-            self.rows = picked.len();
-            self.picked = Some(picked);
         }
+        self.rows = picked.as_ref().map_or(count, Vec::len);
+        self.picked = picked;
         // Codes that are grouped by are handed out as they are.
         let Some(picked) = &self.picked else {
             return;
@@ -191,6 +214,17 @@ impl PartColumns {
                     .collect();
             }
         }
+    }
+
+    /// The rows at hand, by their numbers in the row group.
+    pub(super) fn numbers(&self) -> impl Iterator<Item = usize> {
+        let first = self.done - self.decoded;
+        let (all, some) = match &self.picked {
+            None => (0..self.decoded, &[][..]),
+            Some(some) => (0..0, some.as_slice()),
+        };
+        let rows = all.chain(some.iter().map(|&row| row as usize));
+        rows.map(move |row| first + row)
     }
 
     /// Rows at hand.
@@ -236,6 +270,32 @@ impl PartColumns {
     }
 }
 
+/// Those of the rows, or of all, whose value passes; `None`: all.
+fn kept<T: Copy>(
+    picked: Option<Vec<u32>>,
+    values: &[T],
+    passes: impl Fn(T) -> bool,
+) -> Option<Vec<u32>> {
+    if let Some(mut rows) = picked {
+        rows.retain(|&row| values.get(row as usize).is_some_and(|&value| passes(value)));
+        return Some(rows);
+    }
+    let rows = (0..).zip(values).filter(|&(_, &value)| passes(value));
+    let rows: Vec<u32> = rows.map(|(row, _)| row).collect();
+    (rows.len() < values.len()).then_some(rows)
+}
+
+impl Asked {
+    /// Takes in values that the dictionary has got since.
+    fn look_at(&mut self, values: &[Bytes], texts: &[String]) {
+        for value in values.iter().skip(self.passes.len()) {
+            let passes = texts.iter().any(|text| text.as_bytes() == &value[..]);
+            self.passing += usize::from(passes);
+            self.passes.push(passes);
+        }
+    }
+}
+
 impl Column {
     fn read(&mut self, count: usize) -> Result<(), ParquetError> {
         match &mut self.values {
@@ -255,25 +315,6 @@ impl Column {
                 }
                 Ok(())
             }
-        }
-    }
-
-    /// Which of the decoded rows pass the test.
-    fn passing<'a>(&'a self, test: &'a Test) -> Box<dyn Fn(usize) -> bool + 'a> {
-        match (&self.values, test) {
-            (Values::Numbers(_, rows), Test::Seqs(least, most) | Test::Times(least, most)) => {
-                Box::new(move |row| rows.get(row).is_some_and(|it| (least..=most).contains(&it)))
-            }
-            (Values::Codes(codes, rows, _), Test::Texts(_, texts) | Test::OrderIds(texts)) => {
-                let is = |value: &Bytes| texts.iter().any(|text| text.as_bytes() == &value[..]);
-                let passes: Vec<bool> = codes.values().iter().map(is).collect();
-                Box::new(move |row| {
-                    let code = rows.get(row);
-                    code.and_then(|&code| passes.get(code as usize)).copied() == Some(true)
-                })
-            }
-            // A test's column is read as it asks for it.
-            _ => Box::new(|_| false),
         }
     }
 

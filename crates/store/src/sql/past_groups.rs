@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, StringArray};
 use arrow::datatypes::SchemaRef;
@@ -25,12 +25,13 @@ use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{DisplayFormatType, ExecutionPlan, Partitioning};
 use tapewatch_model::Interner;
 
-use super::groups::{Arguments, arguments, is_plain, past_handing_on};
+use super::arguments::{Arguments, arguments};
+use super::groups::{is_plain, past_handing_on};
 use super::past_columns::{PartColumns, is_read};
+use super::past_parts::{PastParts, failed};
 use super::past_rows::PastRows;
 use super::picked::{Coded, Test};
-use crate::object_file::FileAt;
-use crate::scan::{self, Part, ScanError, ScanRequest, Unopened};
+use crate::scan::Part;
 use crate::schema::time_type;
 
 /// Combinations of codes of one row group that have a place in a table; beyond, each row looks for its
@@ -42,8 +43,7 @@ const NONE: u32 = u32::MAX;
 /// A partial aggregation of orders of the history.
 #[derive(Clone)]
 pub(super) struct PastGroups {
-    files: Arc<[File]>,
-    request: Arc<ScanRequest>,
+    parts: PastParts,
     tests: Arc<[Test]>,
     by: Vec<Coded>,
     functions: Vec<Arc<AggregateFunctionExpr>>,
@@ -51,13 +51,6 @@ pub(super) struct PastGroups {
     arguments: Arguments,
     columns: SchemaRef,
     schema: SchemaRef,
-    partitions: usize,
-}
-
-/// A file, and its row groups that may hold wanted rows once a partition has opened it.
-struct File {
-    unopened: Unopened,
-    parts: OnceLock<Result<Vec<Part>, ScanError>>,
 }
 
 impl fmt::Debug for PastGroups {
@@ -101,8 +94,7 @@ impl PastGroups {
         partitions: usize,
     ) -> Option<Self> {
         let (history, tests) = rows_of(input)?.told()?;
-        let by_id = |test: &Test| matches!(test, Test::OrderIds(_));
-        if !is_plain(aggregate) || tests.iter().any(by_id) || history.has_mapped_columns() {
+        if !is_plain(aggregate) {
             return None;
         }
         let by = aggregate.group_expr().expr().iter();
@@ -114,62 +106,17 @@ impl PastGroups {
         if !columns.fields().iter().all(|field| is_read(field)) {
             return None;
         }
-        let request = Test::request(tests);
-        // What is wrong with the table, its own reading says better.
-        let files = scan::files(history, &request, None).ok()?;
-        // Those of a bucket are the engine's, whose threads do not wait for them.
-        if files.iter().any(|(at, _)| !matches!(at, FileAt::Disk(_))) {
-            return None;
-        }
-        let files = files.into_iter().map(|unopened| File {
-            unopened,
-            parts: OnceLock::new(),
-        });
+        let parts = PastParts::of(history, tests, partitions)?;
         Some(Self {
-            files: files.collect(),
-            request: Arc::new(request),
+            parts,
             tests: Arc::clone(tests),
             by,
             functions,
             arguments,
             columns,
             schema: aggregate.schema(),
-            partitions: partitions.max(1),
         })
     }
-
-    /// The row groups of a partition, file after file: every so many of them.
-    fn parts(&self, partition: usize) -> impl Iterator<Item = Result<Part>> + Send + use<> {
-        let (files, request) = (Arc::clone(&self.files), Arc::clone(&self.request));
-        let (mut file, mut group, mut number) = (0, 0, 0);
-        let each = self.partitions;
-        std::iter::from_fn(move || {
-            loop {
-                let at: &File = files.get(file)?;
-                let open = || scan::open(&at.unopened.0, at.unopened.1, &request);
-                let parts = match at.parts.get_or_init(open) {
-                    Ok(parts) => parts,
-                    Err(error) => {
-                        file = files.len();
-                        return Some(Err(failed(error)));
-                    }
-                };
-                let Some(part) = parts.get(group) else {
-                    (file, group) = (file + 1, 0);
-                    continue;
-                };
-                group += 1;
-                number += 1;
-                if (number - 1) % each == partition {
-                    return Some(Ok(part.clone()));
-                }
-            }
-        })
-    }
-}
-
-fn failed(error: &ScanError) -> DataFusionError {
-    DataFusionError::Execution(error.to_string())
 }
 
 /// The groups so far, by the codes of their texts.
@@ -349,10 +296,8 @@ impl<P: Iterator<Item = Result<Part>>> Running<P> {
         let batch = RecordBatch::try_new_with_options(schema, columns, &options)?;
         let functions = self.accumulators.iter_mut().zip(&self.plan.arguments);
         for (accumulator, arguments) in functions {
-            let values = arguments
-                .iter()
-                .map(|argument| argument.evaluate(&batch)?.into_array(batch.num_rows()))
-                .collect::<Result<Vec<ArrayRef>>>()?;
+            let values = arguments.iter().map(|argument| argument.values(&batch));
+            let values = values.collect::<Result<Vec<ArrayRef>>>()?;
             accumulator.update_batch(&values, &self.of_rows, None, self.known.len())?;
         }
         Ok(())
@@ -393,7 +338,7 @@ impl DataSource for PastGroups {
         let functions = self.functions.iter();
         let memory = MemoryConsumer::new(format!("groups of past orders {partition}"));
         let running = Running {
-            parts: self.parts(partition),
+            parts: self.parts.of_partition(partition),
             reading: None,
             accumulators: functions
                 .map(|function| function.create_groups_accumulator())
@@ -421,7 +366,7 @@ impl DataSource for PastGroups {
         write!(
             f,
             "groups by the codes of {by:?} over past orders, files={}",
-            self.files.len()
+            self.parts.files()
         )?;
         match self.tests.is_empty() {
             true => Ok(()),
@@ -430,7 +375,7 @@ impl DataSource for PastGroups {
     }
 
     fn output_partitioning(&self) -> Partitioning {
-        Partitioning::UnknownPartitioning(self.partitions)
+        Partitioning::UnknownPartitioning(self.parts.partitions())
     }
 
     fn eq_properties(&self) -> EquivalenceProperties {

@@ -16,7 +16,7 @@ use datafusion::common::{DataFusionError, Result, Statistics, internal_err};
 use datafusion::datasource::TableType;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::logical_expr::TableProviderFilterPushDown;
-use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_expr::{PhysicalExpr, split_conjunction};
 use datafusion::physical_plan::execution_plan::CardinalityEffect;
 use datafusion::physical_plan::filter_pushdown::{
     ChildPushdownResult, FilterDescription, FilterPushdownPhase, FilterPushdownPropagation,
@@ -26,6 +26,7 @@ use datafusion::physical_plan::{
 };
 use datafusion::prelude::Expr;
 
+use super::past_picked::PastPicked;
 use super::picked::Test;
 use crate::history::History;
 
@@ -98,12 +99,25 @@ impl PastRows {
         Some((&self.history, self.tests.as_ref()?))
     }
 
-    /// The plan with the tables below in the place of all that tell of them.
+    /// The tests of rows that pass more filters, if those can be said in tests.
+    fn with_tests(&self, filters: &[Arc<dyn PhysicalExpr>]) -> Option<Arc<[Test]>> {
+        let mut tests = self.tests.as_ref()?.to_vec();
+        for filter in filters.iter().flat_map(split_conjunction) {
+            let test = Test::of_running(filter)?;
+            if !tests.contains(&test) {
+                tests.push(test);
+            }
+        }
+        Some(tests.into())
+    }
+
+    /// The plan with the tables below in the place of all that tell of them, or a reading of ours where
+    /// few rows are wanted.
     pub(super) fn untold(plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
         let plain = plan.transform_down(|node| {
-            let rows = node
-                .downcast_ref::<Self>()
-                .map(|told| Arc::clone(&told.rows));
+            let told = node.downcast_ref::<Self>();
+            let rows =
+                told.map(|told| PastPicked::of(told).unwrap_or_else(|| Arc::clone(&told.rows)));
             Ok(match rows {
                 Some(rows) => Transformed::new(rows, true, TreeNodeRecursion::Jump),
                 None => Transformed::no(node),
@@ -222,12 +236,13 @@ impl ExecutionPlan for PastRows {
         result: ChildPushdownResult,
         _config: &ConfigOptions,
     ) -> Result<FilterPushdownPropagation<Arc<dyn ExecutionPlan>>> {
-        let more = !result.parent_filters.is_empty();
+        let more = result.parent_filters.iter();
+        let more: Vec<_> = more.map(|filter| Arc::clone(&filter.filter)).collect();
         let mut told: FilterPushdownPropagation<Arc<dyn ExecutionPlan>> =
             FilterPushdownPropagation::if_all(result);
-        if more && told.updated_node.is_none() {
+        if !more.is_empty() && told.updated_node.is_none() {
             told.updated_node = Some(Arc::new(Self {
-                tests: None,
+                tests: self.with_tests(&more),
                 ..self.clone()
             }));
         }

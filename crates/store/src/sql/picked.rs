@@ -4,10 +4,15 @@
 //! out only when none of its rows passes.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use datafusion::common::ScalarValue;
 use datafusion::logical_expr::expr::InList;
 use datafusion::logical_expr::{Between, BinaryExpr, Operator};
+use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_expr::expressions::{
+    BinaryExpr as RunningBinary, Column, InListExpr, Literal,
+};
 use datafusion::prelude::Expr;
 use tapewatch_model::{EventType, EventTypes, OrderBatch, Side, Time};
 
@@ -17,6 +22,8 @@ use crate::schema::PARTITION;
 
 /// Rows that are compared at once: the compiler makes a few instructions of them.
 const BLOCK: usize = 64;
+/// Rows of a block that are compared one by one where one of them is wanted.
+const FEW: usize = 8;
 const DAY: i64 = 86_400_000_000_000;
 
 /// A column of few distinct texts.
@@ -84,7 +91,30 @@ impl Test {
         let (Expr::Column(column), Expr::Literal(value, _)) = (column, value) else {
             return None;
         };
-        let name = column.name.as_str();
+        Self::asked(&column.name, op, value)
+    }
+
+    /// The same of a filter as it runs.
+    pub(super) fn of_running(filter: &Arc<dyn PhysicalExpr>) -> Option<Self> {
+        let column = |expr: &Arc<dyn PhysicalExpr>| expr.downcast_ref::<Column>().cloned();
+        let asked = |column: &Column, op, value: &Arc<dyn PhysicalExpr>| {
+            Self::asked(column.name(), op, value.downcast_ref::<Literal>()?.value())
+        };
+        if let Some(among) = filter.downcast_ref::<InListExpr>() {
+            let column = column(among.expr()).filter(|_| !among.negated())?;
+            let each = among.list().iter();
+            let each = each.map(|value| asked(&column, Operator::Eq, value));
+            return each.reduce(|all, one| all?.or(one?))?;
+        }
+        let binary = filter.downcast_ref::<RunningBinary>()?;
+        match binary.op() {
+            Operator::Or => Self::of_running(binary.left())?.or(Self::of_running(binary.right())?),
+            op => asked(&column(binary.left())?, *op, binary.right()),
+        }
+    }
+
+    /// What a comparison of a column with a value asks.
+    fn asked(name: &str, op: Operator, value: &ScalarValue) -> Option<Self> {
         if let Some(Some(text)) = value.try_as_str() {
             let texts = vec![text.to_owned()];
             return match op {
@@ -281,14 +311,19 @@ fn by_code(orders: &OrderBatch, column: Coded, texts: &[String], rows: Picked) -
 
 /// The rows that have this code.
 fn equal(codes: &[u32], rows: Range<usize>, code: u32) -> Option<Picked> {
-    let mut picked = Vec::new();
-    let mut first = rows.start as u32;
+    let is_in = |some: &[u32]| some.iter().fold(false, |any, &it| any | (it == code));
+    let (mut picked, mut first) = (Vec::new(), rows.start);
     for block in codes.get(rows)?.chunks(BLOCK) {
-        if block.iter().fold(false, |any, &it| any | (it == code)) {
-            let here = (first..).zip(block).filter(|&(_, &it)| it == code);
-            picked.extend(here.map(|(row, _)| row));
+        if is_in(block) {
+            for (part, few) in block.chunks(FEW).enumerate() {
+                if is_in(few) {
+                    let at = first + part * FEW;
+                    let here = few.iter().enumerate().filter(|&(_, &it)| it == code);
+                    here.for_each(|(row, _)| picked.push((at + row) as u32));
+                }
+            }
         }
-        first += block.len() as u32;
+        first += block.len();
     }
     (!picked.is_empty()).then_some(Picked::Some(picked))
 }

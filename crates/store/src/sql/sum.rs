@@ -309,17 +309,28 @@ fn groups<T: ArrowNumericType + Send>(kind: &DataType) -> Box<dyn GroupsAccumula
 
 impl<T: ArrowNumericType> Groups<T> {
     fn take(&mut self, groups: impl Iterator<Item = (usize, T::Native)>) -> Result<()> {
+        // The sum of a group stays at hand for as long as its rows come one after another.
+        let (mut at, mut sum) = (usize::MAX, T::default_value());
         for (group, value) in groups {
-            let (Some(sum), Some(any)) = (self.sums.get_mut(group), self.any.get_mut(group)) else {
-                return Err(wrong());
-            };
-            match sum.add_checked(value) {
-                Ok(more) => *sum = more,
-                Err(_) => return Err(overflow(&self.kind)),
+            if group != at {
+                self.put(at, sum);
+                let (Some(begun), Some(any)) = (self.sums.get(group), self.any.get_mut(group))
+                else {
+                    return Err(wrong());
+                };
+                (at, sum, *any) = (group, *begun, true);
             }
-            *any = true;
+            sum = sum.add_checked(value).map_err(|_| overflow(&self.kind))?;
         }
+        self.put(at, sum);
         Ok(())
+    }
+
+    /// Keeps the sum of a group, if there is one.
+    fn put(&mut self, group: usize, sum: T::Native) {
+        if let Some(kept) = self.sums.get_mut(group) {
+            *kept = sum;
+        }
     }
 
     /// The sums of the first groups, taken.
