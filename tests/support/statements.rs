@@ -4,7 +4,7 @@
 use super::root;
 
 /// What is asked of any tables. Where the order of rows is not said it is not compared.
-const STATEMENTS: [&str; 64] = [
+const STATEMENTS: [&str; 65] = [
     "select count(*) as n, sum(quantity) as q, min(price) as lo, max(price) as hi from orders",
     "select sym, sum(quantity) as q from orders group by sym",
     "select event_type, count(*) as n from orders group by event_type",

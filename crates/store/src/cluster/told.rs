@@ -5,7 +5,7 @@
 use ballista_core::error::BallistaError;
 use datafusion::common::DataFusionError;
 
-use crate::sql::{SqlError, first_line};
+use crate::sql::{SqlError, failed, first_line};
 
 /// What stands before the kind and the message, which is in hexadecimal digits: whatever is done to
 /// the text on its way, these stay.
@@ -71,7 +71,9 @@ fn marked(text: &str) -> Option<SqlError> {
             message,
             place: None,
         },
-        _ => SqlError::Execution { message },
+        _ => SqlError::Execution {
+            message: failed(message),
+        },
     })
 }
 

@@ -17,6 +17,8 @@ use crate::sql::SqlError;
 
 /// Parts of an answer that are made ahead of who takes them.
 const AHEAD: usize = 2;
+/// What planning takes of a statement as deep as may be, many times over.
+const STACK_BYTES: usize = 16 << 20;
 
 /// The threads, one a core, started with the first query.
 #[derive(Default)]
@@ -52,7 +54,8 @@ fn start<'a>(
         return Ok(runtime);
     }
     let broken = |message: String| SqlError::Broken { message };
-    let started = builder.thread_name("sql").enable_all().build();
+    let builder = builder.thread_name("sql").thread_stack_size(STACK_BYTES);
+    let started = builder.enable_all().build();
     let started = started.map_err(|error| broken(format!("no threads can be started: {error}")))?;
     // Of two that start at the same moment one is let go again.
     if let Err(second) = runtime.set(started) {

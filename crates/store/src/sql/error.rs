@@ -205,7 +205,7 @@ impl SqlError {
 }
 
 /// What a value did not allow, without the layers through which it came.
-fn failed(message: String) -> String {
+pub(crate) fn failed(message: String) -> String {
     if let Some((_, why)) = message.split_once("Regular expression did not compile: ") {
         return format!("a regular expression is wrong or too large: {why}");
     }

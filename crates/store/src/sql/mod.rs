@@ -66,8 +66,8 @@ use tokio::sync::OnceCell;
 
 pub(crate) use cell::Cells;
 pub use encode::{Format, FormatError};
-pub(crate) use error::first_line;
 pub use error::{Place, SqlError};
+pub(crate) use error::{failed, first_line};
 pub use orders::HistoryOrders;
 pub(crate) use result::{Begun, Execution};
 pub use result::{Chunks, Column, QueryResult};

@@ -12,6 +12,9 @@ use crate::history::History;
 use crate::object_file::FileAt;
 use crate::scan::{self, Part, ScanError, ScanRequest, Unopened};
 
+/// Files whose names a plan shows.
+const SHOWN: usize = 4;
+
 /// The row groups of a reading, divided among partitions.
 #[derive(Clone)]
 pub(super) struct PastParts {
@@ -51,8 +54,18 @@ impl PastParts {
         })
     }
 
-    pub(super) fn files(&self) -> usize {
-        self.files.len()
+    /// Their names, or those of the first of them, for who looks at a plan.
+    pub(super) fn files(&self) -> String {
+        let names = self
+            .files
+            .iter()
+            .take(SHOWN)
+            .map(|file| file.unopened.0.name());
+        let names = names.collect::<Vec<_>>().join(", ");
+        match self.files.len().checked_sub(SHOWN) {
+            Some(more @ 1..) => format!("[{names} and {more} more]"),
+            _ => format!("[{names}]"),
+        }
     }
 
     pub(super) fn partitions(&self) -> usize {
