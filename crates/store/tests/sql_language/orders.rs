@@ -94,7 +94,7 @@ async fn only_the_day_and_the_instrument_are_read() {
             !plan.contains("date=2024-01-05") && !plan.contains("date=2024-01-07"),
             "{plan}"
         );
-        let by_codes = plan.contains(r#"tests=[Texts(Sym, ["SYM4"])"#);
+        let by_codes = plan.contains("tests=[Texts(Sym, [") && plan.contains("SYM4");
         let by_engine = plan.contains("= SYM4") && plan.contains("predicate=");
         assert!(by_codes || by_engine, "{plan}");
     }
