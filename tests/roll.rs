@@ -16,7 +16,7 @@ use serde_json::json;
 use support::cluster::Cluster;
 use support::{Server, data, run, tables, tapewatch, wait_for};
 use tapewatch_connect::CsvOrders;
-use tapewatch_journal::{Journal, Options};
+use tapewatch_journal::{Journal, Options, Reader};
 use tapewatch_model::{Bucket, OrderSource as _, encode_bucket, frame_kind};
 
 /// A journal whose rows came ten days ago: the reference's orders, two at a time, again and again in
@@ -243,4 +243,62 @@ fn other_pages_are_refused() {
         "403"
     );
     assert_eq!(ask("host: evil.example\r\n"), "403");
+}
+
+/// The segments of a journal: their files, the bytes of their frames, and whether one of these tells the
+/// configuration.
+fn segments(dir: &Path) -> Vec<(std::path::PathBuf, Vec<usize>, bool)> {
+    let files = std::fs::read_dir(dir).unwrap();
+    let files = files.map(|file| file.unwrap().path());
+    let mut files: Vec<_> = files
+        .filter(|file| file.extension().is_some_and(|it| it == "seg"))
+        .collect();
+    files.sort();
+    let first =
+        |file: &Path| -> u64 { file.file_stem().unwrap().to_str().unwrap().parse().unwrap() };
+    let mut all: Vec<_> = files
+        .iter()
+        .map(|file| (file.clone(), Vec::new(), false))
+        .collect();
+    let mut reader = Reader::open(dir, first(&files[0])).unwrap();
+    while let Some(frame) = reader.next_frame().unwrap() {
+        let at = files.partition_point(|file| first(file) <= frame.seq) - 1;
+        all[at].1.push(frame.bytes.len());
+        all[at].2 |= frame.kind == frame_kind::DETECTOR_CONFIG;
+    }
+    all
+}
+
+/// What a process began that died is done by the next one: else rows would get other numbers.
+#[test]
+fn each_segment_tells_the_configuration_whenever_a_process_dies() {
+    const HEADER: usize = 32;
+    let dir = tempfile::tempdir().unwrap();
+    let journal = dir.path().join("data/journal");
+    let small = [("TAPEWATCH_JOURNAL__SEGMENT_BYTES_MAX", "4000")];
+    let mut server = Server::start_with(dir.path(), &[], &small);
+    let feed = |server: &Server| {
+        let arguments = ["--clear", "--rows-per-bucket", "2"];
+        let (code, _, error) = server.feed(&data("spoofingData.csv"), &arguments);
+        assert_eq!(code, 0, "{error}");
+    };
+    // It died before the first frame of its last segment, and behind it.
+    for kept in [0, 1] {
+        for _ in 0..5 {
+            feed(&server);
+        }
+        server.kill();
+        let all = segments(&journal);
+        let (last, frames, _) = all.last().unwrap();
+        let length: usize = HEADER + frames[..kept].iter().sum::<usize>();
+        let file = std::fs::OpenOptions::new().write(true).open(last).unwrap();
+        file.set_len(length as u64).unwrap();
+        server.restart();
+        feed(&server);
+        server.kill();
+        for (file, frames, told) in segments(&journal) {
+            assert!(told || frames.is_empty(), "{kept}: {}", file.display());
+        }
+        server.restart();
+    }
 }

@@ -214,6 +214,14 @@ impl Journal {
             .map_or(self.next_seq, |segment| segment.first_seq)
     }
 
+    /// The sequence number that the last segment begins with.
+    #[must_use]
+    pub fn last_segment_seq(&self) -> u64 {
+        self.segments
+            .back()
+            .map_or(self.next_seq, |segment| segment.first_seq)
+    }
+
     /// Bytes of all segment files, committed ones only.
     #[must_use]
     pub fn bytes(&self) -> u64 {

@@ -124,4 +124,8 @@ impl StoredFile for FaultyFile {
         disk(&self.1, true)?;
         self.0.sync()
     }
+
+    fn forget(&self) {
+        self.0.forget();
+    }
 }

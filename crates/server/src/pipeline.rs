@@ -399,8 +399,9 @@ pub(crate) fn prepare(
         hits_through: hits_sender,
         encoded: Vec::new(),
     };
-    if worker.fold.config_seen() != Some(config) {
-        worker.write_config(config)?;
+    match worker.fold.config_seen() == Some(config) {
+        true => worker.tell_last_segment(config)?,
+        false => worker.write_config(config)?,
     }
     // What was found again while the state was made.
     worker.tell_hits()?;

@@ -102,6 +102,42 @@ fn few() -> Vec<[String; 2]> {
     queries
 }
 
+/// Filters that are NULL for rows, and numbers as a client writes them, and the same without a question.
+fn plain_truths() -> Vec<[String; 2]> {
+    let null = "WHERE seq < 0";
+    let few = "WHERE price IN ('1.29', '-4.07', '0.5')";
+    [
+        ("WHERE sym = 'S007' AND price > NULL", null),
+        ("WHERE trader = 'T4' AND side = CAST(NULL AS TEXT)", null),
+        ("WHERE sym NOT IN ('S007', NULL)", null),
+        ("WHERE price NOT IN (1.5, NULL)", null),
+        ("WHERE date NOT IN (DATE '2024-01-05', NULL)", null),
+        (
+            "WHERE date IN (DATE '2024-01-05', NULL)",
+            "WHERE CAST(time AS DATE) = DATE '2024-01-05'",
+        ),
+        (
+            "WHERE CASE WHEN date > DATE '2024-01-05' THEN TRUE ELSE NULL END",
+            "WHERE CAST(time AS DATE) = DATE '2024-01-06'",
+        ),
+        ("WHERE price IN (1.29, -4.07, 0.5)", few),
+        ("WHERE price = 1.29 OR price = -4.07 OR 0.5 = price", few),
+        (
+            "WHERE price BETWEEN -4.07 AND 1.29",
+            "WHERE price BETWEEN '-4.07' AND '1.29'",
+        ),
+        (
+            "WHERE price > 1.28 AND price < 1.30",
+            "WHERE price = '1.29'",
+        ),
+    ]
+    .map(|pair| {
+        let (filter, plain) = pair;
+        [filter, plain].map(|filter| format!("SELECT seq, price FROM orders {filter}"))
+    })
+    .into()
+}
+
 /// The rows of an answer, sorted.
 async fn rows(store: &Store, sql: &str) -> Vec<String> {
     let answer = csv(store, sql).await;
@@ -111,13 +147,19 @@ async fn rows(store: &Store, sql: &str) -> Vec<String> {
 }
 
 async fn check(store: &Store) {
-    for [by_codes, plain] in queries().into_iter().chain(few()) {
+    for [by_codes, plain] in queries().into_iter().chain(few()).chain(plain_truths()) {
         assert_eq!(
             rows(store, &by_codes).await,
             rows(store, &plain).await,
             "{by_codes}"
         );
     }
+    let some = rows(store, "SELECT seq FROM orders WHERE price = 1.29").await;
+    assert_eq!(
+        some.len(),
+        ROWS as usize / 1_000,
+        "a number is the price that it says"
+    );
     let tables = "SELECT table_name FROM information_schema.tables WHERE table_type = 'BASE TABLE'";
     let names = ["dead_letters", "hits", "orders"];
     assert_eq!(rows(store, tables).await, names);

@@ -267,6 +267,33 @@ fn a_sync_under_os_reaches_the_segments_that_are_closed_too() {
 }
 
 #[test]
+fn the_system_may_forget_all_but_the_last_two_segments() {
+    let dir = tempdir();
+    let plan = Plan::new([]);
+    let storage = Arc::new(Faulty(Arc::clone(&plan)));
+    let policy = FsyncPolicy::Always;
+    let (mut journal, _) = Journal::open(dir.path(), on(storage, options(policy, 200))).unwrap();
+    let mut kept = Vec::new();
+    let mut names = Vec::new();
+    for number in 0..5 {
+        let frame = append(&mut journal, &sample(number, 150)).unwrap();
+        names.push(format!("{:020}.seg", frame.seq));
+        kept.push(frame);
+        journal.commit().unwrap();
+    }
+    let since = std::time::Instant::now();
+    let forgotten = || plan.forgotten.lock().unwrap().clone();
+    while forgotten().len() < 3 && since.elapsed().as_secs() < 10 {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    let mut forgotten = forgotten();
+    forgotten.sort();
+    assert_eq!(forgotten, names[..3]);
+    drop(journal);
+    assert_eq!(reopen(dir.path()), kept);
+}
+
+#[test]
 fn a_failed_fsync_stops_every_later_call() {
     let dir = tempdir();
     let plan = Plan::new([]);

@@ -28,6 +28,8 @@ pub(crate) struct Plan {
     pub(crate) synced_dirs: Mutex<Vec<std::path::PathBuf>>,
     /// The names of the files that were synced, in order.
     pub(crate) synced: Mutex<Vec<String>>,
+    /// The names of the files whose bytes the system may forget, in order.
+    pub(crate) forgotten: Mutex<Vec<String>>,
     /// Every sync fails from now on.
     pub(crate) syncs_fail: std::sync::atomic::AtomicBool,
 }
@@ -163,5 +165,10 @@ impl StoredFile for FaultyFile {
         self.plan.synced.lock().unwrap().push(self.name.clone());
         // The tests look at the page cache; a real sync would only make them slow.
         self.plan.run(|| Ok(()))
+    }
+
+    fn forget(&self) {
+        self.file.forget();
+        self.plan.forgotten.lock().unwrap().push(self.name.clone());
     }
 }

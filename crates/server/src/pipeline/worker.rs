@@ -378,6 +378,25 @@ impl Worker {
         Ok(())
     }
 
+    /// A process may have ended after it began a segment and before it told the configuration in it: that
+    /// is done now, or behind the first rows that come, as it would have been done.
+    pub(super) fn tell_last_segment(&mut self, config: &DetectConfig) -> Result<(), Failure> {
+        let first = self.journal.last_segment_seq();
+        let mut reader = self.journal.reader(first).map_err(Failure::run)?;
+        let mut is_empty = true;
+        while let Some(frame) = reader.next_frame().map_err(Failure::run)? {
+            if frame.kind == frame_kind::DETECTOR_CONFIG {
+                return Ok(());
+            }
+            is_empty = false;
+        }
+        if is_empty {
+            self.segments = self.segments.saturating_sub(1);
+            return Ok(());
+        }
+        self.write_config(config)
+    }
+
     /// Each segment tells the configuration in force, so that the older ones can be deleted.
     fn repeat_config(&mut self) -> Result<(), Failure> {
         if self.journal.segments() == self.segments {

@@ -128,7 +128,8 @@ pub(crate) fn files(
         }
         let date = file.partition_values_map().remove(PARTITION).flatten();
         let date = date.and_then(|date| Date::parse(date.as_bytes()).ok());
-        let outside = |date: Date| date < request.from.date() || request.to.date() < date;
+        let last = Time::from_nanos(request.to.nanos().saturating_sub(1)).date();
+        let outside = |date: Date| date < request.from.date() || last < date;
         let meant = only.is_none_or(|only| only.contains(&*path));
         if meant && !date.is_some_and(outside) {
             wanted.push((at, (file.size(), file.modification_time())));

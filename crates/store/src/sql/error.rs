@@ -209,10 +209,20 @@ pub(crate) fn failed(message: String) -> String {
     if let Some((_, why)) = message.split_once("Regular expression did not compile: ") {
         return format!("a regular expression is wrong or too large: {why}");
     }
-    let known = ["Divide by zero error", "Arithmetic overflow"];
+    let known = [
+        "Divide by zero error",
+        "Arithmetic overflow",
+        "Cannot cast string",
+    ];
     let at = known.iter().find_map(|known| message.find(known));
-    at.and_then(|at| message.get(at..))
-        .map_or_else(|| message.clone(), str::to_owned)
+    let Some(why) = at.and_then(|at| message.get(at..)) else {
+        return message;
+    };
+    // A library's own form of it ends in a quote.
+    match why.split_once("\")") {
+        Some((why, _)) => why.to_owned(),
+        None => why.to_owned(),
+    }
 }
 
 fn syntax(error: &ParserError, query: &str) -> SqlError {
@@ -239,9 +249,20 @@ fn syntax(error: &ParserError, query: &str) -> SqlError {
 }
 
 fn planned(message: String, diagnostic: Option<&Diagnostic>, query: &str) -> SqlError {
-    let message = match message.contains("Placeholder(") {
-        true => "the arguments of a table function are values: write them out, no parameter is taken there".to_owned(),
-        false => unknown_name(&message).unwrap_or(message),
+    let same_name = [
+        "duplicate unqualified field name",
+        "unique expression names",
+    ];
+    let message = if message.contains("Placeholder(") {
+        "the arguments of a table function are values: write them out, no parameter is taken there"
+            .to_owned()
+    } else if same_name.iter().any(|part| message.contains(part)) {
+        format!(
+            "two columns have one name: give one of them another with AS; two that differ only by a cast need it in a \
+             query within the query ({message})"
+        )
+    } else {
+        unknown_name(&message).unwrap_or(message)
     };
     let mut found = None;
     if let Some(diagnostic) = diagnostic {

@@ -6,6 +6,7 @@
 
 mod arguments;
 mod as_of;
+mod as_written;
 mod book;
 mod catalogue;
 mod cell;
@@ -170,6 +171,7 @@ impl Engine {
             state.register_udf(function)?;
         }
         state.register_function_rewrite(Arc::new(checked::CheckWholeNumbers::new()))?;
+        state.register_function_rewrite(Arc::new(as_written::NumbersAsWritten))?;
         Ok(Self {
             simple: Arc::new(Simple::of(state.clone())),
             state: Arc::new(state),

@@ -1,5 +1,5 @@
-//! Orders of the history as a table that remembers, down to the physical plan, which rows are read: so
-//! that [`super::past_groups`] can read them another way.
+//! Rows of the history as a table; of orders one that remembers, down to the physical plan, which rows are
+//! read: so that [`super::past_groups`] and [`super::past_picked`] can read them another way.
 //!
 //! Invariant: the rows are those of the table below, and a plan says truly which filters they have
 //! passed: what is added later by anybody marks it as one that cannot be read otherwise.
@@ -33,12 +33,12 @@ use crate::history::History;
 /// The table.
 pub(super) struct PastTable {
     rows: Arc<dyn TableProvider>,
-    history: Arc<History>,
+    history: Option<Arc<History>>,
 }
 
 impl PastTable {
-    /// `rows` are the orders of `history`.
-    pub(super) fn new(rows: Arc<dyn TableProvider>, history: Arc<History>) -> Self {
+    /// With a history `rows` are the orders of it.
+    pub(super) fn new(rows: Arc<dyn TableProvider>, history: Option<Arc<History>>) -> Self {
         Self { rows, history }
     }
 }
@@ -63,7 +63,16 @@ impl TableProvider for PastTable {
         &self,
         filters: &[&Expr],
     ) -> Result<Vec<TableProviderFilterPushDown>> {
-        self.rows.supports_filters_pushdown(filters)
+        // Of a filter without a column of the files the table below says that it decides about it, and
+        // keeps what it is NULL for: only what is never NULL is left to it.
+        let said = self.rows.supports_filters_pushdown(filters)?.into_iter();
+        let careful = said.zip(filters).map(|(said, filter)| match said {
+            TableProviderFilterPushDown::Exact if Test::of(filter).is_none() => {
+                TableProviderFilterPushDown::Inexact
+            }
+            said => said,
+        });
+        Ok(careful.collect())
     }
 
     async fn scan(
@@ -74,11 +83,14 @@ impl TableProvider for PastTable {
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let rows = self.rows.scan(state, projection, filters, limit).await?;
+        let Some(history) = &self.history else {
+            return Ok(rows);
+        };
         let tests: Option<Vec<Test>> = filters.iter().map(Test::of).collect();
         let tests = tests.filter(|_| limit.is_none());
         Ok(Arc::new(PastRows {
             rows,
-            history: Arc::clone(&self.history),
+            history: Arc::clone(history),
             tests: tests.map(Arc::from),
         }))
     }

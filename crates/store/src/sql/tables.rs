@@ -305,10 +305,7 @@ async fn past_of(
         Past::Table => {
             let session = Arc::new(state.clone());
             let rows = delta.table_provider().with_session(session).await?;
-            match history {
-                Some(history) => Arc::new(PastTable::new(rows, history)),
-                None => rows,
-            }
+            Arc::new(PastTable::new(rows, history))
         }
     };
     let stored = past.schema();

@@ -76,6 +76,14 @@ async fn numbers_beyond_their_range() {
             "failed: Divide by zero error",
         ),
         (
+            "SELECT sum(price), sum(CAST(price AS DOUBLE)) FROM orders",
+            "two columns have one name",
+        ),
+        (
+            "SELECT price, price FROM orders",
+            "two columns have one name",
+        ),
+        (
             "SELECT * FROM generate_series(1, $1)",
             "no parameter is taken there",
         ),
