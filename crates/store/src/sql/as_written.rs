@@ -8,7 +8,7 @@ use datafusion::common::tree_node::Transformed;
 use datafusion::common::{DFSchema, Result, ScalarValue};
 use datafusion::logical_expr::expr::InList;
 use datafusion::logical_expr::expr_rewriter::FunctionRewrite;
-use datafusion::logical_expr::{Between, BinaryExpr, Expr, ExprSchemable as _};
+use datafusion::logical_expr::{Between, BinaryExpr, Expr, ExprSchemable as _, Operator};
 
 /// Digits of a decimal.
 const DIGITS_MAX: usize = 38;
@@ -31,7 +31,7 @@ impl FunctionRewrite for NumbersAsWritten {
         let is_decimal = |side: &Expr| side.get_type(schema).is_ok_and(|kind| kind.is_decimal());
         let boxed = |side: Box<Expr>| Box::new(as_written(*side));
         Ok(match expr {
-            Expr::BinaryExpr(BinaryExpr { left, op, right }) if op.is_comparison_operator() => {
+            Expr::BinaryExpr(BinaryExpr { left, op, right }) if compares(op) => {
                 let (left, right) = match (is_decimal(&left), is_decimal(&right)) {
                     (true, false) => (left, boxed(right)),
                     (false, true) => (boxed(left), right),
@@ -55,6 +55,14 @@ impl FunctionRewrite for NumbersAsWritten {
             other => Transformed::no(other),
         })
     }
+}
+
+fn compares(op: Operator) -> bool {
+    use Operator::{Eq, Gt, GtEq, IsDistinctFrom, IsNotDistinctFrom, Lt, LtEq, NotEq};
+    matches!(
+        op,
+        Eq | NotEq | Lt | LtEq | Gt | GtEq | IsDistinctFrom | IsNotDistinctFrom
+    )
 }
 
 /// The decimal that a number was written as; anything else as it is.
