@@ -18,8 +18,10 @@ use crate::pipeline::{Command, PublishError, Published, Rows};
 
 /// How long a sender waits for a journal that is away.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// Messages of hits that are kept until they are on the disk, before that is asked for.
-const TOLD_MAX: usize = 256;
+/// Messages of hits that are kept until they are on the disk, before that is asked for, or how long:
+/// whoever publishes waits for it there.
+const TOLD_MAX: usize = 16_384;
+const FORCED_EVERY: Duration = Duration::from_secs(5);
 
 /// What is under way.
 pub(crate) struct Outbox {
@@ -31,6 +33,9 @@ pub(crate) struct Outbox {
     bytes: usize,
     /// Hits that were taken there, and may not be on the disk.
     told: VecDeque<Packet>,
+    /// When that was asked for last, and whether the answer is due.
+    asked: Instant,
+    forcing: bool,
     /// Buckets without a producer that were given this process's name.
     buckets: u64,
     /// How far this process's engine said that it had come.
@@ -86,6 +91,8 @@ impl Outbox {
             under_way: VecDeque::new(),
             bytes: 0,
             told: VecDeque::new(),
+            asked: Instant::now(),
+            forcing: false,
             buckets: 0,
             progress: None,
         }
@@ -103,6 +110,7 @@ impl Outbox {
 
     /// What goes out first on a new connection.
     pub(crate) fn again(&mut self) -> Vec<Packet> {
+        self.forcing = false;
         for told in std::mem::take(&mut self.told).into_iter().rev() {
             self.under_way
                 .push_front(Sent::new(told, Reply::Found(true)));
@@ -187,6 +195,7 @@ impl Outbox {
         let sent = self.under_way.pop_front();
         let sent = sent.ok_or_else(|| "an answer that nobody waits for".to_owned())?;
         self.bytes -= sent.message.len();
+        self.forcing &= !matches!(sent.reply, Reply::Synced(None));
         match &sent.reply {
             Reply::Found(true) => self.told.push_back(sent.message),
             Reply::Synced(_) if answer.is_ok() => {
@@ -195,8 +204,13 @@ impl Outbox {
             }
             _ => sent.give(answer),
         }
-        let sync = self.told.len() >= TOLD_MAX && self.under_way.is_empty();
-        Ok(sync.then(|| self.own(Message::Sync, Reply::Synced(None))))
+        let many = self.told.len() >= TOLD_MAX;
+        let due = many || (!self.told.is_empty() && self.asked.elapsed() >= FORCED_EVERY);
+        if !due || self.forcing {
+            return Ok(None);
+        }
+        (self.asked, self.forcing) = (Instant::now(), true);
+        Ok(Some(self.own(Message::Sync, Reply::Synced(None))))
     }
 
     /// The connection broke: answers what cannot be sent again, and what has waited too long.
