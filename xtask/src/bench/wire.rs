@@ -23,7 +23,7 @@ use crate::workspace::{Workspace, write};
 const PAGE: &str = "bench/WIRE.md";
 const SIZES: [u32; 4] = [1, 10, 100, 1_000];
 const RUNS: usize = 3;
-const SECONDS: &str = "5";
+const SECONDS: u32 = 5;
 /// The bars: at least so much of the bare pipe; of what is not durable; rows a second when durable;
 /// of what one subscriber leaves.
 const OF_BARE: f64 = 0.5;
@@ -40,9 +40,11 @@ const DAY_ROWS: u64 = 10_000_000;
 const RECOVERED: f64 = 4e6;
 const START_LIMIT: Duration = Duration::from_secs(60);
 
-/// Measures and writes the page; `--binary` measures one that is built already.
+/// Measures and writes the page; `--binary` measures one that is built already, `--seconds` how long
+/// each run lasts.
 pub(super) fn run(mut args: Args) -> Outcome<()> {
     let binary = args.option("--binary")?;
+    let seconds = args.number("--seconds")?.unwrap_or(SECONDS);
     args.finish()?;
     let workspace = Workspace::find()?;
     let binary = match binary {
@@ -53,9 +55,13 @@ pub(super) fn run(mut args: Args) -> Outcome<()> {
             workspace.target.join("release/tapewatch")
         }
     };
-    let bench = Bench { binary, workspace };
+    let bench = Bench {
+        binary,
+        workspace,
+        seconds,
+    };
     let mut page = format!(
-        "# What the wire carries\n\nMade by `cargo xtask bench wire`. Publisher, roles and subscriber are processes of \
+        "# What the wire carries\n\nMade by `cargo xtask bench wire --seconds {seconds}`. Publisher, roles and subscriber are processes of \
          their own over loopback TCP. The bare pipe is three processes too, which copy the same bytes, check nothing and \
          write nothing to a disk. Medians of {RUNS} runs in turns; a ratio is of one run.\n\n{}\n",
         report::setting(&bench.workspace)
@@ -72,6 +78,7 @@ pub(super) fn run(mut args: Args) -> Outcome<()> {
 struct Bench {
     binary: PathBuf,
     workspace: Workspace,
+    seconds: u32,
 }
 
 impl Bench {
@@ -235,7 +242,7 @@ impl Bench {
     /// One run of the measurement.
     fn wire(&self, rows: u32, args: &[&str]) -> Outcome<Value> {
         let mut command = process::program_in(&self.binary, &self.workspace.root);
-        command.args(["measure", "wire", "--seconds", SECONDS]);
+        command.args(["measure", "wire", "--seconds", &self.seconds.to_string()]);
         command.args(["--rows", &rows.to_string()]).args(args);
         // The system's temporary directory may be no disk at all.
         let said = json_line(command.arg("--data").arg(&self.workspace.target))?;

@@ -1,5 +1,4 @@
-//! Threads of their own for queries, which give way to all others: a heavy one never delays publishing,
-//! health or the page.
+//! Threads of their own for queries, so that a heavy one never delays publishing, health or the page.
 //!
 //! Invariant: what runs here ends with who waits for it: dropping the waiting side stops the work at
 //! its next pause.
@@ -10,7 +9,6 @@ use std::time::Duration;
 
 use futures::stream::BoxStream;
 use futures::{Stream, StreamExt as _, stream};
-use thread_priority::{ThreadPriority, ThreadPriorityValue, set_current_thread_priority};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinError, JoinHandle};
@@ -21,18 +19,6 @@ use crate::sql::SqlError;
 const AHEAD: usize = 2;
 /// What planning takes of a statement as deep as may be, many times over.
 const STACK_BYTES: usize = 16 << 20;
-
-/// Of 100; 50 is everybody's. On Linux a nice value of 5.
-const PRIORITY: u8 = 37;
-
-/// Lets whoever takes rows in, or answers for the process, go first.
-fn give_way() {
-    let low = ThreadPriorityValue::try_from(PRIORITY).map(ThreadPriority::Crossplatform);
-    let set = low.map(|low| set_current_thread_priority(low).is_ok());
-    if set != Ok(true) {
-        tracing::warn!("threads of queries have the priority of all others");
-    }
-}
 
 /// The threads, one a core, started with the first query.
 #[derive(Default)]
@@ -86,8 +72,7 @@ impl Threads {
         &self,
         work: impl Future<Output = T> + Send + 'static,
     ) -> Result<JoinHandle<T>, SqlError> {
-        let mut builder = Builder::new_multi_thread();
-        Ok(start(&self.work, builder.on_thread_start(give_way))?.spawn(work))
+        Ok(start(&self.work, &mut Builder::new_multi_thread())?.spawn(work))
     }
 
     /// Does something after a while, whatever the queries do.
