@@ -175,7 +175,7 @@ async fn feed<S: AsyncRead + AsyncWrite + Unpin>(
     packet: Packet,
 ) -> io::Result<()> {
     let length = u32::try_from(packet.len()).map_err(io::Error::other)?;
-    if packet.body.len() < DIRECT_BYTES {
+    if packet.len() < DIRECT_BYTES {
         let waiting = connection.write_buffer_mut();
         waiting.reserve(4 + packet.len());
         waiting.put_u32_le(length);
@@ -187,10 +187,8 @@ async fn feed<S: AsyncRead + AsyncWrite + Unpin>(
         };
     }
     SinkExt::<Bytes>::flush(connection).await?;
-    let mut head = BytesMut::with_capacity(4 + packet.head.len());
-    head.put_u32_le(length);
-    head.put_slice(&packet.head);
-    let mut message = head.freeze().chain(packet.body);
+    let length = length.to_le_bytes();
+    let mut message = length.as_slice().chain(packet.head).chain(packet.body);
     connection.get_mut().write_all_buf(&mut message).await
 }
 

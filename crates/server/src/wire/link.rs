@@ -15,6 +15,7 @@ use tokio_util::bytes::Bytes;
 use super::follow::{Connection, JournalAt, open, receive};
 use super::outbox::Outbox;
 use super::{BEAT, Message, Packet};
+use crate::fold::UNDER_WAY_MAX;
 use crate::metrics::Metrics;
 use crate::peers::Peers;
 use crate::pipeline::{Command, Pipeline, QUEUE_MAX};
@@ -73,10 +74,7 @@ impl Link {
 
     /// Sends and receives until the connection breaks; `Ok` when nobody sends commands any more.
     async fn serve(&mut self, mut connection: Connection) -> Result<(), String> {
-        for message in self.outbox.again() {
-            feed(&mut connection, message).await?;
-        }
-        flush(&mut connection).await?;
+        self.say_again(&mut connection).await?;
         // What must be said again may be refused again: it is back when that is not so.
         let mut back = self.outbox.is_empty();
         if back {
@@ -98,7 +96,7 @@ impl Link {
                     flush(&mut connection).await?;
                 }
                 () = tokio::time::sleep(ANSWER_WITHIN), if !self.outbox.is_empty() => {
-                    return Err(format!("no answer within {} s", ANSWER_WITHIN.as_secs()));
+                    return Err(no_answer());
                 }
                 command = self.queue.recv(), if self.outbox.has_room() => {
                     let Some(command) = command else {
@@ -114,6 +112,25 @@ impl Link {
                 }
             }
         }
+    }
+
+    /// Sends what must be said again, no more ahead of the answers than at any other time: a journal whose
+    /// answers are not read does not read on.
+    async fn say_again(&mut self, connection: &mut Connection) -> Result<(), String> {
+        let mut behind = Vec::new();
+        for (sent, message) in self.outbox.again().into_iter().enumerate() {
+            if sent >= UNDER_WAY_MAX {
+                flush(connection).await?;
+                let answer = tokio::time::timeout(ANSWER_WITHIN, receive(connection)).await;
+                let answer = answer.map_err(|_| no_answer())??;
+                behind.extend(self.answered(answer)?);
+            }
+            feed(connection, message).await?;
+        }
+        for message in behind {
+            feed(connection, message).await?;
+        }
+        flush(connection).await
     }
 
     /// Waits for the answers that are still due.
@@ -160,6 +177,10 @@ impl Link {
     }
 }
 
+fn no_answer() -> String {
+    format!("no answer within {} s", ANSWER_WITHIN.as_secs())
+}
+
 async fn feed(connection: &mut Connection, packet: Packet) -> Result<(), String> {
     let fed = super::feed(connection, packet).await;
     fed.map_err(|error| error.to_string())
@@ -168,4 +189,69 @@ async fn feed(connection: &mut Connection, packet: Packet) -> Result<(), String>
 async fn flush(connection: &mut Connection) -> Result<(), String> {
     let flushed = SinkExt::<Bytes>::flush(connection).await;
     flushed.map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use futures::StreamExt as _;
+    use tapewatch_model::Bucket;
+    use tokio::io::{BufReader, DuplexStream};
+    use tokio::sync::oneshot;
+
+    use super::*;
+    use crate::fold::Placed;
+    use crate::pipeline::Published;
+    use crate::port::Duplex;
+    use crate::wire::framed;
+
+    /// Answers each message before it reads the next, as a journal does whose answers must go out.
+    async fn answer_all(stream: DuplexStream) -> usize {
+        let mut connection = framed(stream);
+        let mut count = 0;
+        while let Some(message) = connection.next().await {
+            let Ok(Message::Publish(_)) = Message::decode(message.unwrap().freeze()) else {
+                return count;
+            };
+            count += 1;
+            let placed = Placed {
+                batch: 0,
+                first_seq: 1,
+                orders: 0,
+                dead_letters: 0,
+            };
+            let duplicate = false;
+            let answer = Message::Answer(Ok(Published { placed, duplicate })).encode();
+            connection.send(answer).await.unwrap();
+        }
+        count
+    }
+
+    #[tokio::test]
+    async fn what_is_said_again_waits_for_its_answers() {
+        const MANY: usize = 3_000;
+        let mut outbox = Outbox::new("test");
+        for _ in 0..MANY {
+            let (reply, _) = oneshot::channel();
+            let command = Command::Publish(Bucket::default().into(), reply);
+            assert!(outbox.take(command, false).is_some());
+        }
+        // Neither side has room for all that the other says.
+        let (here, there) = tokio::io::duplex(16 << 10);
+        let peer = tokio::spawn(answer_all(there));
+        let mut link = Link {
+            journal: JournalAt::plain("nowhere"),
+            peers: Peers::default(),
+            journal_seq: Arc::default(),
+            queue: mpsc::channel(1).1,
+            outbox,
+        };
+        let stream: Box<dyn Duplex> = Box::new(here);
+        let mut connection = framed(BufReader::new(stream));
+        let said = link.say_again(&mut connection);
+        let said = tokio::time::timeout(Duration::from_secs(20), said).await;
+        assert_eq!(said, Ok(Ok(())));
+        assert_eq!(link.finish(connection).await, Ok(()));
+        assert_eq!(peer.await.unwrap(), MANY);
+    }
 }
