@@ -113,7 +113,9 @@ fn what_is_wrong_is_refused_and_counted() {
             &format!("tapewatch_kdb_refused_total{{kind=\"{kind}\"}}"),
         )
     };
-    assert_eq!((refused("async"), refused("sync")), (2, 11));
+    wait_for("all that is refused to be counted", || {
+        (refused("async"), refused("sync")) == (2, 11)
+    });
     let csv = server.csv("select source, line, \"column\" from dead_letters");
     assert_eq!(csv.lines().nth(1), Some("kdb,2,event_type"), "{csv}");
     assert!(server.log().contains("kdb+ message refused"));
@@ -298,7 +300,7 @@ fn a_subscriber_that_does_not_read_holds_nothing_up() {
     said(client(&server, &["many", "200000", "10000"]));
     assert_eq!(server.number("select count(*) from orders"), 200_000);
     let lag = "tapewatch_subscriber_lag{subscriber=\"kdb-raw\"}";
-    assert!(metric(&server, lag) > 50_000);
+    wait_for("its lag", || metric(&server, lag) > 50_000);
     // When it reads at last, nothing is missing.
     let (mut rows, mut buffer) = (0, Vec::new());
     while rows < 200_000 {
@@ -343,7 +345,9 @@ fn only_users_of_the_file_come_in() {
     assert_eq!(login("feed", "t4ken"), "refused");
     assert_eq!(login("else", "s3cret"), "refused");
     let refused = "tapewatch_connections_closed_total{reason=\"access\"}";
-    assert_eq!(metric(&server, refused), 4, "the client tries each twice");
+    wait_for("four refusals: the client tries each twice", || {
+        metric(&server, refused) == 4
+    });
     let log = server.log();
     assert!(log.contains("wrong password") && !log.contains("s3cret") && !log.contains("t4ken"));
     let shown = run(tapewatch().args(["config", "show"]).envs(environment)).1;

@@ -232,11 +232,7 @@ fn with_users_only_who_knows_the_password() {
     does(&["refused", &format!("{dsn} password=Secret"), failed]);
     let nobody = dsn.replace("analyst", "nobody");
     does(&["refused", &format!("{nobody} password=secret"), failed]);
-    let metrics = server.get("/metrics").1;
-    assert!(
-        metrics.contains("tapewatch_connections_closed_total{reason=\"access\"} 2"),
-        "{metrics}"
-    );
+    server.counts("tapewatch_connections_closed_total{reason=\"access\"} 2");
     assert!(!server.log().contains("secret"));
 }
 
@@ -326,8 +322,7 @@ fn nonsense_is_closed_and_counted() {
     assert!(told(&garbage).contains("08P01") || told(&garbage).contains("54000"));
     let (status, _) = server.get("/healthz");
     assert_eq!(status, 200);
-    let metrics = server.get("/metrics").1;
-    assert!(metrics.contains("reason=\"unknown\""), "{metrics}");
+    server.counts("reason=\"unknown\"");
 }
 
 #[test]
@@ -347,12 +342,7 @@ fn a_stop_is_said_and_sessions_end() {
         let read = stream.read(&mut buffer).unwrap();
         answer.extend(&buffer[..read]);
     }
-    assert!(
-        server
-            .get("/metrics")
-            .1
-            .contains("tapewatch_postgres_sessions 1")
-    );
+    server.counts("tapewatch_postgres_sessions 1");
     server.signal("TERM");
     let mut rest = Vec::new();
     stream.read_to_end(&mut rest).unwrap();

@@ -112,7 +112,7 @@ fn rests(server: &Server, what: &str) {
     let since = Instant::now();
     wait_for("the list to be empty", || queries(server).is_empty());
     assert!(
-        since.elapsed() < Duration::from_secs(3),
+        since.elapsed() < Duration::from_secs(10),
         "{what}: {:?}",
         since.elapsed()
     );
@@ -155,8 +155,7 @@ fn what_is_cancelled_ends_and_its_work_too() {
             let (code, out, error) = command(&server, &[]);
             assert_eq!((code, &*error), (0, ""), "{out}");
             assert!(out.contains(id) && out.contains("running"), "{out}");
-            let metrics = server.get("/metrics").1;
-            assert!(metrics.contains("sql_queries_open{state=\"running\"} 1"));
+            server.counts("sql_queries_open{state=\"running\"} 1");
             let since = Instant::now();
             let (code, _, error) = command(&server, &["--cancel", id]);
             assert_eq!(code, 0, "{what}: {error}");

@@ -247,6 +247,12 @@ impl Server {
         self.http("GET", path, "", b"")
     }
 
+    /// Waits until the metrics have a line that contains `text`: what is counted may be counted a
+    /// moment after its client was answered.
+    pub(crate) fn counts(&self, text: &str) {
+        wait_for(text, || self.get("/metrics").1.contains(text));
+    }
+
     pub(crate) fn get_json(&self, path: &str) -> serde_json::Value {
         let (status, body) = self.get(path);
         assert_eq!(status, 200, "{path}: {body}");

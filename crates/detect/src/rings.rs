@@ -1,13 +1,16 @@
-//! Rings of rows, many small ones in one piece of memory.
+//! Rings of rows, many small ones in few pieces of memory.
 //!
 //! Invariant: a ring's rows are in one block of the arena, whose length is a power of two; a block
-//! belongs to one ring or to the free ones of its size. So a copy of all rings is a copy of two
-//! vectors, and no ring costs an allocation of its own.
+//! belongs to one ring or to the free ones of its size. No ring costs an allocation of its own. The
+//! arena grows piece by piece and never moves: an event that needs more memory waits for one piece of
+//! it, however much there is already.
 
 use crate::window::Kept;
 
 /// Rows of the smallest block.
 const BLOCK_MIN: u32 = 2;
+/// Rows of a piece of the arena, as a power of two: 192 KiB.
+const PIECE: u32 = 13;
 
 /// Where one ring is, and how full.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,18 +70,66 @@ impl Ring {
     }
 }
 
+/// Rows one after another, in pieces that stay where they are; all but the last are full.
+#[derive(Debug, Clone, Default)]
+struct Arena {
+    pieces: Vec<Vec<Kept>>,
+}
+
+impl Arena {
+    fn len(&self) -> usize {
+        let last = self.pieces.last().map_or(0, Vec::len);
+        (self.pieces.len().saturating_sub(1) << PIECE) + last
+    }
+
+    #[inline]
+    fn get(&self, place: usize) -> Option<&Kept> {
+        self.pieces.get(place >> PIECE)?.get(within(place))
+    }
+
+    #[inline]
+    fn get_mut(&mut self, place: usize) -> Option<&mut Kept> {
+        self.pieces.get_mut(place >> PIECE)?.get_mut(within(place))
+    }
+
+    /// Adds rows that hold nothing.
+    fn add(&mut self, mut rows: usize) {
+        while rows > 0 {
+            let room = self
+                .pieces
+                .last()
+                .map_or(0, |last| (1 << PIECE) - last.len());
+            if room == 0 {
+                self.pieces.push(Vec::with_capacity(1 << PIECE));
+                continue;
+            }
+            let more = rows.min(room);
+            if let Some(last) = self.pieces.last_mut() {
+                last.resize(last.len() + more, Kept::default());
+            }
+            rows -= more;
+        }
+    }
+}
+
+/// The place within its piece.
+#[inline]
+fn within(place: usize) -> usize {
+    place & ((1 << PIECE) - 1)
+}
+
 /// The rows of all rings.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Rings {
-    arena: Vec<Kept>,
+    arena: Arena,
     /// Starts of free blocks, by the power of their size.
     free: Vec<Vec<u32>>,
 }
 
 impl Rings {
-    /// Forgets all rings, keeps the memory.
+    /// Forgets all rings.
     pub(crate) fn clear(&mut self) {
-        self.arena.clear();
+        self.arena.pieces.clear();
         self.free.iter_mut().for_each(Vec::clear);
     }
 
@@ -171,7 +222,7 @@ impl Rings {
             return at;
         }
         let at = self.arena.len();
-        self.arena.resize(at + (1 << size), Kept::default());
+        self.arena.add(1 << size);
         at as u32
     }
 

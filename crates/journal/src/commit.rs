@@ -34,8 +34,8 @@ impl Journal {
         let result = self.write_group();
         if result.is_ok() {
             let first_seq = self.durable.load(Ordering::Acquire);
-            self.tail.push(first_seq, self.next_seq, &mut self.group);
-            self.durable.store(self.next_seq, Ordering::Release);
+            self.tail
+                .push(first_seq, self.next_seq, &mut self.group, &self.durable);
         }
         self.next_seq = self.durable.load(Ordering::Acquire);
         self.group.clear();

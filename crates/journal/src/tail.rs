@@ -3,7 +3,7 @@
 //! is told of it; at most so many bytes, so that a group that is larger is not here. It holds nothing until somebody asks.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -60,9 +60,17 @@ impl Tail {
     }
 
     /// Takes a group that was committed, before `next_seq` and from the end of the one before it: what
-    /// it leaves is empty, with memory for about as much.
-    pub(crate) fn push(&self, first_seq: u64, next_seq: u64, group: &mut Vec<u8>) {
+    /// it leaves is empty, with memory for about as much. Whoever finds the group here finds `durable`
+    /// behind it, and the other way round.
+    pub(crate) fn push(
+        &self,
+        first_seq: u64,
+        next_seq: u64,
+        group: &mut Vec<u8>,
+        durable: &AtomicU64,
+    ) {
         if !self.0.wanted.load(Ordering::Relaxed) {
+            durable.store(next_seq, Ordering::Release);
             return group.clear();
         }
         // Whoever holds the lock holds the writer up: memory is taken and given back without it.
@@ -83,6 +91,7 @@ impl Tail {
             offset,
             frames,
         });
+        durable.store(next_seq, Ordering::Release);
         while kept.bytes > self.0.bytes_max
             && let Some(oldest) = kept.groups.pop_front()
         {
@@ -176,10 +185,12 @@ mod tests {
     fn the_end_is_there_and_what_is_older_is_not() -> Result<(), &'static str> {
         let one = group(1, 3);
         let tail = Tail::new(2 * one.len());
-        tail.push(1, 7, &mut one.clone());
+        let durable = AtomicU64::new(1);
+        tail.push(1, 7, &mut one.clone(), &durable);
         assert!(tail.from(1, 1).is_none(), "nobody had asked");
         for first in [7, 13, 19] {
-            tail.push(first, first + 6, &mut group(first, 3));
+            tail.push(first, first + 6, &mut group(first, 3), &durable);
+            assert_eq!(durable.load(Ordering::Relaxed), first + 6);
         }
         assert!(tail.from(7, 1).is_none(), "pushed out");
         assert!(tail.from(12, 1).is_none());

@@ -94,7 +94,7 @@ pub(crate) enum Command {
         tapewatch sql --format csv \"select sym, count(*) from hits group by sym\"\n  \
         tapewatch sql --data tapewatch-data \"select count(*) from orders\"\n  \
         tapewatch sql --file orders.csv \"select trader, count(*) from alerts group by trader\"\n\n\
-        Tables: orders, executions, hits, alerts, traders, dead_letters; the reference system's: \"order\", orderAlerts."
+        Tables: orders, executions, quotes, hits, alerts, traders, dead_letters; the reference system's: \"order\", orderAlerts."
     )]
     Sql(SqlArgs),
     /// Shows the queries that a running process runs, or ends one

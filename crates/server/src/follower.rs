@@ -1,6 +1,8 @@
 //! A process without the journal: it applies what it is sent, and tells what it finds.
 //!
-//! Invariant: frames are applied once, in order, by one thread. What an engine found is told before
+//! Invariant: frames are applied once, in order, by one task. It shares the runtime's threads with the
+//! connections, so that an event that comes in and the hit on it that goes out need no other thread to
+//! wake up. What an engine found is told before
 //! it counts as come so far, and a checkpoint is written only when all of it is in the log of hits.
 
 use std::sync::Arc;
@@ -11,6 +13,7 @@ use tapewatch_journal::{FrameRef, checked_frame};
 use tapewatch_model::{Time, frame_kind};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
+use tokio::task::block_in_place;
 
 use crate::arrivals::Arrivals;
 use crate::checkpoint::Writer;
@@ -25,6 +28,8 @@ use crate::wire::{Chunk, Follow, Place, Stream};
 const AHEAD: usize = 8;
 /// How long it waits for a chunk before it looks whether it is to stop.
 const PATIENCE: Duration = Duration::from_millis(100);
+/// A chunk of more bytes takes so long that the runtime's other tasks are given another thread.
+const LONG_BYTES: usize = 32 << 10;
 
 /// What is applied, and how far.
 pub(crate) struct Follower {
@@ -55,7 +60,6 @@ struct Worker {
     found: Option<mpsc::Receiver<Chunk>>,
     published: watch::Sender<u64>,
     hits: watch::Sender<u64>,
-    runtime: Handle,
     shown: Totals,
     saved: Instant,
 }
@@ -81,13 +85,14 @@ impl Follower {
             found,
             published,
             hits,
-            runtime: Handle::current(),
             shown: Totals::default(),
             saved: Instant::now(),
         };
+        let runtime = Handle::current();
+        let following = runtime.spawn(async move { worker.run().await });
         let thread = std::thread::Builder::new()
             .name("follower".to_owned())
-            .spawn(move || worker.run())
+            .spawn(move || runtime.block_on(following).map_err(Failure::run)?)
             .map_err(|error| Failure::run(format!("cannot start the follower: {error}")))?;
         Ok(Following {
             published: seen,
@@ -134,40 +139,56 @@ pub(crate) fn apply_hits(fold: &mut Fold, through: u64, bytes: &[u8]) -> Result<
     Ok(())
 }
 
+/// Waits for something, but not when the process is to stop.
+async fn unless_stopping<T>(
+    stopping: &watch::Receiver<bool>,
+    wanted: impl Future<Output = T>,
+) -> Option<T> {
+    let mut stopping = stopping.clone();
+    tokio::select! {
+        // An error means that everything is gone already.
+        _ = stopping.wait_for(|stopping| *stopping) => None,
+        came = wanted => Some(came),
+    }
+}
+
 impl Worker {
-    fn run(&mut self) -> Result<(), Failure> {
+    async fn run(&mut self) -> Result<(), Failure> {
         self.show_config();
-        self.tell();
+        self.tell().await;
         while !*self.it.stopping.borrow() {
-            self.checkpoint();
+            self.checkpoint().await;
             // The journal keeps what the tables cannot take yet. They need the hits on what they have:
             // without them nothing moves to the history.
             let (full, wants) = (self.is_full(), self.it.fold.wants_more_hits());
-            let next = async {
-                tokio::select! {
-                    chunk = self.inbox.recv(), if !full => Some(chunk),
-                    chunk = recv(&mut self.found), if wants => Some(chunk),
-                    () = tokio::time::sleep(PATIENCE) => None,
-                }
+            let next = tokio::select! {
+                chunk = self.inbox.recv(), if !full => Some(chunk),
+                chunk = recv(&mut self.found), if wants => Some(chunk),
+                () = tokio::time::sleep(PATIENCE) => None,
             };
-            match self.runtime.block_on(next) {
+            match next {
                 None => {}
-                Some(Some(chunk)) => self.take(chunk)?,
+                Some(Some(chunk)) if chunk.len() > LONG_BYTES => {
+                    block_in_place(|| self.take(chunk))?;
+                    self.tell().await;
+                }
+                Some(Some(chunk)) => {
+                    self.take(chunk)?;
+                    self.tell().await;
+                }
                 Some(None) => return Err(Failure::run("the subscription ended by itself")),
             }
         }
-        self.finish();
+        self.finish().await;
         Ok(())
     }
 
     fn take(&mut self, chunk: Chunk) -> Result<(), Failure> {
         match chunk {
-            Chunk::Frames(frames) => self.frames(&frames)?,
-            Chunk::Hits(through, frames) => apply_hits(&mut self.it.fold, through, &frames)?,
-            Chunk::Failed(why) => return Err(Failure::run(why)),
+            Chunk::Frames(frames) => self.frames(&frames),
+            Chunk::Hits(through, frames) => apply_hits(&mut self.it.fold, through, &frames),
+            Chunk::Failed(why) => Err(Failure::run(why)),
         }
-        self.tell();
-        Ok(())
     }
 
     fn frames(&mut self, bytes: &[u8]) -> Result<(), Failure> {
@@ -190,13 +211,14 @@ impl Worker {
     }
 
     /// Tells what was found, then how far it has come.
-    fn tell(&mut self) {
+    async fn tell(&mut self) {
         let last = self.it.fold.last().last_seq();
         if let Some(found) = self.it.fold.take_found() {
             let (share, frame) = (self.it.fold.share(), self.it.fold.last());
             for (through, hits) in hits_log::parts(found, last) {
                 // Nobody is there to be told when the process is stopping: a restart finds them again.
-                self.unless_stopping(self.it.pipeline.found(share, through, frame, hits));
+                let told = self.it.pipeline.found(share, through, frame, hits);
+                unless_stopping(&self.it.stopping, told).await;
             }
         }
         let it = &mut self.it;
@@ -206,49 +228,38 @@ impl Worker {
         show(&it.fold, &it.live, &it.metrics, &mut self.shown);
     }
 
-    /// Waits for something, but not when the process is to stop.
-    fn unless_stopping<T>(&self, wanted: impl Future<Output = T>) -> Option<T> {
-        let mut stopping = self.it.stopping.clone();
-        self.runtime.block_on(async {
-            tokio::select! {
-                // An error means that everything is gone already.
-                _ = stopping.wait_for(|stopping| *stopping) => None,
-                came = wanted => Some(came),
-            }
-        })
-    }
-
     fn is_full(&self) -> bool {
         let most = self.it.recent_rows_max;
         self.it.fold.store.counts().recent_orders > most.saturating_add(most / 4)
     }
 
     /// Saves the windows every so often, once the journal's process has what was found.
-    fn checkpoint(&mut self) {
-        let it = &self.it;
-        let Some((writer, every)) = &it.checkpoints else {
+    async fn checkpoint(&mut self) {
+        let Some((writer, every)) = &self.it.checkpoints else {
             return;
         };
         if every.is_zero() || self.saved.elapsed() < *every {
             return;
         }
         self.saved = Instant::now();
-        let news = writer.written() != it.fold.last().last_seq();
-        if news && matches!(self.unless_stopping(it.pipeline.sync()), Some(Ok(_))) {
-            writer.offer(|| it.fold.pending(it.arrivals.to_marks()));
+        if writer.written() == self.it.fold.last().last_seq() {
+            return;
+        }
+        let synced = unless_stopping(&self.it.stopping, self.it.pipeline.sync()).await;
+        let it = &self.it;
+        if let (Some((writer, _)), Some(Ok(_))) = (&it.checkpoints, synced) {
+            block_in_place(|| writer.offer(|| it.fold.pending(it.arrivals.to_marks())));
         }
     }
 
-    fn finish(&mut self) {
+    async fn finish(&mut self) {
         let Some((writer, _)) = self.it.checkpoints.take() else {
             return;
         };
+        let synced = tokio::time::timeout(Duration::from_secs(5), self.it.pipeline.sync()).await;
         let it = &self.it;
         let news = writer.written() != it.fold.last().last_seq();
-        let synced = self.runtime.block_on(async {
-            tokio::time::timeout(Duration::from_secs(5), it.pipeline.sync()).await
-        });
         let safe = news && matches!(synced, Ok(Ok(_)));
-        writer.finish(safe.then(|| it.fold.pending(it.arrivals.to_marks())));
+        block_in_place(|| writer.finish(safe.then(|| it.fold.pending(it.arrivals.to_marks()))));
     }
 }

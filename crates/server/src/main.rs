@@ -38,6 +38,7 @@ mod kdb;
 mod logging;
 mod measure;
 mod metrics;
+mod pages;
 mod peers;
 mod pipeline;
 mod port;

@@ -130,6 +130,8 @@ pub(crate) enum Command {
     Clear(Reply<u64>),
     Configure(Box<DetectConfig>, Reply<u64>),
     Sync(Reply<u64>),
+    /// As `Sync`, of what engines in other processes found alone.
+    SyncFound(Reply<u64>),
     Retain(Retention),
     Checkpoint,
     /// Engines in another process found these hits, and all others up to a sequence number; the last

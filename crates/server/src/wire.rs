@@ -50,7 +50,7 @@ pub(crate) const PATH: &str = "/wire";
 /// Name of the protocol in the upgrade.
 pub(crate) const PROTOCOL: &str = "tapewatch-wire";
 /// Version of the messages.
-const VERSION: u16 = 2;
+const VERSION: u16 = 3;
 /// Bytes of commands that one connection has on the way; the one that goes beyond is still taken.
 const UNDER_WAY_BYTES_MAX: usize = 64 << 20;
 /// Largest message: the largest frame that the journal takes, behind frames that go with it.
@@ -102,6 +102,8 @@ pub(crate) enum Message {
     /// The detectors' configuration, canonical.
     Configure(String),
     Sync,
+    /// As `Sync`, of what engines found alone.
+    SyncFound,
     Retain(Retention),
     /// A run of a process with a share of the engines, which has applied the journal up to this frame,
     /// has found all hits up to a sequence number: those since it said so last.
@@ -212,6 +214,7 @@ impl Message {
     const FRAMES: u8 = 10;
     const HITS: u8 = 11;
     const BEAT: u8 = 12;
+    const SYNC_FOUND: u8 = 13;
 
     /// The bytes of a [`Message::Publish`], put together where they stand.
     fn publish(bucket: &Bucket) -> Bytes {
@@ -251,6 +254,7 @@ impl Message {
                 out.put_slice(json.as_bytes());
             }
             Self::Sync => out.put_u8(Self::SYNC),
+            Self::SyncFound => out.put_u8(Self::SYNC_FOUND),
             Self::Retain(retention) => {
                 out.put_u8(Self::RETAIN);
                 out.put_u64_le(retention.keep_from_seq);
@@ -313,6 +317,7 @@ impl Message {
             Self::BEAT => Ok(Self::Beat),
             Self::CONFIGURE => Ok(Self::Configure(input.text()?)),
             Self::SYNC => Ok(Self::Sync),
+            Self::SYNC_FOUND => Ok(Self::SyncFound),
             Self::RETAIN => Ok(Self::Retain(Retention {
                 keep_from_seq: input.u64().ok_or(short)?,
                 bytes_max: Some(input.u64().ok_or(short)?).filter(|&bytes| bytes > 0),

@@ -137,7 +137,7 @@ pub(crate) fn copy(
                 file.path
             )));
         }
-        Ok(runtime.block_on(sink.to.shutdown())?)
+        Ok(sink.end()?)
     });
     if copied.is_err() {
         sink.abort();
@@ -158,6 +158,8 @@ pub(crate) struct Sink {
     bytes: u64,
     /// Not sent yet.
     part: Vec<u8>,
+    /// Whether all was sent, or was to be.
+    ended: bool,
 }
 
 impl Sink {
@@ -169,6 +171,7 @@ impl Sink {
             digest: blake3::Hasher::new(),
             bytes: 0,
             part: Vec::new(),
+            ended: false,
         }
     }
 
@@ -181,11 +184,19 @@ impl Sink {
 
     fn finish(&mut self) -> io::Result<()> {
         self.send()?;
+        self.end()
+    }
+
+    fn end(&mut self) -> io::Result<()> {
+        self.ended = true;
         self.runtime.block_on(self.to.shutdown())
     }
 
-    /// Gives up what was sent.
+    /// Gives up what was sent, unless it is the end of it that failed: then the store has given it up.
     fn abort(&mut self) {
+        if self.ended {
+            return;
+        }
         if let Err(left) = self.runtime.block_on(self.to.abort()) {
             tracing::debug!(%left, "a half-written file of the history could not be given up");
         }
@@ -278,22 +289,22 @@ mod tests {
     use arrow::array::{Int64Array, RecordBatch, StringArray};
     use arrow::datatypes::{DataType, Field, Schema};
     use object_store::ObjectStoreExt as _;
+    use object_store::local::LocalFileSystem;
     use object_store::memory::InMemory;
 
     use super::*;
 
-    #[tokio::test]
-    async fn a_file_is_told_as_it_is() {
-        let store: Arc<DynObjectStore> = Arc::new(InMemory::new());
+    /// Writes a file of three rows, from a thread that may wait.
+    async fn write_some(store: &Arc<DynObjectStore>) -> Result<Add, HistoryError> {
+        let store = Arc::clone(store);
         let schema = Arc::new(Schema::new(vec![
             Field::new("seq", DataType::Int64, false),
             Field::new("sym", DataType::Utf8, false),
             Field::new("price", DataType::Int64, false),
         ]));
-        let of = Arc::clone(&store);
         let write = move || {
             let file = NewFile {
-                store: &of,
+                store: &store,
                 table: Table::Orders,
                 date: Date::from_days(19_727),
                 seqs: (3, 9),
@@ -314,7 +325,22 @@ mod tests {
                 Ok(writer.write(&batch.unwrap())?)
             })
         };
-        let add = tokio::task::spawn_blocking(write).await.unwrap().unwrap();
+        tokio::task::spawn_blocking(write).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn one_whose_end_cannot_be_written_is_an_error() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = LocalFileSystem::new_with_prefix(dir.path()).unwrap();
+        std::fs::write(dir.path().join("date=2024-01-05"), "no directory").unwrap();
+        let store: Arc<DynObjectStore> = Arc::new(store);
+        assert!(write_some(&store).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn a_file_is_told_as_it_is() {
+        let store: Arc<DynObjectStore> = Arc::new(InMemory::new());
+        let add = write_some(&store).await.unwrap();
         let bytes = store.get(&add.path.as_str().into()).await.unwrap();
         let bytes = bytes.bytes().await.unwrap();
         assert_eq!(add.size, bytes.len() as i64);

@@ -129,7 +129,13 @@ impl Worker {
             }
             Command::Configure(config, reply) => self.stage_config(config, reply, group),
             Command::Sync(reply) => {
-                drop(reply.send(self.sync()));
+                let synced = self.journal.sync();
+                let synced = synced.map_err(|error| PublishError::Stopped(error.to_string()));
+                drop(reply.send(synced.and_then(|()| self.sync_found())));
+                0
+            }
+            Command::SyncFound(reply) => {
+                drop(reply.send(self.sync_found()));
                 0
             }
             Command::Found(share, through, _, hits, told) => {
@@ -196,11 +202,9 @@ impl Worker {
         self.encoded.len()
     }
 
-    fn sync(&mut self) -> Result<u64, PublishError> {
-        let stopped = |error: &dyn std::fmt::Display| PublishError::Stopped(error.to_string());
-        self.journal.sync().map_err(|error| stopped(&error))?;
-        let hits = self.hits.as_mut().map_or(Ok(()), HitsLog::sync);
-        hits.map_err(|error| stopped(&error))?;
+    fn sync_found(&mut self) -> Result<u64, PublishError> {
+        let synced = self.hits.as_mut().map_or(Ok(()), HitsLog::sync);
+        synced.map_err(|error| PublishError::Stopped(error.to_string()))?;
         Ok(*self.published.borrow())
     }
 

@@ -146,6 +146,7 @@ impl Commands {
             },
             Message::Beat => Due::Known(Ok(at(*state.published.borrow()))),
             Message::Sync => seq(pipeline.submit(Command::Sync).await),
+            Message::SyncFound => seq(pipeline.submit(Command::SyncFound).await),
             Message::Retain(retention) => {
                 pipeline.retain(retention).await;
                 Due::Known(Ok(at(0)))

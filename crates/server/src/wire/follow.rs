@@ -44,6 +44,16 @@ pub(crate) enum Chunk {
     Failed(String),
 }
 
+impl Chunk {
+    /// Bytes of its frames.
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            Self::Frames(frames) | Self::Hits(_, frames) => frames.len(),
+            Self::Failed(_) => 0,
+        }
+    }
+}
+
 /// Where the role `journal` is.
 #[derive(Clone)]
 pub(crate) struct JournalAt {

@@ -149,6 +149,10 @@ impl Outbox {
                 (message.encode().into(), Reply::Seq(reply))
             }
             Command::Sync(reply) => (Message::Sync.encode().into(), Reply::Synced(Some(reply))),
+            Command::SyncFound(reply) => (
+                Message::SyncFound.encode().into(),
+                Reply::Synced(Some(reply)),
+            ),
             Command::Retain(retention) => {
                 (Message::Retain(retention).encode().into(), Reply::Nobody)
             }
@@ -210,7 +214,7 @@ impl Outbox {
             return Ok(None);
         }
         (self.asked, self.forcing) = (Instant::now(), true);
-        Ok(Some(self.own(Message::Sync, Reply::Synced(None))))
+        Ok(Some(self.own(Message::SyncFound, Reply::Synced(None))))
     }
 
     /// The connection broke: answers what cannot be sent again, and what has waited too long.

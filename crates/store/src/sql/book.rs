@@ -1,44 +1,30 @@
 //! The book of an instrument at a time: `book('SNDL', '2015-04-17T12:00:10')`.
 //!
-//! Invariant: it is rebuilt from the instrument's events of one span, by default the day until then,
-//! in the order in which they came; nothing else is read.
+//! Invariant: it is [rebuilt](rebuild) from the instrument's events of one span, by default the day
+//! until then, in the order in which they came; nothing else is read.
 
 mod fold;
+mod quotes;
+mod rebuild;
 
-use std::fmt;
 use std::sync::{Arc, LazyLock};
 
 use arrow::array::{Decimal128Array, Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use async_trait::async_trait;
 use datafusion::catalog::{Session, TableFunctionArgs, TableFunctionImpl, TableProvider};
-use datafusion::common::tree_node::TreeNodeRecursion;
-use datafusion::common::{
-    Result, ScalarValue, exec_datafusion_err, internal_err, plan_datafusion_err, plan_err,
-};
+use datafusion::common::{Result, ScalarValue, plan_datafusion_err, plan_err};
 use datafusion::datasource::TableType;
-use datafusion::error::DataFusionError;
-use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
-use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder};
-use datafusion::physical_expr::{EquivalenceProperties, OrderingRequirements, PhysicalExpr};
-use datafusion::physical_plan::execution_plan::{
-    Boundedness, ChildrenPropertiesMode, EmissionType, ReplaceChildrenOptions,
-};
-use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
-use datafusion::physical_plan::{
-    DisplayAs, DisplayFormatType, Distribution, ExecutionPlan, InputDistributionRequirements,
-    Partitioning, PlanProperties,
-};
+use datafusion::physical_plan::ExecutionPlan;
 use datafusion::prelude::{Expr, ident, lit};
-use futures::StreamExt as _;
 use tapewatch_model::{BookLevel, Side, Time};
 
-use super::ascending;
 use super::sources::Sources;
-use crate::rows::OrderColumns;
 use crate::schema::{PARTITION, PRICE, time_type};
 use fold::BookFold;
+pub(super) use quotes::QuotesTable;
+use rebuild::{RebuildExec, Shows};
 
 /// Its name in SQL.
 pub(super) const NAME: &str = "book";
@@ -187,128 +173,13 @@ impl TableProvider for BookTable {
         _filters: &[Expr],
         _limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let projection = match projection {
-            Some(columns) => columns.clone(),
-            None => (0..schema().fields().len()).collect(),
-        };
-        let properties = PlanProperties::new(
-            EquivalenceProperties::new(Arc::new(schema().project(&projection)?)),
-            Partitioning::UnknownPartitioning(1),
-            EmissionType::Final,
-            Boundedness::Bounded,
-        );
-        Ok(Arc::new(BookExec {
-            events: state.create_physical_plan(&self.events).await?,
-            levels: self.levels,
-            projection: projection.into(),
-            properties: Arc::new(properties),
-        }))
+        let events = state.create_physical_plan(&self.events).await?;
+        let shows = Shows::Levels(self.levels);
+        Ok(Arc::new(RebuildExec::new(events, shows, projection)?))
     }
 }
 
-/// Rebuilds the book.
-#[derive(Debug, Clone)]
-struct BookExec {
-    events: Arc<dyn ExecutionPlan>,
-    levels: usize,
-    projection: Arc<[usize]>,
-    properties: Arc<PlanProperties>,
-}
-
-impl DisplayAs for BookExec {
-    fn fmt_as(&self, _kind: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("BookExec")
-    }
-}
-
-impl ExecutionPlan for BookExec {
-    fn name(&self) -> &'static str {
-        "BookExec"
-    }
-
-    fn properties(&self) -> &Arc<PlanProperties> {
-        &self.properties
-    }
-
-    fn input_distribution_requirements(&self) -> InputDistributionRequirements {
-        InputDistributionRequirements::new(vec![Distribution::SinglePartition])
-    }
-
-    fn required_input_ordering(&self) -> Vec<Option<OrderingRequirements>> {
-        // `seq` is the first of its columns.
-        vec![ascending(&self.events, std::iter::once(0))]
-    }
-
-    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
-        vec![&self.events]
-    }
-
-    fn replace_children(
-        self: Arc<Self>,
-        children: Vec<Arc<dyn ExecutionPlan>>,
-        _options: ReplaceChildrenOptions,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        let Ok([events]) = <[_; 1]>::try_from(children) else {
-            return internal_err!("a book has one input");
-        };
-        Ok(Arc::new(Self {
-            events,
-            ..Self::clone(&self)
-        }))
-    }
-
-    fn with_new_children(
-        self: Arc<Self>,
-        children: Vec<Arc<dyn ExecutionPlan>>,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        let recompute = ChildrenPropertiesMode::Recompute;
-        self.replace_children(children, ReplaceChildrenOptions::new(recompute))
-    }
-
-    fn apply_expressions(
-        &self,
-        _visit: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
-    ) -> Result<TreeNodeRecursion> {
-        Ok(TreeNodeRecursion::Continue)
-    }
-
-    fn execute(
-        &self,
-        partition: usize,
-        context: Arc<TaskContext>,
-    ) -> Result<SendableRecordBatchStream> {
-        let memory = MemoryConsumer::new("book").register(context.memory_pool());
-        let events = self.events.execute(partition, context)?;
-        let (levels, projection) = (self.levels, Arc::clone(&self.projection));
-        let book = async move {
-            let book = rebuild(events, &memory).await?;
-            Ok(batch(&book, levels)?.project(&projection)?)
-        };
-        let book = futures::stream::once(book);
-        Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), book)))
-    }
-}
-
-async fn rebuild(
-    mut events: SendableRecordBatchStream,
-    memory: &MemoryReservation,
-) -> Result<BookFold> {
-    let mut book = BookFold::default();
-    let wrong = || {
-        exec_datafusion_err!("table orders: a row is not an order; restore the history from a copy")
-    };
-    while let Some(batch) = events.next().await.transpose()? {
-        let columns = OrderColumns::of(&batch).ok_or_else(wrong)?;
-        for index in 0..batch.num_rows() {
-            let (_, row) = columns.row(index).ok_or_else(wrong)?;
-            let full = |error| DataFusionError::ResourcesExhausted(format!("the book: {error}"));
-            book.take(&row).map_err(full)?;
-        }
-        memory.try_resize(book.bytes())?;
-    }
-    Ok(book)
-}
-
+/// The levels of a book.
 fn batch(book: &BookFold, levels: usize) -> Result<RecordBatch> {
     let side = |side: Side| {
         book.book()

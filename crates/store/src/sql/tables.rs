@@ -20,6 +20,7 @@ use deltalake::DeltaTable;
 use futures::future::BoxFuture;
 
 use super::Past;
+use super::book::QuotesTable;
 use super::files::FilesTable;
 use super::past_rows::PastTable;
 use super::recent_orders::RecentOrdersTable;
@@ -36,11 +37,12 @@ type Found = Result<Arc<dyn TableProvider>, DataFusionError>;
 pub(crate) const TABLES: [&str; 3] = ["orders", "hits", "dead_letters"];
 
 /// All names.
-pub(crate) const NAMES: [&str; 8] = [
+pub(crate) const NAMES: [&str; 9] = [
     "orders",
     "hits",
     "dead_letters",
     "executions",
+    "quotes",
     "alerts",
     "traders",
     "order",
@@ -187,6 +189,7 @@ impl<'a> Tables<'a> {
                 "hits" => self.base(Table::Hits).await,
                 "dead_letters" => self.base(Table::DeadLetters).await,
                 "executions" => self.view("orders", EXECUTIONS).await,
+                "quotes" => self.quotes().await,
                 "alerts" => self.view("hits", ALERTS).await,
                 "traders" => self.view("alerts", TRADERS).await,
                 "order" => self.view("orders", ORDER).await,
@@ -194,6 +197,11 @@ impl<'a> Tables<'a> {
                 other => Err(DataFusionError::Plan(format!("no table {other}"))),
             }
         })
+    }
+
+    async fn quotes(&self) -> Found {
+        let orders = self.context().read_table(self.table("orders").await?)?;
+        Ok(Arc::new(QuotesTable::new(orders.into_unoptimized_plan())))
     }
 
     async fn view(&self, over: &str, sql: &str) -> Found {

@@ -34,7 +34,7 @@ async fn near_names_are_suggested() {
         ),
         (
             "select * from unheard_of",
-            "there is no table unheard_of; there are orders, hits, dead_letters, executions, alerts, traders, order, orderAlerts",
+            "there is no table unheard_of; there are orders, hits, dead_letters, executions, quotes, alerts, traders, order, orderAlerts",
         ),
         (
             "describe ordrs",
