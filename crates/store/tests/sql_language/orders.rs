@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use tapewatch_exchange::{Scenario, Simulation, Tape};
-use tapewatch_model::{Date, EventType, Flags, Quantity, Side, TimeSpan};
+use tapewatch_model::{Date, EventType, Flags, Price, Quantity, Side, Time, TimeSpan};
+use tapewatch_store::Store;
 
 use crate::common::{batch, lines, open, order};
 use crate::{SECOND, START, event, failure, store_of};
@@ -169,6 +170,39 @@ async fn the_book_is_as_it_was() {
             let expected = format!("side,level,price,quantity,orders\n{expected}");
             assert_eq!(found, expected, "{arguments}");
         }
+        let quotes = "SELECT seq, sym, bid, bid_quantity, ask, ask_quantity FROM quotes";
+        let (abc, xyz) = (
+            "1,ABC,9,100,,\n2,ABC,10,20,,\n3,ABC,10,50,,\n4,ABC,10,50,11,40\n5,ABC,10,30,11,40\n\
+             6,ABC,10,25,11,40\n14,ABC,10,25,11,1\n",
+            "11,XYZ,99,1,,\n",
+        );
+        for (wanted, expected) in [
+            ("ORDER BY sym, seq", format!("{abc}{xyz}")),
+            ("WHERE sym = 'XYZ'", xyz.to_owned()),
+            (
+                "WHERE sym = 'ABC' AND date = '2024-01-05' ORDER BY seq",
+                abc.to_owned(),
+            ),
+            (
+                "WHERE time > '2024-01-05T00:00:05' AND bid > 10 OR seq = 14 ORDER BY seq",
+                format!("{xyz}14,ABC,10,25,11,1\n"),
+            ),
+            ("WHERE time < '2024-01-05'", String::new()),
+            ("WHERE TIMESTAMP '2024-01-06' <= time", String::new()),
+        ] {
+            let found = lines(&store, &format!("{quotes} {wanted}")).await;
+            let expected = format!("seq,sym,bid,bid_quantity,ask,ask_quantity\n{expected}");
+            assert_eq!(found, expected, "{wanted}");
+        }
+        // The prices that were there when something was traded.
+        let found = lines(
+            &store,
+            "SELECT seq, bid, ask FROM asof_join('executions', 'quotes', 'sym', 'time') ORDER BY seq",
+        );
+        assert_eq!(
+            found.await,
+            "seq,bid,ask\n5,10,11\n12,10,11\n13,10,11\n14,10,11\n"
+        );
         store.end_of_day(100).await.unwrap();
     }
     let best = "SELECT max(price) FILTER (WHERE side = 'B') AS bid, min(price) FILTER (WHERE side = 'S') \
@@ -240,4 +274,43 @@ async fn the_book_is_that_of_the_market() {
             "{time}"
         );
     }
+    quotes_are_the_best(&store, &books).await;
+}
+
+/// The last quote at each of these times is the best of the book then, unless that is crossed.
+async fn quotes_are_the_best(store: &Store, books: &BTreeMap<Time, String>) {
+    let quotes = "SELECT time, bid, bid_quantity, ask, ask_quantity FROM quotes WHERE sym = 'SIM0' ORDER BY seq";
+    let quotes = lines(store, quotes).await;
+    let mut quotes = quotes.lines().skip(1).map(|line| {
+        let (time, best) = line.split_once(',').unwrap();
+        (Time::parse(time.as_bytes()).unwrap(), best)
+    });
+    let (mut next, mut now, mut count, mut crossed) = (quotes.next(), ",,,", 0, 0);
+    for (time, book) in books {
+        while let Some((_, best)) = next.filter(|(at, _)| at <= time) {
+            assert_ne!(best, now, "{time}");
+            (next, now, count) = (quotes.next(), best, count + 1);
+        }
+        let best = |side: &str| {
+            let level = book
+                .lines()
+                .find_map(|line| line.strip_prefix(&format!("{side},1,")));
+            let (price, rest) = level?.split_once(',')?;
+            Some(format!("{price},{}", rest.split_once(',')?.0))
+        };
+        let nothing = || ",".to_owned();
+        let expected = [best("B"), best("S")].map(|best| best.unwrap_or_else(nothing));
+        let [bid, ask] = expected.each_ref().map(|best| {
+            let price = best.split(',').next().unwrap_or_default();
+            Price::parse(price.as_bytes()).ok()
+        });
+        // In an auction both sides wait at prices that would trade.
+        if bid.zip(ask).is_some_and(|(bid, ask)| bid >= ask) {
+            crossed += 1;
+        } else {
+            assert_eq!(now, expected.join(","), "{time}");
+        }
+    }
+    assert!(next.is_none() && count > 1_000, "{count}");
+    assert!(crossed > 0 && crossed < books.len() / 10, "{crossed}");
 }
