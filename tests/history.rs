@@ -65,12 +65,12 @@ fn what_is_damaged_is_found_and_comes_back_from_the_journal() {
         bytes[100] ^= 1;
         std::fs::write(&file, bytes).unwrap();
     }
-    let (code, text, _) = history(&data, &["check"]);
-    assert_eq!(code, 3);
+    let (code, text, error) = history(&data, &["check"]);
+    assert_eq!(code, 3, "{error}");
     assert!(
         text.contains("orders 2015-04-17: ")
             && text.contains("does not have its checksum: 10 rows, sequence numbers 2 to 11"),
-        "{text}"
+        "{text}{error}"
     );
     let (code, text, error) = history(&data, &["check", "--repair"]);
     assert_eq!(code, 0, "{text}{error}");

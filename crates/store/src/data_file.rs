@@ -26,6 +26,7 @@ use tapewatch_model::Date;
 use tokio::io::AsyncWriteExt as _;
 use tokio::runtime::Handle;
 
+use crate::block_sums::{BLOCK_SUMS, Summing};
 use crate::history::HistoryError;
 use crate::schema::{PARTITION, Table};
 
@@ -86,6 +87,8 @@ impl NewFile<'_> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH);
         let now = now.unwrap_or_default().as_millis();
         let checksum = sink.digest.finalize().to_hex().to_string();
+        let tags = [(CHECKSUM, checksum), (BLOCK_SUMS, sink.blocks.finish())];
+        let tags = tags.map(|(name, value)| (name.to_owned(), Some(value)));
         Ok(Add {
             path,
             partition_values: HashMap::from([(PARTITION.to_owned(), Some(self.date.to_string()))]),
@@ -93,7 +96,7 @@ impl NewFile<'_> {
             modification_time: i64::try_from(now).unwrap_or_default(),
             data_change: true,
             stats: Some(statistics(&metadata).to_string()),
-            tags: Some(HashMap::from([(CHECKSUM.to_owned(), Some(checksum))])),
+            tags: Some(HashMap::from(tags)),
             deletion_vector: None,
             base_row_id: None,
             default_row_commit_version: None,
@@ -155,6 +158,7 @@ pub(crate) struct Sink {
     runtime: Handle,
     to: BufWriter,
     digest: blake3::Hasher,
+    blocks: Summing,
     bytes: u64,
     /// Not sent yet.
     part: Vec<u8>,
@@ -169,6 +173,7 @@ impl Sink {
             runtime: Handle::current(),
             to: to.with_max_concurrency(PARTS),
             digest: blake3::Hasher::new(),
+            blocks: Summing::default(),
             bytes: 0,
             part: Vec::new(),
             ended: false,
@@ -178,6 +183,7 @@ impl Sink {
     fn send(&mut self) -> io::Result<()> {
         let part = std::mem::take(&mut self.part);
         self.digest.update(&part);
+        self.blocks.update(&part);
         let sent = self.to.put(part.into());
         self.runtime.block_on(sent).map_err(io::Error::from)
     }
@@ -345,8 +351,11 @@ mod tests {
         let bytes = bytes.bytes().await.unwrap();
         assert_eq!(add.size, bytes.len() as i64);
         let checksum = blake3::hash(&bytes).to_hex().to_string();
-        let tags = HashMap::from([(CHECKSUM.to_owned(), Some(checksum))]);
-        assert_eq!(add.tags, Some(tags));
+        let mut blocks = Summing::default();
+        blocks.update(&bytes);
+        let tags = [(CHECKSUM, checksum), (BLOCK_SUMS, blocks.finish())];
+        let tags = tags.map(|(name, value)| (name.to_owned(), Some(value)));
+        assert_eq!(add.tags, Some(HashMap::from(tags)));
         assert!(
             add.path
                 .starts_with("date=2024-01-05/orders-00000000000000000003-0"),

@@ -4,7 +4,7 @@
 //! (Delta's application transaction), so that a table always holds exactly the rows up to that
 //! number, each once. Files that no commit names are leftovers of a crash and are never read.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,8 +17,10 @@ use deltalake::operations::create::CreateBuilder;
 use deltalake::protocol::{DeltaOperation, SaveMode};
 use deltalake::{DeltaTable, DeltaTableError};
 use object_store::ObjectStoreExt as _;
+use object_store::path::Path as ObjectPath;
 use tapewatch_model::Date;
 
+use crate::block_sums::{BlockSums, KnownSums};
 use crate::data_file::copy;
 use crate::disk_rows::{dates, rows_of_date, write_date};
 use crate::object_file::FileAt;
@@ -44,6 +46,9 @@ pub(crate) struct History {
     pub(crate) through: u64,
     /// Number of rows.
     pub(crate) rows: u64,
+    /// Checksums of its files, by their paths in the table.
+    sums: Arc<HashMap<String, Arc<BlockSums>>>,
+    known: KnownSums,
 }
 
 /// Why a table on disk cannot be used.
@@ -82,14 +87,15 @@ pub(crate) async fn open(home: &Home, table: Table) -> Result<Option<Arc<History
         return Ok(None);
     }
     delta.load().await?;
-    at_version(delta, table).await.map(Arc::new).map(Some)
+    let history = at_version(delta, table, home.known()).await;
+    history.map(Arc::new).map(Some)
 }
 
 /// The table with whatever was committed to it since.
 pub(crate) async fn refresh(history: &History, table: Table) -> Result<History, HistoryError> {
     let mut delta = history.delta.clone();
     delta.update_state().await?;
-    at_version(delta, table).await
+    at_version(delta, table, &history.known).await
 }
 
 /// Creates an empty table.
@@ -108,7 +114,7 @@ pub(crate) async fn create(
         .with_configuration(kept_for(versions_for).map(|(name, value)| (name, Some(value))))
         .with_save_mode(SaveMode::ErrorIfExists)
         .await?;
-    let history = at_version(delta, table).await?;
+    let history = at_version(delta, table, home.known()).await?;
     if let Some(dir) = history.dir() {
         history.sync_commit()?;
         dir.ancestors().take(3).try_for_each(sync)?;
@@ -116,7 +122,11 @@ pub(crate) async fn create(
     Ok(history)
 }
 
-pub(crate) async fn at_version(delta: DeltaTable, table: Table) -> Result<History, HistoryError> {
+async fn at_version(
+    delta: DeltaTable,
+    table: Table,
+    known: &KnownSums,
+) -> Result<History, HistoryError> {
     let state = delta.snapshot()?;
     let schema = state.snapshot().arrow_schema();
     for field in table.schema().fields() {
@@ -143,8 +153,30 @@ pub(crate) async fn at_version(delta: DeltaTable, table: Table) -> Result<Histor
     Ok(History {
         through: u64::try_from(through).unwrap_or_default(),
         rows,
+        sums: Arc::new(sums_of(&delta, known)?),
+        known: known.clone(),
         delta,
     })
+}
+
+/// The checksums of a table's files, which are compared as long as they are held.
+#[expect(deprecated, reason = "no other way leads to a file's tags")]
+fn sums_of(
+    delta: &DeltaTable,
+    known: &KnownSums,
+) -> Result<HashMap<String, Arc<BlockSums>>, HistoryError> {
+    let url = delta.table_url();
+    let root = ObjectPath::from_url_path(url.path()).map_err(object_store::Error::from)?;
+    let mut sums = HashMap::new();
+    for file in delta.snapshot()?.log_data().iter() {
+        let file = file.add_action();
+        let within = ObjectPath::from(file.path.as_str());
+        let place = root.parts().chain(within.parts()).collect();
+        if let Some(held) = known.hold(place, &format!("{url}{}", file.path), &file) {
+            sums.insert(file.path, held);
+        }
+    }
+    Ok(sums)
 }
 
 fn disk_type(kind: &DataType) -> &DataType {
@@ -181,7 +213,7 @@ impl History {
             return Ok(self);
         }
         let delta = self.delta.add_columns().with_fields(missing).await?;
-        let history = at_version(delta, table).await?;
+        let history = at_version(delta, table, &self.known).await?;
         history.sync_commit()?;
         Ok(history)
     }
@@ -202,7 +234,7 @@ impl History {
         }
         let properties = wanted.into();
         let changed = self.delta.set_tbl_properties().with_properties(properties);
-        let history = at_version(changed.await?, table).await?;
+        let history = at_version(changed.await?, table, &self.known).await?;
         history.sync_commit()?;
         Ok(history)
     }
@@ -298,7 +330,7 @@ impl History {
     /// Where a file is that the table names.
     pub(crate) fn file(&self, path: &str) -> FileAt {
         match self.dir() {
-            Some(dir) => FileAt::Disk(dir.join(path)),
+            Some(dir) => FileAt::Disk(dir.join(path), self.sums.get(path).cloned()),
             None => FileAt::Bucket {
                 store: self.delta.object_store(),
                 path: path.into(),
@@ -373,7 +405,7 @@ impl History {
                 Ok(committed) => {
                     let mut delta = self.delta.clone();
                     delta.state = Some(committed.snapshot());
-                    let history = at_version(delta, table).await?;
+                    let history = at_version(delta, table, &self.known).await?;
                     history.sync_commit()?;
                     return Ok(history);
                 }

@@ -14,7 +14,9 @@
 #[cfg(test)]
 extern crate self as tapewatch_store;
 
+mod block_sums;
 mod check;
+mod checked_store;
 pub mod cluster;
 mod coded;
 mod column_chunk;

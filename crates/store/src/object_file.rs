@@ -20,6 +20,8 @@ use parquet::errors::{ParquetError, Result};
 use parquet::file::reader::{ChunkReader, Length};
 use tokio::runtime::Runtime;
 
+use crate::block_sums::{BlockSums, CheckedFile};
+
 /// Bytes that are fetched at once where less is asked for.
 const BLOCK: u64 = 512 << 10;
 /// Blocks that are kept: one for each column that is read, and some.
@@ -28,7 +30,8 @@ const BLOCKS: usize = 16;
 /// Where a data file is.
 #[derive(Clone)]
 pub(crate) enum FileAt {
-    Disk(PathBuf),
+    /// With its checksums, if it has some.
+    Disk(PathBuf, Option<Arc<BlockSums>>),
     Bucket {
         store: Arc<DynObjectStore>,
         path: Path,
@@ -47,6 +50,8 @@ pub(crate) struct Told {
 /// An open data file.
 pub(crate) enum ObjectFile {
     Disk(File),
+    Checked(Arc<CheckedFile>),
+    /// The store compares checksums.
     Bucket(Arc<InBucket>),
 }
 
@@ -62,14 +67,14 @@ impl FileAt {
     /// Its path or URL, for people.
     pub(crate) fn name(&self) -> String {
         match self {
-            Self::Disk(path) => path.display().to_string(),
+            Self::Disk(path, _) => path.display().to_string(),
             Self::Bucket { name, .. } => name.clone(),
         }
     }
 
     pub(crate) fn told(&self) -> io::Result<Told> {
         match self {
-            Self::Disk(path) => {
+            Self::Disk(path, _) => {
                 let told = std::fs::metadata(path)?;
                 Ok(Told {
                     bytes: told.len(),
@@ -90,7 +95,11 @@ impl FileAt {
     /// Opens it; it has `bytes` bytes.
     pub(crate) fn open(&self, bytes: u64) -> io::Result<ObjectFile> {
         match self {
-            Self::Disk(path) => File::open(path).map(ObjectFile::Disk),
+            Self::Disk(path, None) => File::open(path).map(ObjectFile::Disk),
+            Self::Disk(path, Some(sums)) => Ok(ObjectFile::Checked(Arc::new(CheckedFile {
+                file: File::open(path)?,
+                sums: Arc::clone(sums),
+            }))),
             Self::Bucket { store, path, .. } => Ok(ObjectFile::Bucket(Arc::new(InBucket {
                 store: Arc::clone(store),
                 path: path.clone(),
@@ -157,6 +166,7 @@ impl Length for ObjectFile {
     fn len(&self) -> u64 {
         match self {
             Self::Disk(file) => Length::len(file),
+            Self::Checked(checked) => Length::len(&checked.file),
             Self::Bucket(file) => file.bytes,
         }
     }
@@ -168,6 +178,7 @@ impl ChunkReader for ObjectFile {
     fn get_read(&self, start: u64) -> Result<Self::T> {
         Ok(match self {
             Self::Disk(file) => Box::new(ChunkReader::get_read(file, start)?) as Box<dyn Read>,
+            Self::Checked(checked) => Box::new(checked.reader(start)),
             Self::Bucket(file) => {
                 let at = Cursor {
                     file: Arc::clone(file),
@@ -181,11 +192,14 @@ impl ChunkReader for ObjectFile {
     fn get_bytes(&self, start: u64, length: usize) -> Result<Bytes> {
         match self {
             Self::Disk(file) => file.get_bytes(start, length),
-            Self::Bucket(file) => file
-                .bytes(start, length)
-                .map_err(|error| ParquetError::External(Box::new(error))),
+            Self::Checked(checked) => checked.bytes(start, length).map_err(external),
+            Self::Bucket(file) => file.bytes(start, length).map_err(external),
         }
     }
+}
+
+fn external(error: io::Error) -> ParquetError {
+    ParquetError::External(Box::new(error))
 }
 
 /// Reads on from a place.

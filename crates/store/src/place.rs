@@ -25,6 +25,8 @@ use object_store::prefix::PrefixStore;
 use object_store::{BackoffConfig, DynObjectStore, RetryConfig};
 use url::{Position, Url};
 
+use crate::block_sums::KnownSums;
+use crate::checked_store::CheckedStore;
 use crate::schema::Table;
 
 /// Words in an option's name that say that its value is secret.
@@ -92,6 +94,8 @@ pub(crate) struct Home {
     url: Url,
     /// Its root is the disk's or the bucket's.
     root: Arc<DynObjectStore>,
+    /// The checksums that it compares.
+    known: KnownSums,
     /// Of the place in it.
     prefix: ObjectPath,
     /// The place, when it is on a disk.
@@ -149,8 +153,8 @@ impl Home {
         Ok(Self {
             prefix: ObjectPath::from_url_path(url.path()).map_err(object_store::Error::from)?,
             url,
-            root: store,
             dir: None,
+            ..Self::of_store(store)
         })
     }
 
@@ -169,20 +173,31 @@ impl Home {
         Ok(Self {
             prefix: ObjectPath::from_url_path(url.path()).map_err(object_store::Error::from)?,
             url,
-            root: Arc::new(LocalFileSystem::new()),
             dir: Some(dir),
+            ..Self::of_store(Arc::new(LocalFileSystem::new()))
         })
     }
 
     /// A place that nothing is in.
     pub(crate) fn nowhere() -> Self {
+        Self::of_store(Arc::new(InMemory::new()))
+    }
+
+    fn of_store(store: Arc<DynObjectStore>) -> Self {
         let url = Url::parse("memory:///");
+        let known = KnownSums::default();
         Self {
             url: url.unwrap_or_else(|_| unreachable!("it is a URL")),
-            root: Arc::new(InMemory::new()),
+            root: Arc::new(CheckedStore::new(store, known.clone())),
+            known,
             prefix: ObjectPath::default(),
             dir: None,
         }
+    }
+
+    /// The checksums that are compared when its files are read.
+    pub(crate) fn known(&self) -> &KnownSums {
+        &self.known
     }
 
     /// Makes the place known to those who read it by URL alone.

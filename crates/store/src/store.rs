@@ -231,12 +231,13 @@ impl Store {
         if spills {
             spill::watch(&store.inner);
         }
-        let alerts = store.count_alerts("true").await;
-        store.state().alerts = alerts.map_err(|error| OpenError::Table {
-            table: Table::Hits.name(),
-            dir: store.inner.home.of(Table::Hits),
-            message: error.to_string(),
-        })?;
+        match store.count_alerts("true").await {
+            Ok(alerts) => store.state().alerts = alerts,
+            // What else there is can be used, and only an open store can be checked and repaired.
+            Err(error) => {
+                tracing::error!(%error, "alerts of the history are not counted until the next start");
+            }
+        }
         Ok(store)
     }
 

@@ -40,7 +40,7 @@ impl PastParts {
         // What is wrong with the table, its own reading says better.
         let files = scan::files(history, &request, None).ok()?;
         // Those of a bucket are the engine's, whose threads do not wait for them.
-        if files.iter().any(|(at, _)| !matches!(at, FileAt::Disk(_))) {
+        if files.iter().any(|(at, _)| !matches!(at, FileAt::Disk(..))) {
             return None;
         }
         let files = files.into_iter().map(|unopened| File {
