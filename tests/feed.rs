@@ -13,7 +13,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use support::{Server, data, run, tapewatch, wait_for, write_orders};
+use support::{Server, data, run, tapewatch, write_orders};
 
 const HEADER: &str = "time,sym,eventType,trader,side,orderID,price,quantity\n";
 const GOOD: &str = "2015-04-17T12:00:00,SNDL,new,T,S,O1,1.25,1000\n";

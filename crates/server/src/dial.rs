@@ -1,7 +1,8 @@
 //! Connections to other roles: TCP, and inside of it TLS where `tls.ca` says whom to trust.
 //!
 //! Invariant: with `tls.ca` nothing is said in plain text. Its files are read for each connection, so
-//! that certificates which change are in force with the next one.
+//! that certificates which change are in force with the next one; until they fit together again, those
+//! before are.
 
 use std::time::Duration;
 
@@ -36,7 +37,7 @@ async fn open(address: &str, tls: &TlsConfig) -> Result<Box<dyn Duplex>, String>
     if tls.ca.as_os_str().is_empty() {
         return Ok(Box::new(stream));
     }
-    let client = tls.client().map_err(|error| error.to_string())?;
+    let client = tls.client_or_last().map_err(|error| error.to_string())?;
     let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
     let host = host.trim_start_matches('[').trim_end_matches(']');
     let name = ServerName::try_from(host.to_owned())

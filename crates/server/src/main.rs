@@ -87,6 +87,10 @@ fn main() -> ExitCode {
 }
 
 fn run(command: Command) -> Result<(), Failure> {
+    // Those that serve, and what measures them.
+    if matches!(command, Command::Up(_) | Command::Measure(_)) {
+        pages::ask_for_small_ones();
+    }
     match command {
         Command::Up(args) => up::block_on(up::run(&args)),
         Command::Feed(command) => up::block_on(feed::run(&command)),

@@ -26,7 +26,6 @@ use crate::config::Config;
 use crate::failure::Failure;
 use crate::fold::{Fold, Parts};
 use crate::metrics::Metrics;
-use crate::pages;
 use crate::pipeline::{self, Pipeline, PublishError, Published, Spawned};
 use crate::recovery::JOURNAL_DIR;
 use crate::source::{format_of, open};
@@ -53,7 +52,6 @@ const DAY: TimeSpan = TimeSpan::from_secs(86_400);
 
 /// Runs a measurement and prints it as one JSON object.
 pub(crate) fn run(command: &MeasureCommand) -> Result<(), Failure> {
-    pages::ask_for_small_ones();
     let (args, result) = match command {
         MeasureCommand::Live(args) => (&args.common, up::block_on(live(args))),
         MeasureCommand::Latency(args) => (&args.common, up::block_on(latency(args))),

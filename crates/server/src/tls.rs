@@ -6,7 +6,7 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use rustls::client::ClientConfig;
@@ -26,6 +26,8 @@ use crate::failure::Failure;
 
 /// How often the files are looked at.
 const LOOK: Duration = Duration::from_secs(3);
+/// Files of which the last certificates that they gave are kept; a process has one.
+const CONFIGS_MAX: usize = 16;
 /// Refused handshakes are told at most this often; the metric counts all.
 const TELL_NANOS: i64 = 1_000_000_000;
 
@@ -74,6 +76,31 @@ impl TlsConfig {
     pub(crate) fn client(&self) -> Result<Arc<ClientConfig>, Failure> {
         let client = Files::read(self).and_then(|files| files.client());
         client.map_err(|error| Failure::usage(format!("configuration: {error}")))
+    }
+
+    /// The same for who opens connections again and again: while something is wrong with the files, as in
+    /// the midst of a renewal, what they gave last.
+    ///
+    /// # Errors
+    /// As [`Self::client`], when they never gave anything.
+    pub(crate) fn client_or_last(&self) -> Result<Arc<ClientConfig>, Failure> {
+        static LAST: Mutex<Vec<(TlsConfig, Arc<ClientConfig>)>> = Mutex::new(Vec::new());
+        let client = self.client();
+        let mut last = LAST.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = last.iter().position(|(config, _)| config == self);
+        let before = known.map(|known| last.swap_remove(known).1);
+        let given = match (client, before) {
+            (Err(error), Some(before)) => {
+                tracing::debug!(%error, "connecting with the certificates before");
+                before
+            }
+            (client, _) => client?,
+        };
+        if last.len() == CONFIGS_MAX {
+            last.remove(0);
+        }
+        last.push((self.clone(), Arc::clone(&given)));
+        Ok(given)
     }
 }
 

@@ -27,7 +27,7 @@ use crate::shared::Shared;
 use crate::starting::{self, Started, Starting, Thread, Work};
 use crate::subscription::Subscribers;
 use crate::tls::Tls;
-use crate::{api, clock, pages, rules};
+use crate::{api, clock, rules};
 
 /// How long open requests may take to end after SIGTERM.
 const DRAIN: Duration = Duration::from_secs(10);
@@ -39,7 +39,6 @@ const DAY: i64 = 86_400_000_000_000;
 
 /// Runs until SIGTERM or SIGINT.
 pub(crate) async fn run(args: &UpArgs) -> Result<(), Failure> {
-    pages::ask_for_small_ones();
     let (config, detect) = load(args)?;
     // From here on it reloads files and never ends the process, whether anything listens or not.
     let _hangup = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup())

@@ -66,11 +66,12 @@ pub(super) fn run(mut args: Args) -> Outcome<()> {
          write nothing to a disk. Medians of {RUNS} runs in turns; a ratio is of one run.\n\n{}\n",
         report::setting(&bench.workspace)
     );
+    // First what needs most of what may be missing.
+    bench.recovery(&mut page)?;
     bench.throughput(&mut page)?;
     bench.durable(&mut page)?;
     bench.subscribers(&mut page)?;
     bench.latency(&mut page)?;
-    bench.recovery(&mut page)?;
     print!("\n{page}");
     write(&bench.workspace.root.join(PAGE), &page)
 }
