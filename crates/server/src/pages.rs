@@ -4,8 +4,8 @@
 
 /// Asks the system for small pages from here on. A huge one is cleared whole when its first byte is
 /// touched: up to 12 ms on a machine that gets its memory anew from a host, in the midst of an event.
-/// What that saves a scan of tables is less than a tenth. A system that does not know of it goes on
-/// as it does.
+/// A scan of tables may take a third longer for it. A system that does not know of it goes on as it
+/// does.
 #[cfg(target_os = "linux")]
 #[expect(unsafe_code, reason = "no crate that is here already offers this call")]
 pub(crate) fn ask_for_small_ones() {
