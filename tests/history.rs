@@ -65,6 +65,21 @@ fn what_is_damaged_is_found_and_comes_back_from_the_journal() {
         bytes[100] ^= 1;
         std::fs::write(&file, bytes).unwrap();
     }
+    // What is there goes on, with a checkpoint and without.
+    for from_checkpoint in [true, false] {
+        let mut server = Server::start(dir.path(), &[]);
+        if from_checkpoint {
+            let log = server.log();
+            assert!(log.contains("alerts of the history do not show"), "{log}");
+        }
+        let asked = run(&mut server.command(&["sql", "select text from hits"]));
+        assert!(
+            asked.0 != 0 && asked.2.contains("of table hits does not have its checksum"),
+            "{asked:?}"
+        );
+        assert_eq!(server.terminate(), 0);
+        std::fs::remove_dir_all(data.join("checkpoints")).unwrap();
+    }
     let (code, text, error) = history(&data, &["check"]);
     assert_eq!(code, 3, "{error}");
     assert!(

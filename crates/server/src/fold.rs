@@ -16,7 +16,7 @@ use tapewatch_model::{
 };
 use tapewatch_store::{Format, Store};
 
-use crate::alert_book::{ALERTS_MAX, AlertBook};
+use crate::alert_book::{ALERTS_MAX, AlertBook, AlertRow};
 use crate::checkpoint::{Checkpoint, Pending};
 use crate::failure::Failure;
 use crate::hits_log::Found;
@@ -119,6 +119,25 @@ pub(crate) struct Totals {
     pub(crate) hits: u64,
 }
 
+/// The latest alerts of the history up to sequence number `through`.
+async fn alerts(store: &Store, through: u64) -> Result<Vec<AlertRow>, Failure> {
+    let query =
+        format!("SELECT * FROM alerts WHERE seq <= {through} ORDER BY seq DESC LIMIT {ALERTS_MAX}");
+    let mut json = Vec::new();
+    let result = store.sql(&query).await.map_err(Failure::run)?;
+    let written = result.write(Format::JsonLines, &mut json).await;
+    written.map_err(Failure::run)?;
+    let lines = json.split(|&byte| byte == b'\n');
+    lines
+        .filter(|line| !line.is_empty())
+        .map(|line| {
+            serde_json::from_slice(line).map_err(|error| {
+                Failure::run(format!("an alert in the history cannot be read: {error}"))
+            })
+        })
+        .collect()
+}
+
 impl Fold {
     /// An empty state, before the first frame.
     pub(crate) fn new(config: &DetectConfig, parts: Parts, store: Store) -> Result<Self, Failure> {
@@ -149,28 +168,18 @@ impl Fold {
     }
 
     /// Takes the alerts up to sequence number `through` from the history: for a journal that does
-    /// not begin at its beginning any more.
-    pub(crate) async fn load_alerts(&mut self, through: u64) -> Result<(), Failure> {
+    /// not begin at its beginning any more. A history that cannot be read keeps nothing else from going on.
+    pub(crate) async fn load_alerts(&mut self, through: u64) {
         self.book_from = through;
-        let query = format!(
-            "SELECT * FROM alerts WHERE seq <= {through} ORDER BY seq DESC LIMIT {ALERTS_MAX}"
-        );
-        let mut json = Vec::new();
-        let result = self.store.sql(&query).await.map_err(Failure::run)?;
-        result
-            .write(Format::JsonLines, &mut json)
-            .await
-            .map_err(Failure::run)?;
-        let mut book = lock(&self.book);
-        for line in json
-            .split(|&byte| byte == b'\n')
-            .filter(|line| !line.is_empty())
-        {
-            book.put(serde_json::from_slice(line).map_err(|error| {
-                Failure::run(format!("an alert in the history cannot be read: {error}"))
-            })?);
+        match alerts(&self.store, through).await {
+            Ok(rows) => {
+                let mut book = lock(&self.book);
+                rows.into_iter().for_each(|row| book.put(row));
+            }
+            Err(error) => {
+                tracing::error!(%error, "alerts of the history do not show until the next start");
+            }
         }
-        Ok(())
     }
 
     /// The alerts, shared with whoever shows them.

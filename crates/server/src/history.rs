@@ -138,7 +138,7 @@ async fn check(args: &HistoryArgs, repair: bool) -> Result<(), Failure> {
     match left {
         0 => Ok(()),
         left => Err(Failure::run(format!(
-            "{left} files of the history are damaged"
+            "damaged files of the history: {left}"
         ))),
     }
 }

@@ -200,7 +200,7 @@ impl Start<'_> {
         fold.begin_at(from);
         // The log of hits may have let go of what the journal still has.
         if self.parts.tables && (from > 1 || fold.wants_hits()) {
-            fold.load_alerts(high.hits).await?;
+            fold.load_alerts(high.hits).await;
         }
         let mut frames = self.frames(from)?;
         let recovered = self.read(frames.as_mut(), &mut fold, None)?;
@@ -246,7 +246,7 @@ impl Start<'_> {
         let mut from = frame.seq;
         if self.parts.tables {
             let through = if fold.wants_hits() { high.hits } else { seq };
-            fold.load_alerts(through).await?;
+            fold.load_alerts(through).await;
             let missing = high.orders.min(high.dead_letters).saturating_add(1);
             from = missing.min(from).max(self.first_seq);
         }

@@ -170,15 +170,20 @@ impl Store {
     }
 }
 
-/// The first damaged file of the history that is found, cheapest looks first: for a query that failed.
-pub(crate) async fn first_damaged(histories: &Histories) -> Option<DamagedFile> {
-    for whole in [false, true] {
+/// The damaged file because of which a query failed with this message: one that it names, else the first that
+/// is found, cheapest looks first.
+pub(crate) async fn first_damaged(histories: &Histories, message: &str) -> Option<DamagedFile> {
+    for (named, whole) in [(true, true), (false, false), (false, true)] {
         for table in Table::ALL {
             let Some(history) = histories.get(table) else {
                 continue;
             };
             for (date, files) in by_date(history).ok()? {
                 for file in files {
+                    let name = file.path.rsplit('/').next().unwrap_or_default();
+                    if named && !message.contains(name) {
+                        continue;
+                    }
                     let found = match whole {
                         false => size_damage(history, &file).await,
                         true => damage(history, &file).await,

@@ -111,7 +111,7 @@ impl Spilled {
             orders: Some(Arc::clone(&self.history)),
             ..PerTable::default()
         };
-        let found = first_damaged(&histories).await?;
+        let found = first_damaged(&histories, "").await?;
         Some(format!("{} of today's orders {}", found.path, found.damage))
     }
 

@@ -152,7 +152,7 @@ impl SqlError {
         let Self::Execution { message } = self else {
             return self;
         };
-        let found = tokio::time::timeout(LOOK_MAX, first_damaged(histories)).await;
+        let found = tokio::time::timeout(LOOK_MAX, first_damaged(histories, &message)).await;
         let message = match found {
             Ok(Some(file)) => format!(
                 "{} of table {} {}; `tapewatch history check` says what is affected ({message})",
