@@ -168,12 +168,11 @@ impl Worker {
             };
             match next {
                 None => {}
-                Some(Some(chunk)) if chunk.len() > LONG_BYTES => {
-                    block_in_place(|| self.take(chunk))?;
-                    self.tell().await;
-                }
                 Some(Some(chunk)) => {
-                    self.take(chunk)?;
+                    match chunk.len() > LONG_BYTES {
+                        true => block_in_place(|| self.take(chunk))?,
+                        false => self.take(chunk)?,
+                    }
                     self.tell().await;
                 }
                 Some(None) => return Err(Failure::run("the subscription ended by itself")),

@@ -84,22 +84,26 @@ impl TlsConfig {
     /// # Errors
     /// As [`Self::client`], when they never gave anything.
     pub(crate) fn client_or_last(&self) -> Result<Arc<ClientConfig>, Failure> {
-        static LAST: Mutex<Vec<(TlsConfig, Arc<ClientConfig>)>> = Mutex::new(Vec::new());
+        /// With whether it was told that something is wrong.
+        type Last = (TlsConfig, Arc<ClientConfig>, bool);
+        static LAST: Mutex<Vec<Last>> = Mutex::new(Vec::new());
         let client = self.client();
         let mut last = LAST.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = last.iter().position(|(config, _)| config == self);
-        let before = known.map(|known| last.swap_remove(known).1);
-        let given = match (client, before) {
-            (Err(error), Some(before)) => {
-                tracing::debug!(%error, "connecting with the certificates before");
-                before
+        let known = last.iter().position(|(config, ..)| config == self);
+        let before = known.map(|known| last.swap_remove(known));
+        let (given, told) = match (client, before) {
+            (Err(error), Some((_, before, told))) => {
+                if !told {
+                    tracing::warn!(%error, "connections are opened with the certificates before");
+                }
+                (before, true)
             }
-            (client, _) => client?,
+            (client, _) => (client?, false),
         };
         if last.len() == CONFIGS_MAX {
             last.remove(0);
         }
-        last.push((self.clone(), Arc::clone(&given)));
+        last.push((self.clone(), Arc::clone(&given), told));
         Ok(given)
     }
 }

@@ -104,6 +104,11 @@ impl BlockSums {
         })
     }
 
+    /// Bytes of the file.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
     /// The whole blocks that these bytes are in, if one of them was not compared yet.
     pub(crate) fn unseen(&self, wanted: &Range<u64>) -> Option<Range<u64>> {
         let whole =
@@ -143,8 +148,13 @@ pub(crate) struct KnownSums(Arc<Mutex<HashMap<Path, Weak<BlockSums>>>>);
 
 impl KnownSums {
     /// Makes a file known for as long as what is given is held; `None` when it has no checksums. A name is
-    /// never used for another file.
-    pub(crate) fn hold(&self, place: Path, name: &str, file: &Add) -> Option<Arc<BlockSums>> {
+    /// never used for another file, so one that is known is not asked again what its table says.
+    pub(crate) fn hold(
+        &self,
+        place: Path,
+        name: &str,
+        file: impl FnOnce() -> Add,
+    ) -> Option<Arc<BlockSums>> {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(sums) = known.get(&place).and_then(Weak::upgrade) {
             return Some(sums);
@@ -152,7 +162,7 @@ impl KnownSums {
         if known.len() == known.capacity() {
             known.retain(|_, sums| sums.strong_count() > 0);
         }
-        let sums = Arc::new(BlockSums::of(name, file)?);
+        let sums = Arc::new(BlockSums::of(name, &file())?);
         known.insert(place, Arc::downgrade(&sums));
         Some(sums)
     }
@@ -267,9 +277,9 @@ mod tests {
             ..Add::default()
         };
         for wrong in ["", "0123456", "0123456789abcdef", "zzzzzzzz"] {
-            assert!(known.hold(Path::from("a"), "a", &file(wrong)).is_none());
+            assert!(known.hold(Path::from("a"), "a", || file(wrong)).is_none());
         }
-        let held = known.hold(Path::from("a"), "a", &file("01234567"));
+        let held = known.hold(Path::from("a"), "a", || file("01234567"));
         assert!(held.is_some() && known.find(&Path::from("a")).is_some());
         drop(held);
         assert!(known.find(&Path::from("a")).is_none());

@@ -95,6 +95,9 @@ pub(crate) async fn open(home: &Home, table: Table) -> Result<Option<Arc<History
 pub(crate) async fn refresh(history: &History, table: Table) -> Result<History, HistoryError> {
     let mut delta = history.delta.clone();
     delta.update_state().await?;
+    if delta.version() == history.delta.version() {
+        return Ok(history.clone());
+    }
     at_version(delta, table, &history.known).await
 }
 
@@ -169,11 +172,11 @@ fn sums_of(
     let root = ObjectPath::from_url_path(url.path()).map_err(object_store::Error::from)?;
     let mut sums = HashMap::new();
     for file in delta.snapshot()?.log_data().iter() {
-        let file = file.add_action();
-        let within = ObjectPath::from(file.path.as_str());
+        let path = file.path();
+        let within = ObjectPath::from(&*path);
         let place = root.parts().chain(within.parts()).collect();
-        if let Some(held) = known.hold(place, &format!("{url}{}", file.path), &file) {
-            sums.insert(file.path, held);
+        if let Some(held) = known.hold(place, &format!("{url}{path}"), || file.add_action()) {
+            sums.insert(path.into_owned(), held);
         }
     }
     Ok(sums)
